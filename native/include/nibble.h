@@ -1,0 +1,202 @@
+/* Nibble's native core: one C ABI over kernels for CPU.
+ *
+ * Conventions
+ *   - Every operator returns a nibble_status. On anything but NIBBLE_OK, nibble_last_error() of the same thread says
+ *     what was wrong in one line. No exception, signal or abort crosses this boundary on account of an argument.
+ *   - Matrices are row-major and contiguous. `rows` of a weight is the number of output features N, `cols` the number of
+ *     input features K; a linear layer computes y[M,N] = x[M,K] * W[N,K]^T.
+ *   - Activations (`x`, `y`, their gradients) have the call's dtype; sums are kept in float32 or better. Adapters, norm
+ *     weights and parameter gradients are float32.
+ *   - The caller owns every buffer. A buffer must be aligned to its element size. Nothing is retained after a call.
+ *   - Results depend on the inputs, the thread count and the instruction set, and on nothing else.
+ */
+#ifndef NIBBLE_H
+#define NIBBLE_H
+
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define NIBBLE_API __attribute__((visibility("default")))
+#else
+#define NIBBLE_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum nibble_status {
+    NIBBLE_OK = 0,
+    NIBBLE_INVALID_ARGUMENT = 1,
+    NIBBLE_OUT_OF_MEMORY = 2,
+    NIBBLE_INTERNAL_ERROR = 3
+} nibble_status;
+
+typedef enum nibble_dtype { NIBBLE_F32 = 0, NIBBLE_BF16 = 1, NIBBLE_F16 = 2 } nibble_dtype;
+
+/* Instruction sets, each containing the ones before it. */
+typedef enum nibble_isa {
+    NIBBLE_ISA_PORTABLE = 0,
+    NIBBLE_ISA_AVX2 = 1,       /* AVX2, FMA, F16C */
+    NIBBLE_ISA_AVX512 = 2,     /* AVX-512 F, BW, DQ, VL */
+    NIBBLE_ISA_AVX512_BF16 = 3 /* and AVX512_BF16 */
+} nibble_isa;
+
+/* ---- library ---------------------------------------------------------------------------------------------------- */
+
+/* Version of this ABI; a caller built against another value must not go on. */
+#define NIBBLE_ABI_VERSION 1
+NIBBLE_API int32_t nibble_abi_version(void);
+
+/* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
+NIBBLE_API const char* nibble_last_error(void);
+
+/* Number of threads that operators use; at least 1. The default is that of the OpenMP runtime. */
+NIBBLE_API nibble_status nibble_set_num_threads(int32_t threads);
+NIBBLE_API int32_t nibble_get_num_threads(void);
+
+/* The best instruction set of this machine, and the one in use (for tests: any up to the best may be chosen). */
+NIBBLE_API nibble_isa nibble_best_isa(void);
+NIBBLE_API nibble_isa nibble_get_isa(void);
+NIBBLE_API nibble_status nibble_set_isa(nibble_isa isa);
+
+/* ---- NF4 (QLoRA, arXiv:2305.14314; bit-compatible with bitsandbytes) -----------------------------------------------
+ * Blocks of 64 consecutive elements of the flattened tensor; two elements a byte, the first in the HIGH nibble; the last
+ * block may be short, an odd last element has a zero low nibble. */
+
+#define NIBBLE_NF4_BLOCK 64
+#define NIBBLE_ABSMAX_BLOCK 256
+
+/* The 16 code values, and the 256 values of the signed and unsigned 8-bit dynamic maps. */
+NIBBLE_API const float* nibble_nf4_code(void);
+NIBBLE_API const float* nibble_dynamic_map_signed(void);
+NIBBLE_API const float* nibble_dynamic_map_unsigned(void);
+
+/* src[count] of dtype -> packed[ceil(count / 2)], absmax[ceil(count / 64)]. Non-finite values are refused. */
+NIBBLE_API nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed,
+                                             float* absmax);
+
+/* Double quantisation of absmax[blocks]: offset = mean(absmax); codes[blocks] in the signed dynamic map of
+ * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. */
+NIBBLE_API nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, uint8_t* codes,
+                                                    float* nested_absmax, float* offset);
+
+/* ---- weights ------------------------------------------------------------------------------------------------------ */
+
+typedef enum nibble_format {
+    NIBBLE_WEIGHT_F32 = 0,
+    NIBBLE_WEIGHT_BF16 = 1,
+    NIBBLE_WEIGHT_F16 = 2,
+    NIBBLE_WEIGHT_NF4 = 3 /* absmax set, or absmax_codes + nested_absmax + absmax_offset */
+} nibble_format;
+
+/* A view of a weight matrix [rows, cols]. */
+typedef struct nibble_weight {
+    int64_t rows;
+    int64_t cols;
+    int32_t format;
+    float absmax_offset;
+    const void* data;
+    const float* absmax;          /* NF4: [ceil(rows * cols / 64)], or null when double-quantised */
+    const uint8_t* absmax_codes;  /* NF4, double-quantised: [ceil(rows * cols / 64)] */
+    const float* nested_absmax;   /* NF4, double-quantised: [ceil(blocks / 256)] */
+} nibble_weight;
+
+/* The whole weight as dtype into dst[rows * cols] (for tests, merging and export; layers never need it). */
+NIBBLE_API nibble_status nibble_dequantize(const nibble_weight* weight, nibble_dtype dtype, void* dst);
+
+/* ---- linear layers -------------------------------------------------------------------------------------------------
+ * A low-rank adapter (LoRA, arXiv:2106.09685): y += scale * drop(x) * A^T * B^T, A [rank, K], B [N, rank], float32.
+ * drop() zeroes element (m, k) of x when a Philox4x32-10 word falls below dropout * 2^32 and multiplies the others by
+ * 1 / (1 - dropout). The word of element e = m * K + k is number e % 4 of the block with counter
+ * {lo(e / 4), hi(e / 4), step, layer} and key {lo(seed), hi(seed)}, so that backward sees the same mask. */
+typedef struct nibble_lora {
+    int64_t rank;
+    float scale;
+    float dropout; /* 0 <= dropout < 1; 0 at inference */
+    const float* a;
+    const float* b;
+    uint64_t seed;
+    uint32_t step;
+    uint32_t layer;
+} nibble_lora;
+
+/* y[M,N] = x[M,K] * W^T (+ bias[N], of the call's dtype) (+ adapter). bias and lora may be null.
+ * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. */
+NIBBLE_API nibble_status nibble_linear_forward(const nibble_weight* weight, const void* bias, const nibble_lora* lora,
+                                               nibble_dtype dtype, const void* x, int64_t m, void* y,
+                                               float* lora_hidden);
+
+/* dx[M,K] = dy[M,N] * W (+ the adapter's share); da[rank,K], db[N,rank] float32, overwritten.
+ * dx may be null when nobody needs it. Without lora, x, lora_hidden, da and db must be null. With lora, x and
+ * lora_hidden (as forward wrote it; null: recomputed) are read, and da, db are required. */
+NIBBLE_API nibble_status nibble_linear_backward(const nibble_weight* weight, const nibble_lora* lora,
+                                                nibble_dtype dtype, const void* x, const float* lora_hidden,
+                                                const void* dy, int64_t m, void* dx, float* da, float* db);
+
+/* ---- element-wise and row-wise layers ------------------------------------------------------------------------------ */
+
+/* y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; x, y [rows, cols]; weight float32 [cols].
+ * inv_rms (may be null): float32 [rows], kept for backward. */
+NIBBLE_API nibble_status nibble_rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
+                                                 int64_t cols, float eps, void* y, float* inv_rms);
+
+/* dx [rows, cols]; dweight float32 [cols], overwritten, may be null. */
+NIBBLE_API nibble_status nibble_rms_norm_backward(nibble_dtype dtype, const void* x, const float* weight,
+                                                  const float* inv_rms, const void* dy, int64_t rows, int64_t cols,
+                                                  void* dx, float* dweight);
+
+/* Rotary embedding (arXiv:2104.09864) in the half-split layout, in place or not: with d = rotary_dim / 2, elements i and
+ * i + d of each head turn by the angle whose cosine and sine are cos/sin[token, i]; elements past rotary_dim pass.
+ * x, y [tokens, heads, head_dim]; cos, sin float32 [tokens, rotary_dim / 2]. inverse != 0 turns back (the gradient). */
+NIBBLE_API nibble_status nibble_rope(nibble_dtype dtype, const void* x, const float* cos, const float* sin,
+                                     int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim,
+                                     int32_t inverse, void* y);
+
+/* y = silu(gate) * up, element-wise over count elements (arXiv:2002.05202). */
+NIBBLE_API nibble_status nibble_swiglu_forward(nibble_dtype dtype, const void* gate, const void* up, int64_t count,
+                                               void* y);
+NIBBLE_API nibble_status nibble_swiglu_backward(nibble_dtype dtype, const void* gate, const void* up, const void* dy,
+                                                int64_t count, void* dgate, void* dup);
+
+/* ---- loss ----------------------------------------------------------------------------------------------------------
+ * Cross-entropy straight from hidden states and the output head, in chunks: [tokens, vocab] never exists. labels[t] is
+ * the target of row t (already shifted), or -100 for none; anything else outside [0, vocab) is refused.
+ * loss[tokens]: float32 negative log-likelihoods, 0 where ignored. log_sum_exp[tokens]: kept for backward. */
+NIBBLE_API nibble_status nibble_linear_cross_entropy_forward(const nibble_weight* head, nibble_dtype dtype,
+                                                             const void* hidden, const int64_t* labels, int64_t tokens,
+                                                             float* loss, float* log_sum_exp);
+
+/* Gradient of sum(loss_grad[t] * loss[t]): dhidden [tokens, K] of dtype; dhead float32 [vocab, K], ADDED to, may be null. */
+NIBBLE_API nibble_status nibble_linear_cross_entropy_backward(const nibble_weight* head, nibble_dtype dtype,
+                                                              const void* hidden, const int64_t* labels, int64_t tokens,
+                                                              const float* log_sum_exp, const float* loss_grad,
+                                                              void* dhidden, float* dhead);
+
+/* ---- optimizers (AdamW, arXiv:1711.05101; 8-bit states, arXiv:2110.02861) --------------------------------------------
+ * One fused pass; gradients are multiplied by grad_scale first (clipping, loss scale). step counts from 1. */
+typedef struct nibble_adamw {
+    float learning_rate;
+    float beta1;
+    float beta2;
+    float epsilon;
+    float weight_decay;
+    float grad_scale;
+    int64_t step;
+} nibble_adamw;
+
+NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_adamw* config, float* param, const float* grad,
+                                                 float* moment1, float* moment2, int64_t count);
+
+/* Block-wise states, block 256: codes1 in the signed, codes2 in the unsigned dynamic map; absmax [ceil(count / 256)].
+ * nibble_adamw_init_8bit writes the states of a parameter that was never stepped. */
+NIBBLE_API nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
+                                                int64_t count);
+NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_adamw* config, float* param, const float* grad,
+                                                uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
+                                                int64_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
