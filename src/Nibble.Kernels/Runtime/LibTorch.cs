@@ -1,0 +1,77 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using TorchSharp;
+
+namespace Nibble.Kernels.Runtime;
+
+/// <summary>
+/// Loads libtorch and TorchSharp's binding of it before anything asks for them.
+/// </summary>
+/// <remarks>
+/// Two things would go wrong if the default probing were left to itself. A development tree would need a copy of
+/// libtorch (480 MB) beside every project, so the shared objects are loaded by path from the NuGet packages folder.
+/// And the binding asks for a newer libstdc++ than Debian 12 and Ubuntu 22.04 have, see <see cref="CompatibleBinding"/>.
+/// </remarks>
+public static class LibTorch
+{
+    private const string BindingFile = "libLibTorchSharp.so";
+
+    /// <summary>libtorch's shared objects, dependencies first; the OpenMP runtime leads because libnibble shares it.</summary>
+    private static readonly string[] TorchFiles = ["libgomp-98b21ff3.so.1", "libc10.so", "libtorch_cpu.so", "libtorch.so"];
+
+    private static readonly Lazy<nint> Binding = new(Load);
+
+    /// <summary>Runs when the assembly is first used, so that no caller has to remember to.</summary>
+#pragma warning disable CA2255 // The one library-level initializer: TorchSharp offers no other hook before its first P/Invoke.
+    [ModuleInitializer]
+    internal static void Register()
+#pragma warning restore CA2255
+    {
+        if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        {
+            return;
+        }
+
+        NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => name == "LibTorchSharp" ? Binding.Value : 0);
+    }
+
+    /// <summary>Loads libtorch and its binding now instead of at the first tensor.</summary>
+    /// <exception cref="DllNotFoundException">libtorch is neither beside the application nor in the NuGet packages folder.</exception>
+    public static void EnsureLoaded()
+    {
+        if (OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64)
+        {
+            _ = Binding.Value;
+        }
+    }
+
+    private static nint Load()
+    {
+        string torchFolder = Find("libtorch_cpu.so", "libtorch-cpu-linux-x64", TorchFiles[^1]);
+        foreach (string file in TorchFiles)
+        {
+            DynamicLoader.LoadGlobal(Path.Combine(torchFolder, file));
+        }
+
+        string binding = Path.Combine(Find(BindingFile, "torchsharp", BindingFile), BindingFile);
+        return DynamicLoader.LoadGlobal(CompatibleBinding.PathFor(binding));
+    }
+
+    /// <summary>The folder that holds <paramref name="file"/>: beside the application, or in the NuGet packages folder.</summary>
+    private static string Find(string file, string package, string alsoNeeded)
+    {
+        var tried = new List<string>();
+        foreach (string folder in NativeFolders.Candidates(package))
+        {
+            if (File.Exists(Path.Combine(folder, file)) && File.Exists(Path.Combine(folder, alsoNeeded)))
+            {
+                return folder;
+            }
+
+            tried.Add(folder);
+        }
+
+        throw new DllNotFoundException(
+            $"{file} was not found. Looked in: {string.Join(", ", tried)}. Restore the package '{package}' or publish it with the application.");
+    }
+}
