@@ -14,6 +14,7 @@ namespace Nibble.Kernels.Runtime;
 /// </remarks>
 public static class LibTorch
 {
+    internal const string BindingName = "LibTorchSharp";
     private const string BindingFile = "libLibTorchSharp.so";
 
     /// <summary>libtorch's shared objects, dependencies first; the OpenMP runtime leads because libnibble shares it.</summary>
@@ -27,23 +28,32 @@ public static class LibTorch
     internal static void Register()
 #pragma warning restore CA2255
     {
-        if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        NativeLibrary.SetDllImportResolver(typeof(LibTorch).Assembly, (name, _, _) => Resolve(name));
+        if (LoadsByPath)
         {
-            return;
+            NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => Resolve(name));
         }
-
-        NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => name == "LibTorchSharp" ? Binding.Value : 0);
     }
 
     /// <summary>Loads libtorch and its binding now instead of at the first tensor.</summary>
     /// <exception cref="DllNotFoundException">libtorch is neither beside the application nor in the NuGet packages folder.</exception>
     public static void EnsureLoaded()
     {
-        if (OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64)
+        if (LoadsByPath)
         {
             _ = Binding.Value;
         }
     }
+
+    private static bool LoadsByPath => OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64;
+
+    /// <summary>Zero leaves a name to the default probing.</summary>
+    private static nint Resolve(string name) => name switch
+    {
+        LibNibble.Name => LibNibble.Handle,
+        BindingName when LoadsByPath => Binding.Value,
+        _ => 0,
+    };
 
     private static nint Load()
     {

@@ -1,0 +1,95 @@
+using Nibble.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace Nibble.Kernels;
+
+/// <summary>One update of AdamW (arXiv:1711.05101), fused over parameter, gradient and states.</summary>
+/// <param name="LearningRate">The step's learning rate.</param>
+/// <param name="Beta1">Decay of the first moment.</param>
+/// <param name="Beta2">Decay of the second moment.</param>
+/// <param name="Epsilon">Added to the root of the second moment.</param>
+/// <param name="WeightDecay">Decoupled decay.</param>
+/// <param name="GradScale">Factor on the gradient: clipping, and the inverse of a loss scale.</param>
+/// <param name="Step">Counts from 1.</param>
+public readonly record struct AdamW(
+    float LearningRate, float Beta1, float Beta2, float Epsilon, float WeightDecay, float GradScale, long Step)
+{
+    /// <summary>Elements that share one scale in 8-bit states.</summary>
+    public const int StateBlock = 256;
+
+    /// <summary>Updates with float32 moments, all tensors contiguous float32 of one size.</summary>
+    public unsafe void Update(Tensor parameter, Tensor gradient, Tensor moment1, Tensor moment2)
+    {
+        ArgumentNullException.ThrowIfNull(parameter);
+        NativeMethods.AdamW config = View();
+        LibNibble.Check(NativeMethods.nibble_adamw_step_32bit(
+            &config,
+            Float32(parameter, parameter, nameof(parameter)),
+            Float32(gradient, parameter, nameof(gradient)),
+            Float32(moment1, parameter, nameof(moment1)),
+            Float32(moment2, parameter, nameof(moment2)),
+            parameter.NumberOfElements));
+    }
+
+    /// <summary>Updates with 8-bit block-wise moments (arXiv:2110.02861) as <see cref="EightBitState"/> keeps them.</summary>
+    public unsafe void Update(Tensor parameter, Tensor gradient, EightBitState state)
+    {
+        ArgumentNullException.ThrowIfNull(parameter);
+        ArgumentNullException.ThrowIfNull(state);
+        NativeMethods.AdamW config = View();
+        LibNibble.Check(NativeMethods.nibble_adamw_step_8bit(
+            &config,
+            Float32(parameter, parameter, nameof(parameter)),
+            Float32(gradient, parameter, nameof(gradient)),
+            TensorMemory.Address(state.Codes1, "codes1"),
+            TensorMemory.Address(state.Codes2, "codes2"),
+            TensorMemory.Address(state.Absmax1, "absmax1"),
+            TensorMemory.Address(state.Absmax2, "absmax2"),
+            parameter.NumberOfElements));
+    }
+
+    private static nint Float32(Tensor tensor, Tensor like, string name)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        if (tensor.dtype != ScalarType.Float32 || tensor.NumberOfElements != like.NumberOfElements)
+        {
+            throw new ArgumentException($"AdamW: '{name}' must be float32 of {like.NumberOfElements} elements, found {tensor.NumberOfElements} x {tensor.dtype}.");
+        }
+
+        return TensorMemory.Address(tensor, name);
+    }
+
+    private NativeMethods.AdamW View() => new()
+    {
+        LearningRate = LearningRate,
+        Beta1 = Beta1,
+        Beta2 = Beta2,
+        Epsilon = Epsilon,
+        WeightDecay = WeightDecay,
+        GradScale = GradScale,
+        Step = Step,
+    };
+
+    /// <summary>Moments in eight bits an element, blocks of 256 with a scale each.</summary>
+    /// <param name="Codes1">First moment, signed dynamic map: uint8 <c>[n]</c>.</param>
+    /// <param name="Codes2">Second moment, unsigned dynamic map: uint8 <c>[n]</c>.</param>
+    /// <param name="Absmax1">float32 <c>[ceil(n / 256)]</c>.</param>
+    /// <param name="Absmax2">float32 <c>[ceil(n / 256)]</c>.</param>
+    public sealed record EightBitState(Tensor Codes1, Tensor Codes2, Tensor Absmax1, Tensor Absmax2)
+    {
+        /// <summary>The states of a parameter of <paramref name="count"/> elements that was never updated.</summary>
+        public static EightBitState Zero(long count)
+        {
+            long blocks = (count + StateBlock - 1) / StateBlock;
+            var state = new EightBitState(
+                empty(count, ScalarType.Byte), empty(count, ScalarType.Byte), empty(blocks, ScalarType.Float32), empty(blocks, ScalarType.Float32));
+            LibNibble.Check(NativeMethods.nibble_adamw_init_8bit(
+                TensorMemory.Address(state.Codes1, "codes1"),
+                TensorMemory.Address(state.Codes2, "codes2"),
+                TensorMemory.Address(state.Absmax1, "absmax1"),
+                TensorMemory.Address(state.Absmax2, "absmax2"),
+                count));
+            return state;
+        }
+    }
+}

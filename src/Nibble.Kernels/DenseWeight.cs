@@ -1,0 +1,48 @@
+using Nibble.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace Nibble.Kernels;
+
+/// <summary>An unquantised weight in float32, bfloat16 or float16.</summary>
+public sealed class DenseWeight : LinearWeight
+{
+    /// <summary>Takes over <paramref name="values"/>, <c>[N, K]</c> and contiguous.</summary>
+    /// <exception cref="ArgumentException">The tensor is not a contiguous matrix of a dtype the kernels read.</exception>
+    public DenseWeight(Tensor values)
+        : base(RowsOf(values), values.shape[1])
+    {
+        Values = values;
+    }
+
+    /// <summary>The matrix.</summary>
+    public Tensor Values { get; }
+
+    /// <inheritdoc/>
+    public override long Bytes => Values.NumberOfElements * Values.ElementSize;
+
+    /// <inheritdoc/>
+    public override Tensor Dequantize(ScalarType dtype) => Values.detach().to(dtype, copy: true);
+
+    internal override NativeMethods.Weight View() => new()
+    {
+        Rows = OutFeatures,
+        Cols = InFeatures,
+        Format = (int)DTypes.Of(Values),
+        Data = TensorMemory.Address(Values, "weight"),
+    };
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing) => Values.Dispose();
+
+    private static long RowsOf(Tensor values)
+    {
+        ArgumentNullException.ThrowIfNull(values);
+        if (values.dim() != 2 || !values.is_contiguous())
+        {
+            throw new ArgumentException($"A weight is a contiguous matrix [N, K]; found [{string.Join(", ", values.shape)}].");
+        }
+
+        _ = DTypes.Of(values);
+        return values.shape[0];
+    }
+}

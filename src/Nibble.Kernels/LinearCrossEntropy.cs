@@ -1,0 +1,99 @@
+using Nibble.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace Nibble.Kernels;
+
+/// <summary>
+/// Cross-entropy straight from hidden states and the output head, in chunks: the logits <c>[tokens, vocab]</c> never exist,
+/// forward or backward.
+/// </summary>
+public static class LinearCrossEntropy
+{
+    /// <summary>A label that takes no part in the loss.</summary>
+    public const long Ignored = -100;
+
+    /// <summary>Negative log-likelihood of every label.</summary>
+    /// <param name="hidden"><c>[tokens, K]</c>, float32, bfloat16 or float16; receives a gradient.</param>
+    /// <param name="head"><c>[vocab, K]</c>; the values of a <see cref="DenseWeight"/> that asks for a gradient receive it, in float32.</param>
+    /// <param name="labels">int64 <c>[tokens]</c>, already shifted; <see cref="Ignored"/> for none.</param>
+    /// <returns>float32 <c>[tokens]</c>, zero where ignored.</returns>
+    public static Tensor Apply(Tensor hidden, LinearWeight head, Tensor labels)
+    {
+        ArgumentNullException.ThrowIfNull(hidden);
+        ArgumentNullException.ThrowIfNull(head);
+        ArgumentNullException.ThrowIfNull(labels);
+        if (labels.dtype != ScalarType.Int64 || labels.NumberOfElements != hidden.shape[0] || hidden.shape[1] != head.InFeatures)
+        {
+            throw new ArgumentException(
+                $"Expected hidden [tokens, {head.InFeatures}] and as many int64 labels; found [{string.Join(", ", hidden.shape)}] and {labels.NumberOfElements} x {labels.dtype}.");
+        }
+
+        Tensor? learning = head is DenseWeight { Values: { requires_grad: true } values } ? values : null;
+        if (is_grad_enabled() && (hidden.requires_grad || learning is not null))
+        {
+            return LossFunction.apply(hidden, learning!, head, new Labels(labels));
+        }
+
+        return Forward(hidden, head, labels).Loss;
+    }
+
+    private static unsafe (Tensor Loss, Tensor LogSumExp) Forward(Tensor hidden, LinearWeight head, Tensor labels)
+    {
+        using Tensor input = hidden.contiguous();
+        long tokens = input.shape[0];
+        Tensor loss = empty(tokens, ScalarType.Float32);
+        Tensor logSumExp = empty(tokens, ScalarType.Float32);
+        NativeMethods.Weight view = head.View();
+        LibNibble.Check(NativeMethods.nibble_linear_cross_entropy_forward(
+            &view,
+            (int)DTypes.Of(input),
+            TensorMemory.Address(input, "hidden"),
+            TensorMemory.Address(labels, "labels"),
+            tokens,
+            TensorMemory.Address(loss, "loss"),
+            TensorMemory.Address(logSumExp, "log sum exp")));
+        return (loss, logSumExp);
+    }
+
+    private sealed record Labels(Tensor Values);
+
+    private sealed class LossFunction : autograd.SingleTensorFunction<LossFunction>
+    {
+        public override string Name => "nibble.linear_cross_entropy";
+
+        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            var hidden = (Tensor)vars[0];
+            var head = (LinearWeight)vars[2];
+            Tensor labels = ((Labels)vars[3]).Values;
+            (Tensor loss, Tensor logSumExp) = Forward(hidden, head, labels);
+            ctx.save_for_backward([hidden, labels, logSumExp]);
+            ctx.save_data("head", head);
+            ctx.save_data("learns", vars[1] is Tensor);
+            return loss;
+        }
+
+        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
+        {
+            List<Tensor> saved = ctx.get_saved_variables();
+            var head = (LinearWeight)ctx.get_data("head");
+            using Tensor hidden = saved[0].contiguous();
+            using Tensor dloss = grad_output.contiguous();
+            Tensor dhidden = empty_like(hidden);
+            Tensor? dhead = (bool)ctx.get_data("learns") ? zeros(head.OutFeatures, head.InFeatures, ScalarType.Float32) : null;
+            NativeMethods.Weight view = head.View();
+            LibNibble.Check(NativeMethods.nibble_linear_cross_entropy_backward(
+                &view,
+                (int)DTypes.Of(hidden),
+                TensorMemory.Address(hidden, "hidden"),
+                TensorMemory.Address(saved[1], "labels"),
+                hidden.shape[0],
+                TensorMemory.Address(saved[2], "log sum exp"),
+                TensorMemory.Address(dloss, "dloss"),
+                TensorMemory.Address(dhidden, "dhidden"),
+                dhead is null ? 0 : TensorMemory.Address(dhead, "dhead")));
+            saved.ForEach(tensor => tensor.Dispose());
+            return [dhidden, dhead!, null!, null!];
+        });
+    }
+}

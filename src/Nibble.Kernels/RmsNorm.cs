@@ -1,0 +1,80 @@
+using Nibble.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace Nibble.Kernels;
+
+/// <summary>Root-mean-square normalisation (arXiv:1910.07467): <c>y = x / sqrt(mean(x²) + eps) · weight</c> over the last dimension.</summary>
+public static class RmsNorm
+{
+    /// <summary>Applies the layer.</summary>
+    /// <param name="x"><c>[..., cols]</c>, float32, bfloat16 or float16.</param>
+    /// <param name="weight">float32 <c>[cols]</c>; receives a gradient where it asks for one.</param>
+    /// <param name="epsilon">Added to the mean square.</param>
+    /// <returns>A tensor like x.</returns>
+    public static Tensor Apply(Tensor x, Tensor weight, float epsilon)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(weight);
+        if (weight.dtype != ScalarType.Float32 || x.shape[^1] != weight.NumberOfElements)
+        {
+            throw new ArgumentException($"RmsNorm needs a float32 weight of {x.shape[^1]} elements, found {weight.NumberOfElements} x {weight.dtype}.");
+        }
+
+        return is_grad_enabled() && (x.requires_grad || weight.requires_grad)
+            ? NormFunction.apply(x, weight, epsilon)
+            : Forward(x, weight, epsilon, inverseRms: null);
+    }
+
+    private static Tensor Forward(Tensor x, Tensor weight, float epsilon, Tensor? inverseRms)
+    {
+        using Tensor input = x.contiguous();
+        Tensor y = empty_like(input);
+        LibNibble.Check(NativeMethods.nibble_rms_norm_forward(
+            (int)DTypes.Of(input),
+            TensorMemory.Address(input, "x"),
+            TensorMemory.Address(weight, "weight"),
+            Rows(input),
+            input.shape[^1],
+            epsilon,
+            TensorMemory.Address(y, "y"),
+            inverseRms is null ? 0 : TensorMemory.Address(inverseRms, "inverse rms")));
+        return y;
+    }
+
+    private static long Rows(Tensor x) => x.NumberOfElements / x.shape[^1];
+
+    private sealed class NormFunction : autograd.SingleTensorFunction<NormFunction>
+    {
+        public override string Name => "nibble.rms_norm";
+
+        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            (var x, var weight) = ((Tensor)vars[0], (Tensor)vars[1]);
+            Tensor inverseRms = empty(Rows(x), ScalarType.Float32);
+            ctx.save_for_backward([x, weight, inverseRms]);
+            ctx.save_data("learns", weight.requires_grad);
+            return Forward(x, weight, (float)vars[2], inverseRms);
+        }
+
+        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(3, () =>
+        {
+            List<Tensor> saved = ctx.get_saved_variables();
+            using Tensor x = saved[0].contiguous();
+            using Tensor dy = grad_output.contiguous();
+            Tensor dx = empty_like(x);
+            Tensor? dweight = (bool)ctx.get_data("learns") ? empty_like(saved[1]) : null;
+            LibNibble.Check(NativeMethods.nibble_rms_norm_backward(
+                (int)DTypes.Of(x),
+                TensorMemory.Address(x, "x"),
+                TensorMemory.Address(saved[1], "weight"),
+                TensorMemory.Address(saved[2], "inverse rms"),
+                TensorMemory.Address(dy, "dy"),
+                Rows(x),
+                x.shape[^1],
+                TensorMemory.Address(dx, "dx"),
+                dweight is null ? 0 : TensorMemory.Address(dweight, "dweight")));
+            saved.ForEach(tensor => tensor.Dispose());
+            return [dx, dweight!, null!];
+        });
+    }
+}

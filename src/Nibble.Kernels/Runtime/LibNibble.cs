@@ -1,0 +1,61 @@
+using System.Runtime.InteropServices;
+
+namespace Nibble.Kernels.Runtime;
+
+/// <summary>Finds and loads libnibble, the native core, and turns its status codes into exceptions.</summary>
+internal static class LibNibble
+{
+    public const string Name = "nibble";
+    private const string File = "libnibble.so";
+
+    private static readonly Lazy<nint> Library = new(Load);
+
+    public static nint Handle => Library.Value;
+
+    /// <summary>Throws what a failed call says of itself.</summary>
+    /// <exception cref="ArgumentException">An argument was refused.</exception>
+    /// <exception cref="InsufficientMemoryException">The kernel's scratch memory could not be had.</exception>
+    public static void Check(int status)
+    {
+        if (status == 0)
+        {
+            return;
+        }
+
+        string message = Marshal.PtrToStringUTF8(NativeMethods.nibble_last_error()) ?? "unknown error";
+        throw status switch
+        {
+            1 => new ArgumentException(message),
+            2 => new InsufficientMemoryException(message),
+            _ => new InvalidOperationException(message),
+        };
+    }
+
+    private static nint Load()
+    {
+        LibTorch.EnsureLoaded(); // libnibble takes its OpenMP runtime from libtorch.
+        foreach (string folder in NativeFolders.Candidates(Name))
+        {
+            string path = Path.Combine(folder, File);
+            if (System.IO.File.Exists(path))
+            {
+                nint handle = NativeLibrary.Load(path);
+                RequireAbi(handle, path);
+                return handle;
+            }
+        }
+
+        throw new DllNotFoundException(
+            $"{File} was not found beside the application in {AppContext.BaseDirectory}. In a source tree run './build.sh --target=Build', which compiles it.");
+    }
+
+    private static unsafe void RequireAbi(nint handle, string path)
+    {
+        var version = (delegate* unmanaged<int>)NativeLibrary.GetExport(handle, nameof(NativeMethods.nibble_abi_version));
+        int found = version();
+        if (found != NativeMethods.AbiVersion)
+        {
+            throw new DllNotFoundException($"{path} has ABI version {found}, this engine needs {NativeMethods.AbiVersion}: the files are of different builds.");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+using System.Runtime.InteropServices;
+
+namespace Nibble.Kernels.Runtime;
+
+/// <summary>native/include/nibble.h, entry by entry; the header says what each argument means.</summary>
+internal static unsafe partial class NativeMethods
+{
+    public const int AbiVersion = 1;
+    private const string Library = LibNibble.Name;
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Weight
+    {
+        public long Rows;
+        public long Cols;
+        public int Format;
+        public float AbsmaxOffset;
+        public nint Data;
+        public nint Absmax;
+        public nint AbsmaxCodes;
+        public nint NestedAbsmax;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Lora
+    {
+        public long Rank;
+        public float Scale;
+        public float Dropout;
+        public nint A;
+        public nint B;
+        public ulong Seed;
+        public uint Step;
+        public uint Layer;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct AdamW
+    {
+        public float LearningRate;
+        public float Beta1;
+        public float Beta2;
+        public float Epsilon;
+        public float WeightDecay;
+        public float GradScale;
+        public long Step;
+    }
+
+    [LibraryImport(Library)]
+    public static partial int nibble_abi_version();
+
+    [LibraryImport(Library)]
+    public static partial nint nibble_last_error();
+
+    [LibraryImport(Library)]
+    public static partial int nibble_set_num_threads(int threads);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_get_num_threads();
+
+    [LibraryImport(Library)]
+    public static partial int nibble_best_isa();
+
+    [LibraryImport(Library)]
+    public static partial int nibble_get_isa();
+
+    [LibraryImport(Library)]
+    public static partial int nibble_set_isa(int isa);
+
+    [LibraryImport(Library)]
+    public static partial nint nibble_nf4_code();
+
+    [LibraryImport(Library)]
+    public static partial nint nibble_dynamic_map_signed();
+
+    [LibraryImport(Library)]
+    public static partial int nibble_nf4_quantize(int dtype, nint src, long count, nint packed, nint absmax);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_nf4_quantize_absmax(nint absmax, long blocks, nint codes, nint nestedAbsmax, float* offset);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_dequantize(Weight* weight, int dtype, nint dst);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_linear_forward(Weight* weight, nint bias, Lora* lora, int dtype, nint x, long m, nint y, nint loraHidden);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_linear_backward(
+        Weight* weight, Lora* lora, int dtype, nint x, nint loraHidden, nint dy, long m, nint dx, nint da, nint db);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_rms_norm_forward(int dtype, nint x, nint weight, long rows, long cols, float eps, nint y, nint invRms);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_rms_norm_backward(
+        int dtype, nint x, nint weight, nint invRms, nint dy, long rows, long cols, nint dx, nint dweight);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_rope(
+        int dtype, nint x, nint cos, nint sin, long tokens, long heads, long headDim, long rotaryDim, int inverse, nint y);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_swiglu_forward(int dtype, nint gate, nint up, long count, nint y);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_swiglu_backward(int dtype, nint gate, nint up, nint dy, long count, nint dgate, nint dup);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_linear_cross_entropy_forward(
+        Weight* head, int dtype, nint hidden, nint labels, long tokens, nint loss, nint logSumExp);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_linear_cross_entropy_backward(
+        Weight* head, int dtype, nint hidden, nint labels, long tokens, nint logSumExp, nint lossGrad, nint dhidden, nint dhead);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_adamw_step_32bit(AdamW* config, nint param, nint grad, nint moment1, nint moment2, long count);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_adamw_init_8bit(nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_adamw_step_8bit(
+        AdamW* config, nint param, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
+
+    /// <summary>TorchSharp keeps the data pointer to itself, but its native library exports it; storage offsets are included.</summary>
+    [LibraryImport(LibTorch.BindingName)]
+    public static partial nint THSTensor_data(nint tensor);
+
+    [LibraryImport(LibTorch.BindingName)]
+    public static partial nint THSTensor_frombuffer(
+        nint data, nint deleter, long count, long offset, sbyte type, sbyte dtype, int deviceType, int deviceIndex, byte requiresGrad);
+}

@@ -1,0 +1,85 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using TorchSharp;
+
+namespace Nibble.Kernels.Runtime;
+
+/// <summary>The seam between tensors and raw memory; nothing above this assembly sees a pointer.</summary>
+public static class TensorMemory
+{
+    /// <summary>Deleters that native tensors still hold; a collected delegate would be called after its end.</summary>
+    private static readonly ConcurrentDictionary<Deleter, byte> Deleters = new();
+
+    private delegate void Deleter(nint memory);
+
+    /// <summary>
+    /// A tensor over part of a mapped file, without a copy. The mapping stays alive as long as the tensor's storage does.
+    /// </summary>
+    /// <param name="mapping">The mapped view.</param>
+    /// <param name="offset">Where the tensor begins, in bytes from the start of the view; a multiple of the element size.</param>
+    /// <param name="shape">Its dimensions.</param>
+    /// <param name="dtype">Its element type.</param>
+    /// <exception cref="ArgumentException">The offset is not aligned, or the tensor does not fit into the view.</exception>
+    public static unsafe torch.Tensor FromMapping(SafeBuffer mapping, long offset, ReadOnlySpan<long> shape, torch.ScalarType dtype)
+    {
+        ArgumentNullException.ThrowIfNull(mapping);
+        LibTorch.EnsureLoaded();
+        long count = 1;
+        foreach (long size in shape)
+        {
+            count = checked(count * size);
+        }
+
+        long elementSize = ElementSize(dtype);
+        if (offset < 0 || offset % elementSize != 0 || (ulong)offset + (ulong)(count * elementSize) > mapping.ByteLength)
+        {
+            throw new ArgumentException($"A tensor of {count} x {dtype} does not fit at byte {offset} of a view of {mapping.ByteLength} bytes.");
+        }
+
+        byte* start = null;
+        mapping.AcquirePointer(ref start);
+        Deleter deleter = null!;
+        deleter = _ =>
+        {
+            mapping.ReleasePointer();
+            Deleters.TryRemove(deleter, out byte _);
+        };
+        Deleters.TryAdd(deleter, 0);
+        nint handle = NativeMethods.THSTensor_frombuffer(
+            (nint)start, Marshal.GetFunctionPointerForDelegate(deleter), count, offset, (sbyte)dtype, (sbyte)dtype, (int)DeviceType.CPU, -1, 0);
+        if (handle == 0)
+        {
+            deleter(0);
+            throw new InvalidOperationException($"libtorch refused a view of {count} x {dtype}.");
+        }
+
+        using var flat = torch.Tensor.UnsafeCreateTensor(handle);
+        return flat.view(shape.ToArray());
+    }
+
+    /// <summary>Bytes of one element.</summary>
+    public static long ElementSize(torch.ScalarType dtype) => dtype switch
+    {
+        torch.ScalarType.Byte or torch.ScalarType.Int8 or torch.ScalarType.Bool => 1,
+        torch.ScalarType.Float16 or torch.ScalarType.BFloat16 or torch.ScalarType.Int16 => 2,
+        torch.ScalarType.Float32 or torch.ScalarType.Int32 => 4,
+        torch.ScalarType.Float64 or torch.ScalarType.Int64 => 8,
+        _ => throw new ArgumentException($"Tensors of {dtype} have no place in a checkpoint."),
+    };
+
+    /// <summary>The address of a contiguous CPU tensor's first element.</summary>
+    internal static nint Address(torch.Tensor tensor, string name)
+    {
+        if (tensor.device_type != DeviceType.CPU)
+        {
+            throw new ArgumentException($"'{name}' lies on {tensor.device_type}; this operator has a kernel for the CPU only.");
+        }
+
+        if (!tensor.is_contiguous())
+        {
+            throw new ArgumentException($"'{name}' must be contiguous.");
+        }
+
+        return NativeMethods.THSTensor_data(tensor.Handle);
+    }
+}

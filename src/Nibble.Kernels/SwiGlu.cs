@@ -1,0 +1,64 @@
+using Nibble.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace Nibble.Kernels;
+
+/// <summary>The gated activation of Llama's feed-forward block (arXiv:2002.05202): <c>y = silu(gate) · up</c>.</summary>
+public static class SwiGlu
+{
+    /// <summary>Applies the activation to two tensors of one shape and dtype.</summary>
+    public static Tensor Apply(Tensor gate, Tensor up)
+    {
+        ArgumentNullException.ThrowIfNull(gate);
+        ArgumentNullException.ThrowIfNull(up);
+        if (!gate.shape.SequenceEqual(up.shape) || gate.dtype != up.dtype)
+        {
+            throw new ArgumentException(
+                $"SwiGlu needs two tensors alike; found [{string.Join(", ", gate.shape)}] {gate.dtype} and [{string.Join(", ", up.shape)}] {up.dtype}.");
+        }
+
+        return is_grad_enabled() && (gate.requires_grad || up.requires_grad) ? GluFunction.apply(gate, up) : Forward(gate, up);
+    }
+
+    private static Tensor Forward(Tensor gate, Tensor up)
+    {
+        using Tensor g = gate.contiguous();
+        using Tensor u = up.contiguous();
+        Tensor y = empty_like(g);
+        LibNibble.Check(NativeMethods.nibble_swiglu_forward(
+            (int)DTypes.Of(g), TensorMemory.Address(g, "gate"), TensorMemory.Address(u, "up"), g.NumberOfElements, TensorMemory.Address(y, "y")));
+        return y;
+    }
+
+    private sealed class GluFunction : autograd.SingleTensorFunction<GluFunction>
+    {
+        public override string Name => "nibble.swiglu";
+
+        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            (var gate, var up) = ((Tensor)vars[0], (Tensor)vars[1]);
+            ctx.save_for_backward([gate, up]);
+            return Forward(gate, up);
+        }
+
+        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(2, () =>
+        {
+            List<Tensor> saved = ctx.get_saved_variables();
+            using Tensor gate = saved[0].contiguous();
+            using Tensor up = saved[1].contiguous();
+            using Tensor dy = grad_output.contiguous();
+            Tensor dgate = empty_like(gate);
+            Tensor dup = empty_like(up);
+            LibNibble.Check(NativeMethods.nibble_swiglu_backward(
+                (int)DTypes.Of(gate),
+                TensorMemory.Address(gate, "gate"),
+                TensorMemory.Address(up, "up"),
+                TensorMemory.Address(dy, "dy"),
+                gate.NumberOfElements,
+                TensorMemory.Address(dgate, "dgate"),
+                TensorMemory.Address(dup, "dup")));
+            saved.ForEach(tensor => tensor.Dispose());
+            return [dgate, dup];
+        });
+    }
+}
