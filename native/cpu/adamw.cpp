@@ -1,0 +1,76 @@
+#include <cstring>
+
+#include "checks.h"
+#include "dispatch.h"
+
+using namespace nibble;
+
+namespace {
+
+constexpr int64_t blocks_of(int64_t count) { return (count + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK; }
+
+void check_config(const Checks& check, const nibble_adamw* config) {
+    if (config == nullptr) {
+        check.fail("config is null");
+    }
+    check.positive("config.step", config->step);
+    for (const auto& [name, value] : {std::pair{"config.learning_rate", config->learning_rate},
+                                      std::pair{"config.epsilon", config->epsilon},
+                                      std::pair{"config.weight_decay", config->weight_decay},
+                                      std::pair{"config.grad_scale", config->grad_scale}}) {
+        check.finite(name, value);
+    }
+    for (const auto& [name, beta] : {std::pair{"config.beta1", config->beta1}, std::pair{"config.beta2", config->beta2}}) {
+        if (!(beta >= 0.0F && beta < 1.0F)) {
+            check.fail(std::string(name) + " is " + std::to_string(beta) + ", expected a number in [0, 1)");
+        }
+    }
+}
+
+}  // namespace
+
+nibble_status nibble_adamw_step_32bit(const nibble_adamw* config, float* param, const float* grad, float* moment1,
+                                      float* moment2, int64_t count) {
+    return guarded([&] {
+        const Checks check("adamw_step_32bit");
+        check_config(check, config);
+        check.not_negative("count", count);
+        check.buffer("param", param, count, 4);
+        check.buffer("grad", grad, count, 4);
+        check.buffer("moment1", moment1, count, 4);
+        check.buffer("moment2", moment2, count, 4);
+        kernels().adamw_32bit(*config, param, grad, moment1, moment2, count);
+    });
+}
+
+nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2, int64_t count) {
+    return guarded([&] {
+        const Checks check("adamw_init_8bit");
+        check.not_negative("count", count);
+        check.buffer("codes1", codes1, count, 1);
+        check.buffer("codes2", codes2, count, 1);
+        check.buffer("absmax1", absmax1, blocks_of(count), 4);
+        check.buffer("absmax2", absmax2, blocks_of(count), 4);
+        // A scale of zero makes any code mean zero.
+        std::memset(codes1, 0, static_cast<size_t>(count));
+        std::memset(codes2, 0, static_cast<size_t>(count));
+        std::memset(absmax1, 0, sizeof(float) * static_cast<size_t>(blocks_of(count)));
+        std::memset(absmax2, 0, sizeof(float) * static_cast<size_t>(blocks_of(count)));
+    });
+}
+
+nibble_status nibble_adamw_step_8bit(const nibble_adamw* config, float* param, const float* grad, uint8_t* codes1,
+                                     uint8_t* codes2, float* absmax1, float* absmax2, int64_t count) {
+    return guarded([&] {
+        const Checks check("adamw_step_8bit");
+        check_config(check, config);
+        check.not_negative("count", count);
+        check.buffer("param", param, count, 4);
+        check.buffer("grad", grad, count, 4);
+        check.buffer("codes1", codes1, count, 1);
+        check.buffer("codes2", codes2, count, 1);
+        check.buffer("absmax1", absmax1, blocks_of(count), 4);
+        check.buffer("absmax2", absmax2, blocks_of(count), 4);
+        kernels().adamw_8bit(*config, param, grad, codes1, codes2, absmax1, absmax2, count);
+    });
+}

@@ -1,0 +1,58 @@
+// The table of kernels that each instruction set fills. Sources under kernels/ are compiled once per set (isa.cpp), each
+// time in a namespace of its own, so that no code of a richer set can be linked into a poorer one.
+#pragma once
+
+#include "nibble.h"
+
+namespace nibble {
+
+struct KernelTable {
+    void (*nf4_quantize)(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax);
+    void (*dequantize)(const nibble_weight& weight, nibble_dtype dtype, void* dst);
+    void (*linear_forward)(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
+                           const void* x, int64_t m, void* y, float* lora_hidden);
+    void (*linear_backward)(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
+                            const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db);
+    void (*rms_norm_forward)(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols, float eps,
+                             void* y, float* inv_rms);
+    void (*rms_norm_backward)(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms, const void* dy,
+                              int64_t rows, int64_t cols, void* dx, float* dweight);
+    void (*rope)(nibble_dtype dtype, const void* x, const float* cos, const float* sin, int64_t tokens, int64_t heads,
+                 int64_t head_dim, int64_t rotary_dim, bool inverse, void* y);
+    void (*swiglu_forward)(nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y);
+    void (*swiglu_backward)(nibble_dtype dtype, const void* gate, const void* up, const void* dy, int64_t count,
+                            void* dgate, void* dup);
+    void (*cross_entropy_forward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
+                                  int64_t tokens, float* loss, float* log_sum_exp);
+    void (*cross_entropy_backward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
+                                   int64_t tokens, const float* log_sum_exp, const float* loss_grad, void* dhidden,
+                                   float* dhead);
+    void (*adamw_32bit)(const nibble_adamw& config, float* param, const float* grad, float* moment1, float* moment2,
+                        int64_t count);
+    void (*adamw_8bit)(const nibble_adamw& config, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
+                       float* absmax1, float* absmax2, int64_t count);
+};
+
+namespace portable {
+extern const KernelTable table;
+}
+namespace avx2 {
+extern const KernelTable table;
+}
+namespace avx512 {
+extern const KernelTable table;
+}
+namespace avx512_bf16 {
+extern const KernelTable table;
+}
+
+// The kernels in use, and the number of threads they run on.
+const KernelTable& kernels() noexcept;
+int threads() noexcept;
+
+// Code books; see nf4.cpp.
+extern const float nf4_code[16];
+const float* dynamic_map_signed() noexcept;
+const float* dynamic_map_unsigned() noexcept;
+
+}  // namespace nibble

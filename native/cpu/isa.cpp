@@ -1,0 +1,38 @@
+// Compiled once per instruction set, with NIBBLE_ISA naming the namespace and -m flags naming the instructions.
+#include <omp.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "dispatch.h"
+
+namespace nibble::NIBBLE_ISA {
+namespace {
+// clang-format off: the order is that of dependence.
+#include "kernels/numeric.h"
+#include "kernels/philox.h"
+#include "kernels/decode.h"
+#include "kernels/gemm.h"
+#include "kernels/nf4_quantize.h"
+#include "kernels/linear.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rope.h"
+#include "kernels/swiglu.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/adamw.h"
+// clang-format on
+}  // namespace
+
+const KernelTable table = {
+    nf4_quantize,   dequantize,    linear_forward,  linear_backward,       rms_norm_forward,       rms_norm_backward, rope,
+    swiglu_forward, swiglu_backward, cross_entropy_forward, cross_entropy_backward, adamw_32bit,       adamw_8bit,
+};
+
+}  // namespace nibble::NIBBLE_ISA

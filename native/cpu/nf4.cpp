@@ -1,0 +1,144 @@
+// NF4 entry points and the code books of bitsandbytes: the 16 values of QLoRA's appendix E, and the 8-bit dynamic maps
+// (dynamic tree quantisation, arXiv:2110.02861), which are made here by their rule.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "checks.h"
+#include "dispatch.h"
+
+namespace nibble {
+
+const float nf4_code[16] = {-1.0F,
+                            -0.6961928009986877F,
+                            -0.5250730514526367F,
+                            -0.39491748809814453F,
+                            -0.28444138169288635F,
+                            -0.18477343022823334F,
+                            -0.09105003625154495F,
+                            0.0F,
+                            0.07958029955625534F,
+                            0.16093020141124725F,
+                            0.24611230194568634F,
+                            0.33791524171829224F,
+                            0.44070982933044434F,
+                            0.5626170039176941F,
+                            0.7229568362236023F,
+                            1.0F};
+
+namespace {
+
+using Map = std::array<float, 256>;
+
+// Seven decades; decade i holds the midpoints of an even division of [0.1, 1], twice as many as the decade below.
+Map make_dynamic_map(bool is_signed) {
+    Map map{};
+    size_t filled = 0;
+    for (int decade = 0; decade < 7; ++decade) {
+        const int intervals = is_signed ? 1 << decade : 1 << (decade + 1);
+        const auto scale = static_cast<float>(std::pow(10.0, decade - 6));
+        const float step = (1.0F - 0.1F) / static_cast<float>(intervals);
+        // Boundaries of the upper half count down from the end, as torch.linspace does: the values are equal to the bit.
+        const auto boundary = [&](int i) {
+            return i < (intervals + 1) / 2 ? 0.1F + step * static_cast<float>(i) : 1.0F - step * static_cast<float>(intervals - i);
+        };
+        for (int i = 0; i < intervals; ++i) {
+            const float value = (boundary(i) + boundary(i + 1)) / 2.0F * scale;
+            map[filled++] = value;
+            if (is_signed) {
+                map[filled++] = -value;
+            }
+        }
+    }
+    map[filled++] = 0.0F;
+    map[filled++] = 1.0F;
+    std::sort(map.begin(), map.end());
+    return map;
+}
+
+const Map signed_map = make_dynamic_map(true);
+const Map unsigned_map = make_dynamic_map(false);
+
+// The last midpoint below which a value goes to code i, as the peers' lookup decides it.
+uint8_t nearest(const Map& map, float value) {
+    const auto above = std::upper_bound(map.begin(), map.end(), value);
+    if (above == map.begin()) {
+        return 0;
+    }
+    if (above == map.end()) {
+        return 255;
+    }
+    const auto index = static_cast<size_t>(above - map.begin());
+    return static_cast<uint8_t>(value - map[index - 1] > map[index] - value ? index : index - 1);
+}
+
+}  // namespace
+
+const float* dynamic_map_signed() noexcept { return signed_map.data(); }
+const float* dynamic_map_unsigned() noexcept { return unsigned_map.data(); }
+
+}  // namespace nibble
+
+using namespace nibble;
+
+const float* nibble_nf4_code(void) { return nf4_code; }
+const float* nibble_dynamic_map_signed(void) { return dynamic_map_signed(); }
+const float* nibble_dynamic_map_unsigned(void) { return dynamic_map_unsigned(); }
+
+nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax) {
+    return guarded([&] {
+        const Checks check("nf4_quantize");
+        check.dtype(dtype);
+        check.not_negative("count", count);
+        check.buffer("src", src, count, element_size(dtype));
+        check.buffer("packed", packed, (count + 1) / 2, 1);
+        check.buffer("absmax", absmax, (count + NIBBLE_NF4_BLOCK - 1) / NIBBLE_NF4_BLOCK, 4);
+        kernels().nf4_quantize(dtype, src, count, packed, absmax);
+        for (int64_t block = 0; block * NIBBLE_NF4_BLOCK < count; ++block) {
+            if (!std::isfinite(absmax[block])) {
+                check.fail("src has a value that is not finite in elements " + std::to_string(block * NIBBLE_NF4_BLOCK) +
+                           " to " + std::to_string((block + 1) * NIBBLE_NF4_BLOCK - 1));
+            }
+        }
+    });
+}
+
+nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, uint8_t* codes, float* nested_absmax,
+                                         float* offset) {
+    return guarded([&] {
+        const Checks check("nf4_quantize_absmax");
+        check.positive("blocks", blocks);
+        check.buffer("absmax", absmax, blocks, 4);
+        check.buffer("codes", codes, blocks, 1);
+        check.buffer("nested_absmax", nested_absmax, (blocks + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK, 4);
+        check.buffer("offset", offset, 1, 4);
+        double sum = 0.0;
+        for (int64_t i = 0; i < blocks; ++i) {
+            sum += static_cast<double>(absmax[i]);
+        }
+        const auto mean = static_cast<float>(sum / static_cast<double>(blocks));
+        *offset = mean;
+        for (int64_t first = 0; first < blocks; first += NIBBLE_ABSMAX_BLOCK) {
+            const int64_t end = std::min<int64_t>(first + NIBBLE_ABSMAX_BLOCK, blocks);
+            float largest = 0.0F;
+            for (int64_t i = first; i < end; ++i) {
+                largest = std::max(largest, std::fabs(absmax[i] - mean));
+            }
+            nested_absmax[first / NIBBLE_ABSMAX_BLOCK] = largest;
+            const float inverse = largest > 0.0F ? 1.0F / largest : 0.0F;
+            for (int64_t i = first; i < end; ++i) {
+                codes[i] = nearest(signed_map, (absmax[i] - mean) * inverse);
+            }
+        }
+    });
+}
+
+nibble_status nibble_dequantize(const nibble_weight* weight, nibble_dtype dtype, void* dst) {
+    return guarded([&] {
+        const Checks check("dequantize");
+        check.weight(weight);
+        check.dtype(dtype);
+        check.buffer("dst", dst, weight->rows * weight->cols, element_size(dtype));
+        kernels().dequantize(*weight, dtype, dst);
+    });
+}

@@ -1,0 +1,35 @@
+namespace Nibble.Modeling.Checkpoints;
+
+/// <summary>Writes files so that a reader, or a restart after a crash, sees the old content or the new one and nothing between.</summary>
+public static class AtomicFile
+{
+    /// <summary>Lets <paramref name="write"/> fill a temporary neighbour, syncs it to the disk and renames it to <paramref name="path"/>.</summary>
+    /// <exception cref="IOException">The disk is full or not writable; the previous file is untouched.</exception>
+    public static void Write(string path, Action<Stream> write)
+    {
+        ArgumentNullException.ThrowIfNull(write);
+        string temporary = $"{path}.{Guid.NewGuid():N}.tmp";
+        try
+        {
+            using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1 << 20))
+            {
+                write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+
+            File.Move(temporary, path, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(temporary);
+            throw;
+        }
+    }
+
+    /// <summary>Writes text in UTF-8.</summary>
+    public static void WriteText(string path, string text) => Write(path, stream =>
+    {
+        using var writer = new StreamWriter(stream, leaveOpen: true);
+        writer.Write(text);
+    });
+}

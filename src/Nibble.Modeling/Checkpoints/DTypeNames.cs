@@ -1,0 +1,26 @@
+using static TorchSharp.torch;
+
+namespace Nibble.Modeling.Checkpoints;
+
+/// <summary>The names that configuration files give to dtypes.</summary>
+public static class DTypeNames
+{
+    /// <summary>float32, bfloat16 or float16.</summary>
+    public static string Of(ScalarType dtype) => dtype switch
+    {
+        ScalarType.Float32 => "float32",
+        ScalarType.BFloat16 => "bfloat16",
+        ScalarType.Float16 => "float16",
+        _ => throw new ArgumentException($"{dtype} is no compute dtype."),
+    };
+
+    /// <summary>The dtype of a name.</summary>
+    /// <exception cref="ArgumentException">There is none of that name.</exception>
+    public static ScalarType Parse(string name) => name switch
+    {
+        "float32" or "fp32" => ScalarType.Float32,
+        "bfloat16" or "bf16" => ScalarType.BFloat16,
+        "float16" or "fp16" => ScalarType.Float16,
+        _ => throw new ArgumentException($"dtype '{name}' is not known; float32, bfloat16 and float16 are."),
+    };
+}

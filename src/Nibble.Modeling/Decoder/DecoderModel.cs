@@ -1,0 +1,289 @@
+using Nibble.Kernels;
+using Nibble.Modeling.Configuration;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Nibble.Modeling.Decoder;
+
+/// <summary>
+/// A decoder-only transformer, driven by its configuration. It owns its tensors; what its methods return belongs to the
+/// dispose scope of the caller.
+/// </summary>
+public sealed class DecoderModel : IDisposable
+{
+    private readonly RotaryFrequencies frequencies;
+    private readonly NormLayer norm;
+    private readonly DecoderLayer[] layers;
+    private Tensor embedding;
+
+    internal DecoderModel(DecoderConfig config, ScalarType computeDType, DecoderParts parts)
+    {
+        Config = config;
+        ComputeDType = computeDType;
+        frequencies = new RotaryFrequencies(config.Rope, config.HeadDim);
+        embedding = parts.Matrix("model.embed_tokens.weight", config.VocabSize, config.HiddenSize);
+        layers = [.. Enumerable.Range(0, config.NumHiddenLayers).Select(layer => new DecoderLayer(config, layer, parts))];
+        norm = parts.Norm("model.norm", config.HiddenSize, config.RmsNormEps);
+        Head = config.TieWordEmbeddings
+            ? new LinearLayer("lm_head", 0, new DenseWeight(embedding), bias: null)
+            : parts.Head("lm_head", config.VocabSize, config.HiddenSize);
+    }
+
+    /// <summary>What the model is made of.</summary>
+    public DecoderConfig Config { get; }
+
+    /// <summary>The dtype of activations.</summary>
+    public ScalarType ComputeDType { get; }
+
+    /// <summary>The output head; shares the embedding's tensor where the configuration ties them.</summary>
+    public LinearLayer Head { get; }
+
+    /// <summary>Every linear layer of the decoder layers, in order; the output head is not among them.</summary>
+    public IEnumerable<LinearLayer> Linears => layers.SelectMany(layer => layer.Linears);
+
+    /// <summary>Parameters of the base model that learn; adapters have theirs on their own.</summary>
+    public IEnumerable<Parameter> Parameters
+    {
+        get
+        {
+            IEnumerable<Parameter> own = embedding.requires_grad ? [new Parameter("model.embed_tokens.weight", embedding, Decays: true)] : [];
+            IEnumerable<Parameter> head = HeadIsTied ? [] : Head.Parameters;
+            return own
+                .Concat(layers.SelectMany(layer => layer.Linears.SelectMany(linear => linear.Parameters).Concat(layer.Norms.SelectMany(item => item.Parameters))))
+                .Concat(norm.Parameters)
+                .Concat(head);
+        }
+    }
+
+    /// <summary>Every module that can be named in <c>modules_to_save</c>, by path.</summary>
+    public IEnumerable<string> ModuleNames =>
+        Linears.Select(linear => linear.Name)
+            .Concat(layers.SelectMany(layer => layer.Norms).Select(item => item.Name))
+            .Concat(["model.norm", "model.embed_tokens", "lm_head"]);
+
+    /// <summary>Number of elements of the base model, adapters not counted.</summary>
+    public long ParameterCount =>
+        embedding.NumberOfElements + (HeadIsTied ? 0 : Count(Head)) + norm.Weight.NumberOfElements
+        + layers.Sum(layer => layer.Linears.Sum(Count) + layer.Norms.Sum(item => item.Weight.NumberOfElements));
+
+    /// <summary>Bytes that the weights occupy, adapters not counted.</summary>
+    public long WeightBytes =>
+        (embedding.NumberOfElements * embedding.ElementSize) + (HeadIsTied ? 0 : Head.Weight.Bytes) + layers.Sum(layer => layer.Linears.Sum(linear => linear.Weight.Bytes));
+
+    private bool HeadIsTied => Head.Weight is DenseWeight dense && ReferenceEquals(dense.Values, embedding);
+
+    /// <summary>Makes every weight learn (full fine-tuning), as float32 masters.</summary>
+    public void UnfreezeAll()
+    {
+        foreach (string module in ModuleNames.Where(name => name != "lm_head" || !HeadIsTied).ToList())
+        {
+            Unfreeze(module);
+        }
+    }
+
+    /// <summary>Makes one module learn; an output head tied to the embedding gets a weight of its own.</summary>
+    /// <returns>Its parameters.</returns>
+    /// <exception cref="ArgumentException">The model has no such module.</exception>
+    public IReadOnlyList<Parameter> Unfreeze(string module)
+    {
+        if (module == "model.embed_tokens")
+        {
+            UnfreezeEmbedding();
+            return [new Parameter("model.embed_tokens.weight", embedding, Decays: true)];
+        }
+
+        if (module == "lm_head" && HeadIsTied)
+        {
+            Head.Replace(embedding.detach().to(ScalarType.Float32, copy: true), newBias: null);
+            return [.. Head.Parameters];
+        }
+
+        if (Linears.Append(Head).FirstOrDefault(linear => linear.Name == module) is { } found)
+        {
+            LinearWeight old = found.Weight;
+            found.Unfreeze();
+            if (!ReferenceEquals(old, found.Weight))
+            {
+                old.Dispose();
+            }
+
+            return [.. found.Parameters];
+        }
+
+        NormLayer layer = layers.SelectMany(item => item.Norms).Append(norm).FirstOrDefault(item => item.Name == module)
+            ?? throw new ArgumentException($"The model has no module '{module}'.");
+        layer.Unfreeze();
+        return [.. layer.Parameters];
+    }
+
+    /// <summary>Every weight of the base model with its checkpoint name, dequantised one at a time as float32 and disposed after use.</summary>
+    /// <param name="use">Receives name and tensor; must not keep it.</param>
+    /// <param name="linearWeight">Overrides how a linear layer's weight is taken; null for its plain values.</param>
+    public void VisitWeights(Action<string, Tensor> use, Func<LinearLayer, Tensor>? linearWeight = null)
+    {
+        ArgumentNullException.ThrowIfNull(use);
+        linearWeight ??= linear => linear.Weight.Dequantize(ScalarType.Float32);
+        using IDisposable noGrad = no_grad();
+
+        void Visit(string name, Tensor value)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            use(name, value.detach().to(ScalarType.Float32));
+        }
+
+        void VisitLinear(LinearLayer linear)
+        {
+            using (Tensor values = linearWeight(linear))
+            {
+                use($"{linear.Name}.weight", values);
+            }
+
+            if (linear.Bias is { } bias)
+            {
+                Visit($"{linear.Name}.bias", bias);
+            }
+        }
+
+        Visit("model.embed_tokens.weight", embedding);
+        foreach (DecoderLayer layer in layers)
+        {
+            foreach (LinearLayer linear in layer.Linears)
+            {
+                VisitLinear(linear);
+            }
+
+            foreach (NormLayer item in layer.Norms)
+            {
+                Visit($"{item.Name}.weight", item.Weight);
+            }
+        }
+
+        Visit($"{norm.Name}.weight", norm.Weight);
+        if (!HeadIsTied)
+        {
+            VisitLinear(Head);
+        }
+    }
+
+    /// <summary>Hidden states after the last norm.</summary>
+    /// <param name="batch">The tokens; with a cache, only those it has not seen.</param>
+    /// <param name="cache">Keys and values of earlier tokens; it takes up the new ones.</param>
+    /// <param name="dropout">Present in training.</param>
+    /// <returns><c>[tokens, hidden]</c> of the compute dtype.</returns>
+    /// <exception cref="ArgumentException">A token is outside the vocabulary.</exception>
+    public Tensor Forward(TokenBatch batch, KvCache? cache = null, DropoutState? dropout = null)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        foreach (int id in batch.InputIds)
+        {
+            if ((uint)id >= (uint)Config.VocabSize)
+            {
+                throw new ArgumentException($"Token id {id} is outside the model's vocabulary of {Config.VocabSize}; the tokenizer does not fit the model.");
+            }
+        }
+
+        ForwardContext context = Context(batch, cache, dropout);
+        Tensor ids = tensor(batch.InputIds, ScalarType.Int64);
+        Tensor hidden = embedding.index_select(0, ids).to(ComputeDType);
+        if (is_grad_enabled() && !hidden.requires_grad)
+        {
+            // Recomputation hangs on the graph of its input: without this, a frozen embedding would cut the adapters off.
+            hidden.requires_grad_();
+        }
+
+        foreach (DecoderLayer layer in layers)
+        {
+            hidden = Recompute.Apply(hidden, x => layer.Forward(x, context));
+        }
+
+        cache?.Advance(batch.Lengths);
+        return norm.Forward(hidden);
+    }
+
+    /// <summary>Scores of every token of the vocabulary.</summary>
+    /// <param name="hidden"><c>[tokens, hidden]</c> as <see cref="Forward"/> gives them.</param>
+    /// <returns>float32 <c>[tokens, vocab]</c>.</returns>
+    public Tensor Logits(Tensor hidden)
+    {
+        ArgumentNullException.ThrowIfNull(hidden);
+        return Head.Trains
+            ? nn.functional.linear(hidden, ((DenseWeight)Head.Weight).Values.to(hidden.dtype)).to(ScalarType.Float32)
+            : Linear.Apply(hidden, Head.Weight).to(ScalarType.Float32);
+    }
+
+    /// <summary>Negative log-likelihood of every label, the logits never being formed.</summary>
+    /// <param name="batch">Tokens and labels; without labels every token is the target of the one before it.</param>
+    /// <param name="dropout">Present in training.</param>
+    /// <returns>float32 <c>[tokens]</c>: element t is the loss of predicting token t + 1, 0 where there is no label.</returns>
+    public Tensor TokenLosses(TokenBatch batch, DropoutState? dropout = null)
+    {
+        Tensor hidden = Forward(batch, cache: null, dropout);
+        return LinearCrossEntropy.Apply(hidden, Head.Weight, tensor(batch.ShiftedLabels(), ScalarType.Int64));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (DecoderLayer layer in layers)
+        {
+            layer.Dispose();
+        }
+
+        norm.Dispose();
+        Head.Dispose();
+        embedding.Dispose();
+    }
+
+    private static long Count(LinearLayer linear) => (linear.Weight.OutFeatures * linear.Weight.InFeatures) + (linear.Bias?.NumberOfElements ?? 0);
+
+    /// <summary>A tied head follows the embedding to its float32 master.</summary>
+    private void UnfreezeEmbedding()
+    {
+        if (embedding.requires_grad)
+        {
+            return;
+        }
+
+        bool tied = HeadIsTied;
+        Tensor frozen = embedding;
+        embedding = frozen.detach().to(ScalarType.Float32, copy: true).DetachFromDisposeScope().requires_grad_();
+        if (tied)
+        {
+            Head.Replace(embedding, newBias: null);
+        }
+
+        frozen.Dispose();
+    }
+
+    private ForwardContext Context(TokenBatch batch, KvCache? cache, DropoutState? dropout)
+    {
+        int half = Config.HeadDim / 2;
+        var cos = new float[batch.InputIds.Length * half];
+        var sin = new float[cos.Length];
+        int row = 0;
+        for (int sequence = 0; sequence < batch.Lengths.Length; sequence++)
+        {
+            int first = cache?.Lengths[sequence] ?? 0;
+            int end = first + batch.Lengths[sequence];
+            float[] radians = frequencies.For(end);
+            for (int position = first; position < end; position++, row++)
+            {
+                for (int i = 0; i < half; i++)
+                {
+                    (float s, float c) = MathF.SinCos(position * radians[i]);
+                    cos[(row * half) + i] = c * frequencies.AttentionFactor;
+                    sin[(row * half) + i] = s * frequencies.AttentionFactor;
+                }
+            }
+        }
+
+        return new ForwardContext
+        {
+            Lengths = batch.Lengths,
+            Cos = tensor(cos, row, half),
+            Sin = tensor(sin, row, half),
+            Cache = cache,
+            Dropout = dropout,
+        };
+    }
+}

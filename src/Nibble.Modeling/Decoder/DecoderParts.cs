@@ -1,0 +1,66 @@
+using Nibble.Kernels;
+using Nibble.Modeling.Checkpoints;
+using static TorchSharp.torch;
+
+namespace Nibble.Modeling.Decoder;
+
+/// <summary>Makes a decoder's parts from a checkpoint, one tensor at a time, and checks that each is what the configuration says.</summary>
+internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType computeDType, LoadOptions options, bool storedInNf4)
+{
+    private readonly HashSet<string> used = [];
+    private uint linears;
+
+    public Tensor Matrix(string name, int rows, int columns) => Read(name, computeDType, rows, columns);
+
+    public NormLayer Norm(string path, int size, float epsilon) => new(path, Read($"{path}.weight", ScalarType.Float32, size), epsilon);
+
+    /// <summary>A linear layer of the decoder layers: quantised when asked for, or when stored so.</summary>
+    public LinearLayer Linear(string path, int rows, int columns, bool hasBias)
+    {
+        Tensor? bias = hasBias ? Read($"{path}.bias", computeDType, rows) : null;
+        LinearWeight weight = storedInNf4 && Nf4Checkpoint.Contains(checkpoint, path)
+            ? Nf4Checkpoint.Read(checkpoint, path, rows, columns, used)
+            : Quantized(path, rows, columns) ?? (LinearWeight)new DenseWeight(Matrix($"{path}.weight", rows, columns));
+        return new LinearLayer(path, ++linears, weight, bias);
+    }
+
+    /// <summary>The output head, which stays dense as in the peers.</summary>
+    public LinearLayer Head(string path, int rows, int columns) =>
+        new(path, 0, new DenseWeight(Matrix($"{path}.weight", rows, columns)), bias: null);
+
+    /// <summary>Refuses a checkpoint with weights that the model has no place for.</summary>
+    public void RequireAllUsed(bool tiedHead)
+    {
+        List<string> unused =
+        [
+            .. checkpoint.Names.Where(name => !used.Contains(name)
+                && !name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal)
+                && !(tiedHead && name == "lm_head.weight")),
+        ];
+        if (unused.Count > 0)
+        {
+            throw new InvalidDataException(
+                $"{checkpoint.Location}: {unused.Count} tensors have no place in this architecture, the first is '{unused[0]}'; config.json and weights do not belong together.");
+        }
+    }
+
+    private Nf4Weight? Quantized(string path, int rows, int columns)
+    {
+        if (!options.QuantizeNf4)
+        {
+            return null;
+        }
+
+        // bitsandbytes quantises the checkpoint's values after their cast to the compute dtype.
+        using Tensor values = Matrix($"{path}.weight", rows, columns);
+        return Nf4.Quantize(values, options.DoubleQuantize);
+    }
+
+    private Tensor Read(string name, ScalarType dtype, params long[] shape)
+    {
+        Tensor value = checkpoint.Read(name, dtype, shape);
+        used.Add(name);
+        options.Progress?.Invoke(used.Count, checkpoint.Names.Count);
+        return value;
+    }
+}

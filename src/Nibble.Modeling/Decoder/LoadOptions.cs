@@ -1,0 +1,19 @@
+using TorchSharp;
+
+namespace Nibble.Modeling.Decoder;
+
+/// <summary>How a checkpoint becomes a model in memory.</summary>
+public sealed record LoadOptions
+{
+    /// <summary>Dtype of activations and of dense frozen weights; null for the one that the checkpoint is stored in.</summary>
+    public torch.ScalarType? DType { get; init; }
+
+    /// <summary>Whether the decoder layers' linear weights are quantised to NF4, tensor by tensor as they are read.</summary>
+    public bool QuantizeNf4 { get; init; }
+
+    /// <summary>With <see cref="QuantizeNf4"/>: whether the scales are quantised as well.</summary>
+    public bool DoubleQuantize { get; init; } = true;
+
+    /// <summary>Told after each weight: how many are read, of how many.</summary>
+    public Action<int, int>? Progress { get; init; }
+}
