@@ -4,17 +4,26 @@ using static TorchSharp.torch;
 namespace Nibble.Modeling.Decoder;
 
 /// <summary>A named RMS norm; its weight is float32 whatever the compute dtype.</summary>
-internal sealed class NormLayer(string name, Tensor weight, float epsilon) : IDisposable
+internal sealed class NormLayer(string name, Tensor initial, float epsilon) : IDisposable
 {
     public string Name => name;
 
-    public Tensor Weight => weight;
+    public Tensor Weight { get; private set; } = initial;
 
-    public IEnumerable<Parameter> Parameters => weight.requires_grad ? [new Parameter($"{name}.weight", weight, Decays: false)] : [];
+    public IEnumerable<Parameter> Parameters => Weight.requires_grad ? [new Parameter($"{name}.weight", Weight, Decays: false)] : [];
 
-    public void Unfreeze() => weight.requires_grad_();
+    /// <summary>Makes the weight learn, as a copy: a loaded weight may be a view of a read-only file.</summary>
+    public void Unfreeze()
+    {
+        if (!Weight.requires_grad)
+        {
+            Tensor frozen = Weight;
+            Weight = frozen.clone().DetachFromDisposeScope().requires_grad_();
+            frozen.Dispose();
+        }
+    }
 
-    public Tensor Forward(Tensor x) => RmsNorm.Apply(x, weight, epsilon);
+    public Tensor Forward(Tensor x) => RmsNorm.Apply(x, Weight, epsilon);
 
-    public void Dispose() => weight.Dispose();
+    public void Dispose() => Weight.Dispose();
 }

@@ -1,0 +1,23 @@
+namespace Nibble.Data;
+
+/// <summary>The forms that records can have.</summary>
+public enum DatasetFormat
+{
+    /// <summary>Found out from the first record.</summary>
+    Auto,
+
+    /// <summary><c>instruction</c>, <c>output</c>, optionally <c>input</c> and <c>system</c>.</summary>
+    Alpaca,
+
+    /// <summary><c>messages</c> with role and content, or <c>conversations</c> with from and value.</summary>
+    Chat,
+
+    /// <summary><c>prompt</c> and <c>completion</c>.</summary>
+    Completion,
+
+    /// <summary><c>text</c>.</summary>
+    Text,
+
+    /// <summary><c>input_ids</c> and <c>labels</c>.</summary>
+    Tokenized,
+}

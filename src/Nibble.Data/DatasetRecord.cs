@@ -1,0 +1,25 @@
+using System.Text.Json.Nodes;
+
+namespace Nibble.Data;
+
+/// <summary>One example of a dataset, in whichever form its file has.</summary>
+public abstract record DatasetRecord;
+
+/// <summary>A conversation; the assistant's turns are learned.</summary>
+/// <param name="Messages">Objects with <c>role</c> and <c>content</c>, and whatever else the chat template reads.</param>
+/// <param name="Tools">Tool definitions for the template, where the record has them.</param>
+public sealed record ChatExample(JsonArray Messages, JsonNode? Tools = null) : DatasetRecord;
+
+/// <summary>A prompt and what should follow it; only the latter is learned.</summary>
+/// <param name="Prompt">Given.</param>
+/// <param name="Completion">Learned.</param>
+public sealed record CompletionExample(string Prompt, string Completion) : DatasetRecord;
+
+/// <summary>Plain text, all of it learned.</summary>
+/// <param name="Text">The text.</param>
+public sealed record TextExample(string Text) : DatasetRecord;
+
+/// <summary>Tokens that were made elsewhere.</summary>
+/// <param name="InputIds">The tokens.</param>
+/// <param name="Labels">Like the tokens, -100 where nothing is learned; not shifted.</param>
+public sealed record TokenizedExample(int[] InputIds, int[] Labels) : DatasetRecord;

@@ -1,0 +1,112 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Nibble.Kernels;
+using Nibble.Modeling.Decoder;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Nibble.Modeling.Checkpoints;
+
+/// <summary>Writes models as Hugging Face folders.</summary>
+public static class ModelWriter
+{
+    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
+
+    /// <summary>Files of a model folder that describe it and are carried along unchanged.</summary>
+    public static IReadOnlyList<string> Companions { get; } =
+    [
+        "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+        "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "added_tokens.json",
+    ];
+
+    /// <summary>Writes all weights in <paramref name="dtype"/>, with the configuration and tokenizer files of the folder the model came from.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="source">The folder it was loaded from.</param>
+    /// <param name="folder">Must exist.</param>
+    /// <param name="dtype">The dtype of the file.</param>
+    /// <param name="linearWeight">Overrides how a linear layer's weight is taken, to merge an adapter; null for its plain values.</param>
+    public static void Write(DecoderModel model, string source, string folder, ScalarType dtype, Func<LinearLayer, Tensor>? linearWeight = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        using DisposeScope scope = NewDisposeScope();
+        var tensors = new Dictionary<string, Tensor>();
+        model.VisitWeights((name, value) => tensors.Add(name, value.to(dtype, copy: true).MoveToOuterDisposeScope()), linearWeight);
+        SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors);
+        WriteConfig(source, folder, config =>
+        {
+            config.Remove("quantization_config");
+            config[config.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = DTypeNames.Of(dtype);
+            if (!tensors.ContainsKey("lm_head.weight"))
+            {
+                config["tie_word_embeddings"] = true;
+            }
+            else if (model.Config.TieWordEmbeddings)
+            {
+                config["tie_word_embeddings"] = false;
+            }
+        });
+        CopyCompanions(source, folder);
+    }
+
+    /// <summary>Writes a quantised model as bitsandbytes stores it.</summary>
+    public static void WriteQuantized(DecoderModel model, string source, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        using DisposeScope scope = NewDisposeScope();
+        var quantized = model.Linears.Where(linear => linear.Weight is Nf4Weight).ToDictionary(linear => $"{linear.Name}.weight");
+        var tensors = new Dictionary<string, Tensor>();
+        model.VisitWeights(
+            (name, value) =>
+            {
+                if (!quantized.ContainsKey(name))
+                {
+                    tensors.Add(name, value.to(model.ComputeDType, copy: true).MoveToOuterDisposeScope());
+                }
+            },
+            linear => linear.Weight is Nf4Weight ? empty(0) : linear.Weight.Dequantize(ScalarType.Float32));
+        bool nested = false;
+        foreach (LinearLayer linear in quantized.Values)
+        {
+            var weight = (Nf4Weight)linear.Weight;
+            nested |= weight.NestedAbsmax is not null;
+            foreach ((string name, Tensor part) in Nf4Checkpoint.Parts(linear.Name, weight, model.ComputeDType))
+            {
+                tensors.Add(name, part);
+            }
+        }
+
+        SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors);
+        WriteConfig(source, folder, config =>
+        {
+            config[config.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = DTypeNames.Of(model.ComputeDType);
+            config["quantization_config"] = new JsonObject
+            {
+                ["quant_method"] = "bitsandbytes",
+                ["load_in_4bit"] = true,
+                ["load_in_8bit"] = false,
+                ["bnb_4bit_quant_type"] = "nf4",
+                ["bnb_4bit_use_double_quant"] = nested,
+                ["bnb_4bit_compute_dtype"] = DTypeNames.Of(model.ComputeDType),
+                ["bnb_4bit_quant_storage"] = "uint8",
+            };
+        });
+        CopyCompanions(source, folder);
+    }
+
+    /// <summary>Copies tokenizer and generation files from one folder to another.</summary>
+    public static void CopyCompanions(string source, string folder)
+    {
+        foreach (string name in Companions.Where(name => File.Exists(Path.Combine(source, name))))
+        {
+            // Content only: a read-only source must not make the copy read-only.
+            File.WriteAllBytes(Path.Combine(folder, name), File.ReadAllBytes(Path.Combine(source, name)));
+        }
+    }
+
+    private static void WriteConfig(string source, string folder, Action<JsonObject> change)
+    {
+        JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(source, "config.json")))!.AsObject();
+        change(config);
+        AtomicFile.WriteText(Path.Combine(folder, "config.json"), config.ToJsonString(Indented));
+    }
+}

@@ -1,0 +1,10 @@
+namespace Nibble.Training.Batching;
+
+/// <summary>An example as the model sees it.</summary>
+/// <param name="InputIds">Tokens.</param>
+/// <param name="Labels">Like the tokens, -100 where nothing is learned; not shifted.</param>
+public sealed record EncodedExample(int[] InputIds, int[] Labels)
+{
+    /// <summary>Tokens that are predicted and learned: labels after the first position.</summary>
+    public int Targets => Labels.Skip(1).Count(label => label >= 0);
+}

@@ -1,0 +1,201 @@
+using System.Collections;
+using System.Globalization;
+using System.Reflection;
+using System.Text;
+using YamlDotNet.Core;
+using YamlDotNet.RepresentationModel;
+
+namespace Nibble.Training.Configuration;
+
+/// <summary>Reads a <see cref="RunConfig"/> from YAML (of which JSON is a part) and from <c>key=value</c> overrides; unknown keys are errors.</summary>
+public static class ConfigBinder
+{
+    /// <summary>Other names of keys that people know.</summary>
+    private static readonly Dictionary<string, string> Aliases = new() { ["lora_r"] = "r" };
+
+    /// <summary>Reads a file and applies overrides such as <c>training.learning_rate=1e-4</c>.</summary>
+    /// <exception cref="ArgumentException">A key is unknown or a value does not fit; the message names it.</exception>
+    /// <exception cref="InvalidDataException">The file is not YAML.</exception>
+    public static RunConfig Load(string? path, IEnumerable<string> overrides)
+    {
+        ArgumentNullException.ThrowIfNull(overrides);
+        object config = new RunConfig();
+        if (path is not null)
+        {
+            config = Bind(config, Parse(path), "");
+        }
+
+        foreach (string assignment in overrides)
+        {
+            int equals = assignment.IndexOf('=', StringComparison.Ordinal);
+            if (equals <= 0)
+            {
+                throw new ArgumentException($"'{assignment}' is not of the form key=value.");
+            }
+
+            string value = assignment[(equals + 1)..];
+            YamlNode node = value.Length == 0 ? new YamlScalarNode("") : ParseText(value, assignment);
+            foreach (string key in assignment[..equals].Split('.').Reverse())
+            {
+                node = new YamlMappingNode(new YamlScalarNode(key), node);
+            }
+
+            config = Bind(config, (YamlMappingNode)node, "");
+        }
+
+        return (RunConfig)config;
+    }
+
+    /// <summary>A property's name as configuration files spell it: <c>Bnb4bitQuantType</c> is bnb_4bit_quant_type.</summary>
+    public static string KeyOf(string property)
+    {
+        ArgumentNullException.ThrowIfNull(property);
+        var key = new StringBuilder();
+        for (int i = 0; i < property.Length; i++)
+        {
+            bool word = char.IsUpper(property[i]) || (char.IsDigit(property[i]) && !char.IsDigit(property[i - 1]));
+            if (i > 0 && word)
+            {
+                key.Append('_');
+            }
+
+            key.Append(char.ToLowerInvariant(property[i]));
+        }
+
+        return key.ToString();
+    }
+
+    private static YamlMappingNode Parse(string path)
+    {
+        if (!File.Exists(path))
+        {
+            throw new FileNotFoundException($"{path} does not exist.", path);
+        }
+
+        YamlNode root = ParseText(File.ReadAllText(path), path);
+        return root as YamlMappingNode ?? throw new InvalidDataException($"{path} is not a mapping of keys to values.");
+    }
+
+    private static YamlNode ParseText(string text, string where)
+    {
+        try
+        {
+            var stream = new YamlStream();
+            stream.Load(new StringReader(text));
+            return stream.Documents.Count == 0 ? new YamlMappingNode() : stream.Documents[0].RootNode;
+        }
+        catch (YamlException exception)
+        {
+            throw new InvalidDataException($"{where}: line {exception.Start.Line}: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>A copy of a record with the mapping's values in place of its own.</summary>
+    private static object Bind(object section, YamlMappingNode values, string path)
+    {
+        PropertyInfo[] properties = [.. section.GetType().GetProperties().Where(property => property.CanWrite)];
+        Dictionary<string, PropertyInfo> keys = properties.ToDictionary(property => KeyOf(property.Name));
+        object copy = section.GetType().GetMethod("<Clone>$")!.Invoke(section, null)!;
+        foreach ((YamlNode keyNode, YamlNode value) in values.Children)
+        {
+            string key = keyNode.ToString();
+            if (!keys.TryGetValue(Aliases.GetValueOrDefault(key, key), out PropertyInfo? property))
+            {
+                string nearest = keys.Keys.MinBy(known => Distance(known, key))!;
+                throw new ArgumentException($"'{path}{key}' is not a configuration key; the nearest is '{path}{nearest}'.");
+            }
+
+            object? bound = property.GetValue(copy) is { } inner && property.PropertyType.Name.EndsWith("Section", StringComparison.Ordinal)
+                ? Bind(inner, value as YamlMappingNode ?? throw new ArgumentException($"'{path}{key}' must be a mapping of keys to values."), $"{path}{key}.")
+                : Convert(value, property.PropertyType, path + key);
+            property.SetValue(copy, bound);
+        }
+
+        return copy;
+    }
+
+    private static object? Convert(YamlNode node, Type type, string key)
+    {
+        Type? item = type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) ? type.GetGenericArguments()[0] : null;
+        if (node is YamlSequenceNode sequence && item is not null)
+        {
+            IList list = Array.CreateInstance(item, sequence.Children.Count);
+            for (int i = 0; i < list.Count; i++)
+            {
+                list[i] = Convert(sequence.Children[i], item, key);
+            }
+
+            return list;
+        }
+
+        string text = (node as YamlScalarNode)?.Value ?? throw new ArgumentException($"'{key}' must be {Describe(type)}.");
+        bool isNull = text is "null" or "~" or "" && ((YamlScalarNode)node).Style == ScalarStyle.Plain;
+        if (isNull && (Nullable.GetUnderlyingType(type) is not null || !type.IsValueType))
+        {
+            return type == typeof(string) || item is not null ? null : Activator.CreateInstance(type);
+        }
+
+        if (item is not null)
+        {
+            Array single = Array.CreateInstance(item, 1);
+            single.SetValue(Convert(node, item, key), 0);
+            return single;
+        }
+
+        return Scalar(text, Nullable.GetUnderlyingType(type) ?? type)
+            ?? throw new ArgumentException($"'{key}' is '{text}'; it must be {Describe(type)}.");
+    }
+
+    private static object? Scalar(string text, Type type)
+    {
+        CultureInfo culture = CultureInfo.InvariantCulture;
+        if (type == typeof(string))
+        {
+            return text;
+        }
+
+        if (type.IsEnum)
+        {
+            string? name = Enum.GetNames(type).FirstOrDefault(name => KeyOf(name) == text);
+            return name is null ? null : Enum.Parse(type, name);
+        }
+
+        return type switch
+        {
+            _ when type == typeof(bool) => bool.TryParse(text, out bool flag) ? flag : null,
+            _ when type == typeof(int) => int.TryParse(text, NumberStyles.AllowLeadingSign, culture, out int number) ? number : null,
+            _ when type == typeof(ulong) => ulong.TryParse(text, NumberStyles.None, culture, out ulong number) ? number : null,
+            _ when type == typeof(double) => double.TryParse(text, NumberStyles.Float, culture, out double number) ? number : null,
+            _ => throw new InvalidOperationException($"No configuration value is of type {type}."),
+        };
+    }
+
+    private static string Describe(Type type) => (Nullable.GetUnderlyingType(type) ?? type) switch
+    {
+        { IsEnum: true } kind => "one of " + string.Join(", ", Enum.GetNames(kind).Select(KeyOf)),
+        var kind when kind == typeof(bool) => "true or false",
+        var kind when kind == typeof(int) || kind == typeof(ulong) => "a whole number",
+        var kind when kind == typeof(double) => "a number",
+        var kind when kind == typeof(string) => "a text",
+        _ => "a list",
+    };
+
+    /// <summary>Levenshtein's edit distance.</summary>
+    private static int Distance(string a, string b)
+    {
+        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
+        for (int i = 1; i <= a.Length; i++)
+        {
+            int diagonal = row[0];
+            row[0] = i;
+            for (int j = 1; j <= b.Length; j++)
+            {
+                int above = row[j];
+                row[j] = Math.Min(Math.Min(row[j] + 1, row[j - 1] + 1), diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
+                diagonal = above;
+            }
+        }
+
+        return row[^1];
+    }
+}

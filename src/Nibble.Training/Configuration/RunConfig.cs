@@ -1,0 +1,256 @@
+using Nibble.Data;
+using Nibble.Modeling.Adapters;
+
+namespace Nibble.Training.Configuration;
+
+/// <summary>What learns.</summary>
+public enum Method
+{
+    /// <summary>Adapters over dense weights.</summary>
+    Lora,
+
+    /// <summary>Adapters over weights in NF4 (arXiv:2305.14314).</summary>
+    Qlora,
+
+    /// <summary>All weights.</summary>
+    Full,
+}
+
+/// <summary>A training run, as its configuration file describes it. Keys are the properties' names in snake_case.</summary>
+public sealed record RunConfig
+{
+    /// <summary>The base model's folder.</summary>
+    public string Model { get; init; } = "";
+
+    /// <summary>What learns.</summary>
+    public Method Method { get; init; } = Method.Lora;
+
+    /// <summary>Dtype of activations and frozen weights: float32, bfloat16 or float16.</summary>
+    public string Dtype { get; init; } = "bfloat16";
+
+    /// <summary>Where results go; must not hold another run.</summary>
+    public string OutputDir { get; init; } = "out";
+
+    /// <summary>Decides initial values, order and dropout.</summary>
+    public ulong Seed { get; init; } = 42;
+
+    /// <summary>Examples.</summary>
+    public DataSection Data { get; init; } = new();
+
+    /// <summary>The adapter; ignored by <see cref="Method.Full"/>.</summary>
+    public LoraSection Lora { get; init; } = new();
+
+    /// <summary>The base model's quantisation; <see cref="Method.Qlora"/> only.</summary>
+    public QuantizationSection Quantization { get; init; } = new();
+
+    /// <summary>Loop and optimizer.</summary>
+    public TrainingSection Training { get; init; } = new();
+
+    /// <summary>Checks what can be checked without reading the model.</summary>
+    /// <exception cref="ArgumentException">A value is missing or out of range; the message names the key.</exception>
+    public RunConfig Validated()
+    {
+        Require(Model.Length > 0, "model is missing: name the base model's folder");
+        Require(Data.Train.Length > 0, "data.train is missing: name a file of examples");
+        Require(Data.EvalRatio is >= 0 and < 1, $"data.eval_ratio is {Data.EvalRatio}; it must lie in [0, 1)");
+        Require(Data.MaxLength > 1, $"data.max_length is {Data.MaxLength}; it must be at least 2");
+        Require(Quantization.Bnb4bitQuantType == "nf4", $"quantization.bnb_4bit_quant_type is '{Quantization.Bnb4bitQuantType}'; nf4 is supported");
+        Require(Lora.Bias == "none", $"lora.bias is '{Lora.Bias}'; none is supported");
+        TrainingSection t = Training;
+        Require(t.MaxSteps == -1 || t.MaxSteps > 0, $"training.max_steps is {t.MaxSteps}; it must be positive, or -1 for whole epochs");
+        Require(t.NumTrainEpochs > 0, $"training.num_train_epochs is {t.NumTrainEpochs}; it must be positive");
+        Require(t.PerDeviceTrainBatchSize > 0, $"training.per_device_train_batch_size is {t.PerDeviceTrainBatchSize}; it must be positive");
+        Require(t.GradientAccumulationSteps > 0, $"training.gradient_accumulation_steps is {t.GradientAccumulationSteps}; it must be positive");
+        Require(double.IsFinite(t.LearningRate) && t.LearningRate >= 0, $"training.learning_rate is {t.LearningRate}; it must be zero or positive");
+        Require(t.WarmupRatio is >= 0 and <= 1, $"training.warmup_ratio is {t.WarmupRatio}; it must lie in [0, 1]");
+        Require(t.WarmupSteps >= 0, $"training.warmup_steps is {t.WarmupSteps}; it must be zero or positive");
+        Require(t.AdamBeta1 is >= 0 and < 1 && t.AdamBeta2 is >= 0 and < 1, "training.adam_beta1 and adam_beta2 must lie in [0, 1)");
+        Require(t.MaxGradNorm >= 0, $"training.max_grad_norm is {t.MaxGradNorm}; it must be positive, or 0 for no clipping");
+        Require(t.LoggingSteps > 0, $"training.logging_steps is {t.LoggingSteps}; it must be positive");
+        Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
+        _ = Modeling.Checkpoints.DTypeNames.Parse(Dtype);
+        _ = Modeling.Checkpoints.DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
+        Require(
+            Method != Method.Qlora || Quantization.Bnb4bitComputeDtype == new QuantizationSection().Bnb4bitComputeDtype || Quantization.Bnb4bitComputeDtype == Dtype,
+            $"quantization.bnb_4bit_compute_dtype is {Quantization.Bnb4bitComputeDtype} but dtype is {Dtype}; the engine computes in one dtype, so they must agree");
+        if (Method != Method.Full)
+        {
+            _ = Lora.ToLoraConfig().Validated();
+        }
+
+        return this;
+    }
+
+    private static void Require(bool condition, string problem)
+    {
+        if (!condition)
+        {
+            throw new ArgumentException(problem + ".");
+        }
+    }
+}
+
+/// <summary>Section <c>data</c>.</summary>
+public sealed record DataSection
+{
+    /// <summary>Training examples: .jsonl or .json.</summary>
+    public string Train { get; init; } = "";
+
+    /// <summary>Evaluation examples; null for none, or those that <see cref="EvalRatio"/> takes from the training file.</summary>
+    public string? Eval { get; init; }
+
+    /// <summary>Share of the training file that evaluates instead, chosen by a hash of each example.</summary>
+    public double EvalRatio { get; init; }
+
+    /// <summary>How records are read.</summary>
+    public DatasetFormat Format { get; init; } = DatasetFormat.Auto;
+
+    /// <summary>Tokens of a sequence at most; longer examples are cut.</summary>
+    public int MaxLength { get; init; } = 2048;
+
+    /// <summary>Joins short examples to sequences of up to max_length; attention and positions stay within each example.</summary>
+    public bool Packing { get; init; } = true;
+
+    /// <summary>Another order in each epoch.</summary>
+    public bool Shuffle { get; init; } = true;
+}
+
+/// <summary>Section <c>lora</c>: PEFT's settings.</summary>
+public sealed record LoraSection
+{
+    /// <summary>Rank.</summary>
+    public int R { get; init; } = 8;
+
+    /// <summary>The update is scaled by alpha / r.</summary>
+    public double LoraAlpha { get; init; } = 16;
+
+    /// <summary>Dropout on the update's input.</summary>
+    public double LoraDropout { get; init; } = 0.05;
+
+    /// <summary>Layer names, or <c>all-linear</c>.</summary>
+    public IReadOnlyList<string> TargetModules { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj"];
+
+    /// <summary>none.</summary>
+    public string Bias { get; init; } = "none";
+
+    /// <summary>Scales by alpha / sqrt(r).</summary>
+    public bool UseRslora { get; init; }
+
+    /// <summary>Modules that are trained and saved whole.</summary>
+    public IReadOnlyList<string> ModulesToSave { get; init; } = [];
+
+    /// <summary>Layers that get adapters; null for all.</summary>
+    public IReadOnlyList<int>? LayersToTransform { get; init; }
+
+    /// <summary>A stored adapter to go on from.</summary>
+    public string? InitAdapter { get; init; }
+
+    /// <summary>The adapter's settings.</summary>
+    public LoraConfig ToLoraConfig() => new()
+    {
+        R = R,
+        LoraAlpha = LoraAlpha,
+        LoraDropout = LoraDropout,
+        TargetModules = TargetModules,
+        UseRslora = UseRslora,
+        ModulesToSave = ModulesToSave,
+        LayersToTransform = LayersToTransform,
+    };
+}
+
+/// <summary>Section <c>quantization</c>: bitsandbytes' settings.</summary>
+public sealed record QuantizationSection
+{
+    /// <summary>nf4.</summary>
+    public string Bnb4bitQuantType { get; init; } = "nf4";
+
+    /// <summary>Whether the scales are quantised as well.</summary>
+    public bool Bnb4bitUseDoubleQuant { get; init; } = true;
+
+    /// <summary>Must agree with <c>dtype</c>.</summary>
+    public string Bnb4bitComputeDtype { get; init; } = "bfloat16";
+}
+
+/// <summary>Section <c>training</c>: transformers' TrainingArguments.</summary>
+public sealed record TrainingSection
+{
+    /// <summary>Passes over the data.</summary>
+    public double NumTrainEpochs { get; init; } = 3;
+
+    /// <summary>Optimizer steps; overrides the epochs unless -1.</summary>
+    public int MaxSteps { get; init; } = -1;
+
+    /// <summary>Sequences in a micro-batch.</summary>
+    public int PerDeviceTrainBatchSize { get; init; } = 4;
+
+    /// <summary>Micro-batches in a step.</summary>
+    public int GradientAccumulationSteps { get; init; } = 4;
+
+    /// <summary>Highest learning rate.</summary>
+    public double LearningRate { get; init; } = 2e-4;
+
+    /// <summary>Decoupled decay; norms and biases are spared.</summary>
+    public double WeightDecay { get; init; } = 0.01;
+
+    /// <summary>Decay of the first moment.</summary>
+    public double AdamBeta1 { get; init; } = 0.9;
+
+    /// <summary>Decay of the second moment.</summary>
+    public double AdamBeta2 { get; init; } = 0.999;
+
+    /// <summary>Added to the root of the second moment.</summary>
+    public double AdamEpsilon { get; init; } = 1e-8;
+
+    /// <summary>Gradients are scaled down to this global norm; 0 for no clipping.</summary>
+    public double MaxGradNorm { get; init; } = 1;
+
+    /// <summary>How the learning rate falls after the warm-up.</summary>
+    public SchedulerType LrSchedulerType { get; init; } = SchedulerType.Cosine;
+
+    /// <summary>Share of the steps over which the rate rises; ignored when warmup_steps is set.</summary>
+    public double WarmupRatio { get; init; } = 0.03;
+
+    /// <summary>Steps over which the rate rises.</summary>
+    public int WarmupSteps { get; init; }
+
+    /// <summary>States of the optimizer.</summary>
+    public OptimizerType Optim { get; init; } = OptimizerType.AdamwTorch;
+
+    /// <summary>Steps between log lines.</summary>
+    public int LoggingSteps { get; init; } = 10;
+
+    /// <summary>Steps between evaluations; 0 for the end of each epoch.</summary>
+    public int EvalSteps { get; init; }
+
+    /// <summary>Steps between checkpoints; 0 for the end of each epoch.</summary>
+    public int SaveSteps { get; init; }
+
+    /// <summary>Checkpoints that are kept.</summary>
+    public int SaveTotalLimit { get; init; } = 2;
+
+    /// <summary>Evaluations without improvement after which training ends with the best weights; 0 for never.</summary>
+    public int EarlyStoppingPatience { get; init; }
+}
+
+/// <summary>How the learning rate falls.</summary>
+public enum SchedulerType
+{
+    /// <summary>Half a cosine to zero.</summary>
+    Cosine,
+
+    /// <summary>Straight to zero.</summary>
+    Linear,
+
+    /// <summary>Not at all.</summary>
+    Constant,
+}
+
+/// <summary>Optimizers.</summary>
+public enum OptimizerType
+{
+    /// <summary>AdamW with float32 states.</summary>
+    AdamwTorch,
+
+    /// <summary>AdamW with 8-bit block-wise states (arXiv:2110.02861).</summary>
+    Adamw8bit,
+}

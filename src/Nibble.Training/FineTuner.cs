@@ -1,0 +1,203 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Nibble.Modeling.Adapters;
+using Nibble.Modeling.Checkpoints;
+using Nibble.Modeling.Decoder;
+using Nibble.Training.Batching;
+using Nibble.Training.Checkpointing;
+using Nibble.Training.Configuration;
+using Nibble.Training.Reporting;
+
+namespace Nibble.Training;
+
+/// <summary>What a run came to.</summary>
+/// <param name="Steps">Optimizer steps done.</param>
+/// <param name="Losses">Losses of the steps of this process, in order.</param>
+/// <param name="Evaluations">Evaluations of this process, in order.</param>
+/// <param name="TrainableParameters">Elements that learned.</param>
+/// <param name="TotalParameters">Elements of model and adapter.</param>
+public sealed record TrainingResult(
+    int Steps, IReadOnlyList<(int Step, double Loss)> Losses, IReadOnlyList<EvalMetrics> Evaluations, long TrainableParameters, long TotalParameters);
+
+/// <summary>Runs a fine-tune from its configuration to a finished output folder.</summary>
+public sealed class FineTuner
+{
+    private const string RunFile = "run.json";
+
+    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true };
+
+    private readonly RunConfig config;
+    private readonly ITrainingObserver observer;
+
+    /// <summary>A run of <paramref name="config"/>.</summary>
+    /// <exception cref="ArgumentException">A value of the configuration is missing or out of range.</exception>
+    public FineTuner(RunConfig config, ITrainingObserver? observer = null)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        this.config = config.Validated();
+        this.observer = observer ?? new Silent();
+    }
+
+    /// <summary>Trains and writes the output folder.</summary>
+    /// <param name="resume">Goes on from the newest checkpoint of the output folder, if it has one.</param>
+    /// <param name="cancellation">Saves a checkpoint and ends after the current step.</param>
+    /// <exception cref="OperationCanceledException">The run was cancelled; it can be resumed.</exception>
+    /// <exception cref="InvalidDataException">Model, data or output folder are not usable; the message says why.</exception>
+    public TrainingResult Run(bool resume = false, CancellationToken cancellation = default)
+    {
+        PrepareOutput(resume);
+        using DecoderModel model = LoadModel();
+        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model, observer);
+        using LoraAdapter? adapter = AttachAdapter(model);
+        List<Parameter> parameters = [.. adapter?.Parameters ?? model.Parameters];
+        long trainable = parameters.Sum(parameter => parameter.Value.NumberOfElements);
+        long total = model.ParameterCount + (adapter?.Pairs.Sum(item => item.Pair.A.NumberOfElements + item.Pair.B.NumberOfElements) ?? 0);
+        observer.Info(string.Create(
+            CultureInfo.InvariantCulture, $"trainable params: {trainable:N0} || all params: {total:N0} || trainable%: {100.0 * trainable / total:0.####}"));
+        var plan = new BatchPlan(
+            train, config.Training.PerDeviceTrainBatchSize, config.Data.Packing ? config.Data.MaxLength : null, config.Data.Shuffle, config.Seed);
+        var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit);
+        using var loop = new TrainingLoop(config, model, parameters, plan, evaluation, store, observer);
+        if (resume && store.Latest is { } checkpoint)
+        {
+            loop.Resume(checkpoint);
+            observer.Info($"Resumed from {checkpoint}.");
+        }
+
+        using (var log = new MetricsLog(Path.Combine(config.OutputDir, "metrics.jsonl"), loop.State.Step))
+        {
+            loop.Run(log, cancellation);
+        }
+
+        WriteWeights(model, adapter);
+        var result = new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total);
+        WriteRunFile(result);
+        return result;
+    }
+
+    /// <summary>Loads the base model as the method needs it.</summary>
+    private DecoderModel LoadModel()
+    {
+        DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions
+        {
+            DType = DTypeNames.Parse(config.Dtype),
+            QuantizeNf4 = config.Method == Method.Qlora,
+            DoubleQuantize = config.Quantization.Bnb4bitUseDoubleQuant,
+            Progress = observer.Loading,
+        });
+        if (config.Method == Method.Full)
+        {
+            if (model.Config.IsQuantized)
+            {
+                model.Dispose();
+                throw new InvalidDataException($"{config.Model} is stored in NF4, whose weights cannot be trained; use method qlora.");
+            }
+
+            model.UnfreezeAll();
+        }
+
+        return model;
+    }
+
+    private LoraAdapter? AttachAdapter(DecoderModel model) =>
+        config.Method == Method.Full ? null
+        : config.Lora.InitAdapter is { } initial ? AdapterFolder.Load(model, initial, stored => stored with { LoraDropout = config.Lora.LoraDropout })
+        : LoraAdapter.Create(model, config.Lora.ToLoraConfig(), config.Seed);
+
+    private void PrepareOutput(bool resume)
+    {
+        string runFile = Path.Combine(config.OutputDir, RunFile);
+        if (File.Exists(runFile) && !resume)
+        {
+            throw new InvalidDataException($"{config.OutputDir} holds another run; resume it with --resume, or choose another output_dir.");
+        }
+
+        try
+        {
+            Directory.CreateDirectory(config.OutputDir);
+            if (!File.Exists(runFile))
+            {
+                AtomicFile.WriteText(runFile, JsonSerializer.Serialize(new { status = "running", config }, Json));
+            }
+        }
+        catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
+        {
+            throw new InvalidDataException($"output_dir {config.OutputDir} is not writable: {exception.Message}", exception);
+        }
+    }
+
+    private void WriteWeights(DecoderModel model, LoraAdapter? adapter)
+    {
+        if (adapter is null)
+        {
+            ModelWriter.Write(model, config.Model, config.OutputDir, model.Config.StoredDType ?? model.ComputeDType);
+        }
+        else
+        {
+            AdapterFolder.Save(adapter, config.OutputDir, config.Model);
+            foreach (string name in ModelWriter.Companions.Where(name => name.StartsWith("token", StringComparison.Ordinal) || name.StartsWith("chat", StringComparison.Ordinal) || name == "special_tokens_map.json"))
+            {
+                string source = Path.Combine(config.Model, name);
+                if (File.Exists(source))
+                {
+                    File.WriteAllBytes(Path.Combine(config.OutputDir, name), File.ReadAllBytes(source));
+                }
+            }
+        }
+    }
+
+    private void WriteRunFile(TrainingResult result)
+    {
+        var run = new
+        {
+            status = "completed",
+            engine_version = typeof(FineTuner).Assembly.GetName().Version?.ToString(3),
+            runtime = Environment.Version.ToString(),
+            instruction_set = Kernels.Cpu.Current.ToString(),
+            threads = Kernels.Cpu.Threads,
+            config,
+            hashes = Hashes(),
+            results = new
+            {
+                result.Steps,
+                result.TrainableParameters,
+                result.TotalParameters,
+                final_loss = result.Losses.Count > 0 ? result.Losses[^1].Loss : (double?)null,
+                final_eval_loss = result.Evaluations.Count > 0 ? result.Evaluations[^1].EvalLoss : (double?)null,
+                peak_memory_bytes = PeakMemory.Bytes,
+            },
+        };
+        AtomicFile.WriteText(Path.Combine(config.OutputDir, RunFile), JsonSerializer.Serialize(run, Json));
+    }
+
+    /// <summary>SHA-256 of the base model's weights and of the data.</summary>
+    private JsonObject Hashes()
+    {
+        var hashes = new JsonObject();
+        using (CheckpointTensors checkpoint = CheckpointTensors.Open(config.Model))
+        {
+            foreach (string file in checkpoint.Files)
+            {
+                hashes[Path.GetFileName(file)] = HashOf(file);
+            }
+        }
+
+        hashes["train"] = HashOf(config.Data.Train);
+        if (config.Data.Eval is { } eval)
+        {
+            hashes["eval"] = HashOf(eval);
+        }
+
+        return hashes;
+    }
+
+    private static string HashOf(string path)
+    {
+        using FileStream stream = File.OpenRead(path);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+
+    private sealed class Silent : ITrainingObserver;
+}

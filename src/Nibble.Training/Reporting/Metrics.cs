@@ -1,0 +1,67 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace Nibble.Training.Reporting;
+
+/// <summary>What a log line of training says.</summary>
+/// <param name="Step">Optimizer steps done.</param>
+/// <param name="Epoch">Passes over the data done.</param>
+/// <param name="Loss">Mean over the target tokens of the step.</param>
+/// <param name="LearningRate">The rate used in the step.</param>
+/// <param name="GradNorm">Global norm before clipping.</param>
+/// <param name="Tokens">Tokens read since the run began.</param>
+/// <param name="TokensPerSecond">Since the last line.</param>
+/// <param name="PeakMemoryBytes">Largest resident memory of the process so far.</param>
+public sealed record StepMetrics(
+    int Step, double Epoch, double Loss, double LearningRate, double GradNorm, long Tokens, double TokensPerSecond, long PeakMemoryBytes);
+
+/// <summary>What an evaluation found.</summary>
+/// <param name="Step">Optimizer steps done.</param>
+/// <param name="Epoch">Passes over the data done.</param>
+/// <param name="EvalLoss">Mean over all target tokens.</param>
+/// <param name="EvalPerplexity">exp of it.</param>
+public sealed record EvalMetrics(int Step, double Epoch, double EvalLoss, double EvalPerplexity);
+
+/// <summary><c>metrics.jsonl</c>: one JSON object a line, written through at once.</summary>
+public sealed class MetricsLog : IDisposable
+{
+    private static readonly JsonSerializerOptions SnakeCase = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
+
+    private readonly StreamWriter writer;
+
+    /// <summary>Opens the log of a run that goes on after <paramref name="afterStep"/>; later lines are dropped.</summary>
+    public MetricsLog(string path, int afterStep)
+    {
+        if (File.Exists(path))
+        {
+            string[] kept = [.. File.ReadLines(path).TakeWhile(line => StepOf(line) <= afterStep)];
+            File.WriteAllLines(path, kept);
+        }
+
+        writer = new StreamWriter(path, append: true) { AutoFlush = true };
+    }
+
+    /// <summary>Adds a line.</summary>
+    public void Write<T>(T metrics) => writer.WriteLine(JsonSerializer.Serialize(metrics, SnakeCase));
+
+    /// <inheritdoc/>
+    public void Dispose() => writer.Dispose();
+
+    /// <summary>A line that a crash cut short counts as the last.</summary>
+    private static int StepOf(string line)
+    {
+        try
+        {
+            using JsonDocument json = JsonDocument.Parse(line);
+            return json.RootElement.GetProperty("step").GetInt32();
+        }
+        catch (JsonException)
+        {
+            return int.MaxValue;
+        }
+    }
+}

@@ -1,0 +1,30 @@
+using Nibble.Data;
+using Nibble.Modeling.Decoder;
+using Nibble.Training.Batching;
+using Nibble.Training.Configuration;
+
+namespace Nibble.Training;
+
+/// <summary>Reads the examples of a run as the model will see them.</summary>
+internal static class TrainingData
+{
+    public static (IReadOnlyList<EncodedExample> Train, IReadOnlyList<EncodedExample> Evaluation) Load(
+        RunConfig config, DecoderModel model, ITrainingObserver observer)
+    {
+        if (config.Data.MaxLength > model.Config.MaxPositionEmbeddings)
+        {
+            observer.Info($"data.max_length {config.Data.MaxLength} is cut to the model's {model.Config.MaxPositionEmbeddings} positions.");
+        }
+
+        var encoder = new ExampleEncoder(config.Model, Math.Min(config.Data.MaxLength, model.Config.MaxPositionEmbeddings), model.Config.VocabSize);
+        List<EncodedExample> train = encoder.Read(config.Data.Train, config.Data.Format, observer);
+        if (config.Data.Eval is { } path)
+        {
+            return (train, encoder.Read(path, config.Data.Format, observer));
+        }
+
+        ILookup<bool, EncodedExample> sides = train.ToLookup(
+            example => DatasetSplitter.IsEvaluation(string.Join(',', example.InputIds), config.Data.EvalRatio, config.Seed));
+        return ([.. sides[false]], [.. sides[true]]);
+    }
+}

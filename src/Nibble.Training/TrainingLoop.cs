@@ -1,0 +1,210 @@
+using System.Diagnostics;
+using Nibble.Kernels;
+using Nibble.Modeling.Decoder;
+using Nibble.Training.Batching;
+using Nibble.Training.Checkpointing;
+using Nibble.Training.Configuration;
+using Nibble.Training.Optimization;
+using Nibble.Training.Reporting;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Nibble.Training;
+
+/// <summary>The steps of a run: forward, backward, clip, update; with logging, evaluation and checkpoints between them.</summary>
+internal sealed class TrainingLoop : IDisposable
+{
+    private readonly RunConfig config;
+    private readonly DecoderModel model;
+    private readonly IReadOnlyList<Parameter> parameters;
+    private readonly BatchPlan plan;
+    private readonly IReadOnlyList<EncodedExample> evaluation;
+    private readonly CheckpointStore store;
+    private readonly ITrainingObserver observer;
+    private readonly LearningRate rate;
+    private readonly AdamWOptimizer optimizer;
+    private readonly LossScale scale;
+    private readonly int stepsPerEpoch;
+    private TrainingState state = new();
+
+    public TrainingLoop(
+        RunConfig config, DecoderModel model, IReadOnlyList<Parameter> parameters, BatchPlan plan, IReadOnlyList<EncodedExample> evaluation,
+        CheckpointStore store, ITrainingObserver observer)
+    {
+        this.config = config;
+        this.model = model;
+        this.parameters = parameters;
+        this.plan = plan;
+        this.evaluation = evaluation;
+        this.store = store;
+        this.observer = observer;
+        stepsPerEpoch = (plan.BatchesPerEpoch + config.Training.GradientAccumulationSteps - 1) / config.Training.GradientAccumulationSteps;
+        TotalSteps = config.Training.MaxSteps > 0 ? config.Training.MaxSteps : (int)Math.Ceiling(config.Training.NumTrainEpochs * stepsPerEpoch);
+        rate = new LearningRate(config.Training, TotalSteps);
+        optimizer = new AdamWOptimizer(config.Training, parameters);
+        scale = new LossScale(model.ComputeDType);
+    }
+
+    /// <summary>Steps of the whole run.</summary>
+    public int TotalSteps { get; }
+
+    /// <summary>Losses of the steps that were run here, in order.</summary>
+    public List<(int Step, double Loss)> Losses { get; } = [];
+
+    /// <summary>Evaluations that were run here, in order.</summary>
+    public List<EvalMetrics> Evaluations { get; } = [];
+
+    /// <summary>Where the run stands.</summary>
+    public TrainingState State => state;
+
+    /// <summary>Goes on from a checkpoint.</summary>
+    public void Resume(string checkpoint)
+    {
+        state = CheckpointStore.Restore(checkpoint, parameters, optimizer.States);
+        scale.Value = state.LossScale;
+        scale.GoodSteps = state.LossScaleGoodSteps;
+    }
+
+    /// <summary>Runs to the end, or until cancelled; a cancelled run saves a checkpoint before it throws.</summary>
+    public void Run(MetricsLog log, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        long tokensAtLog = state.Tokens;
+        while (state.Step < TotalSteps)
+        {
+            (double loss, double norm, double learningRate) = Step();
+            Losses.Add((state.Step, loss));
+            observer.Progress(state.Step, TotalSteps, loss);
+            bool last = state.Step == TotalSteps;
+            bool epochEnds = state.Step % stepsPerEpoch == 0 || last;
+            if (state.Step % config.Training.LoggingSteps == 0 || last)
+            {
+                var metrics = new StepMetrics(
+                    state.Step, Epoch, loss, learningRate, norm, state.Tokens, (state.Tokens - tokensAtLog) / clock.Elapsed.TotalSeconds, PeakMemory.Bytes);
+                log.Write(metrics);
+                observer.Logged(metrics);
+                clock.Restart();
+                tokensAtLog = state.Tokens;
+            }
+
+            bool stop = evaluation.Count > 0 && IsDue(config.Training.EvalSteps, epochEnds) && EvaluateAndCompare(log);
+            bool cancelled = cancellation.IsCancellationRequested && !last;
+            if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
+            {
+                store.Save(state, parameters, optimizer.States);
+            }
+
+            cancellation.ThrowIfCancellationRequested();
+            if (stop)
+            {
+                observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
+                break;
+            }
+        }
+
+        if (config.Training.EarlyStoppingPatience > 0)
+        {
+            store.RestoreBest(parameters);
+        }
+    }
+
+    public void Dispose() => optimizer.Dispose();
+
+    private double Epoch => (double)state.Step / stepsPerEpoch;
+
+    
+
+    private bool IsDue(int every, bool epochEnds) => every > 0 ? state.Step % every == 0 : epochEnds;
+
+    private (double Loss, double Norm, double Rate) Step()
+    {
+        (int epoch, int inEpoch) = (state.Step / stepsPerEpoch, state.Step % stepsPerEpoch);
+        int first = inEpoch * config.Training.GradientAccumulationSteps;
+        int count = Math.Min(config.Training.GradientAccumulationSteps, plan.BatchesPerEpoch - first);
+        List<TokenBatch> batches = [.. Enumerable.Range(first, count).Select(index => plan.Batch(epoch, index))];
+        long targets = batches.Sum(batch => batch.ShiftedLabels().LongCount(label => label >= 0));
+        int step = state.Step + 1;
+        double learningRate = rate.At(step);
+        using DisposeScope scope = NewDisposeScope();
+        double loss = 0;
+        foreach (TokenBatch batch in batches)
+        {
+            using DisposeScope inner = NewDisposeScope();
+            Tensor mean = model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / Math.Max(1, targets);
+            loss += mean.item<float>();
+            BackwardPass.Run(mean * scale.Value);
+            state = state with { Passes = state.Passes + 1, Tokens = state.Tokens + batch.InputIds.Length };
+        }
+
+        double norm = GradientNorm() / scale.Value;
+        double before = scale.Value;
+        if (!double.IsFinite(loss) || (!double.IsFinite(norm) && !scale.IsActive))
+        {
+            throw new TrainingDivergedException(step, Culprit(loss));
+        }
+
+        state = state with { Step = step };
+        if (scale.Accept(double.IsFinite(norm)))
+        {
+            state = state with { Updates = state.Updates + 1 };
+            double clip = config.Training.MaxGradNorm > 0 ? Math.Min(1, config.Training.MaxGradNorm / (norm + 1e-6)) : 1;
+            optimizer.Step(state.Updates, learningRate, clip / before);
+        }
+        else
+        {
+            foreach (Parameter parameter in parameters)
+            {
+                parameter.Value.grad = null;
+            }
+        }
+
+        state = state with { LossScale = scale.Value, LossScaleGoodSteps = scale.GoodSteps };
+        return (loss, norm, learningRate);
+    }
+
+    private double GradientNorm()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        double squares = 0;
+        foreach (Parameter parameter in parameters)
+        {
+            if (parameter.Value.grad is { } gradient)
+            {
+                double norm = gradient.norm().item<float>();
+                squares += norm * norm;
+            }
+        }
+
+        return Math.Sqrt(squares);
+    }
+
+    /// <summary>The first gradient that is not finite, or the loss.</summary>
+    private string Culprit(double loss)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Parameter? bad = parameters.FirstOrDefault(parameter => parameter.Value.grad is { } gradient && !gradient.isfinite().all().item<bool>());
+        return !double.IsFinite(loss) ? "loss" : $"gradient of {bad?.Name}";
+    }
+
+    /// <summary>Evaluates, keeps the best weights, and says whether patience has run out.</summary>
+    private bool EvaluateAndCompare(MetricsLog log)
+    {
+        double loss = EvaluationLoss.Of(model, evaluation, config.Training.PerDeviceTrainBatchSize).Mean;
+        var metrics = new EvalMetrics(state.Step, Epoch, loss, Math.Exp(loss));
+        log.Write(metrics);
+        Evaluations.Add(metrics);
+        observer.Evaluated(metrics);
+        bool better = state.BestEvalLoss is not { } best || loss < best;
+        state = state with
+        {
+            BestEvalLoss = better ? loss : state.BestEvalLoss,
+            EvaluationsWithoutImprovement = better ? 0 : state.EvaluationsWithoutImprovement + 1,
+        };
+        if (better)
+        {
+            store.SaveBest(parameters);
+        }
+
+        return config.Training.EarlyStoppingPatience > 0 && state.EvaluationsWithoutImprovement >= config.Training.EarlyStoppingPatience;
+    }
+}

@@ -1,0 +1,11 @@
+namespace Nibble.Training.Tests;
+
+/// <summary>A folder that lives as long as its test.</summary>
+internal sealed class TempFolder : IDisposable
+{
+    public string Path { get; } = Directory.CreateTempSubdirectory("nibble-test-").FullName;
+
+    public string this[string name] => System.IO.Path.Combine(Path, name);
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+}
