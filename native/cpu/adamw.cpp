@@ -7,21 +7,23 @@ using namespace nibble;
 
 namespace {
 
-constexpr int64_t blocks_of(int64_t count) { return (count + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK; }
+constexpr int64_t blocks_of(int64_t count) {
+    return (count + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK;
+}
 
 void check_config(const Checks& check, const nibble_adamw* config) {
     if (config == nullptr) {
         check.fail("config is null");
     }
     check.positive("config.step", config->step);
-    for (const auto& [name, value] : {std::pair{"config.learning_rate", config->learning_rate},
-                                      std::pair{"config.epsilon", config->epsilon},
-                                      std::pair{"config.weight_decay", config->weight_decay},
-                                      std::pair{"config.grad_scale", config->grad_scale}}) {
+    for (const auto& [name, value] :
+         {std::pair{"config.learning_rate", config->learning_rate}, std::pair{"config.epsilon", config->epsilon},
+          std::pair{"config.weight_decay", config->weight_decay}, std::pair{"config.grad_scale", config->grad_scale}}) {
         check.finite(name, value);
     }
-    for (const auto& [name, beta] : {std::pair{"config.beta1", config->beta1}, std::pair{"config.beta2", config->beta2}}) {
-        if (!(beta >= 0.0F && beta < 1.0F)) {
+    for (const auto& [name, beta] :
+         {std::pair{"config.beta1", config->beta1}, std::pair{"config.beta2", config->beta2}}) {
+        if (!(beta >= 0.0 && beta < 1.0)) {
             check.fail(std::string(name) + " is " + std::to_string(beta) + ", expected a number in [0, 1)");
         }
     }

@@ -4,9 +4,13 @@
 
 namespace nibble {
 
-int64_t element_size(int32_t dtype) noexcept { return dtype == NIBBLE_F32 ? 4 : 2; }
+int64_t element_size(int32_t dtype) noexcept {
+    return dtype == NIBBLE_F32 ? 4 : 2;
+}
 
-void Checks::fail(const std::string& problem) const { throw InvalidArgument(std::string(name_) + ": " + problem); }
+void Checks::fail(const std::string& problem) const {
+    throw InvalidArgument(std::string(name_) + ": " + problem);
+}
 
 void Checks::dtype(int32_t dtype) const {
     if (dtype < NIBBLE_F32 || dtype > NIBBLE_F16) {
@@ -26,7 +30,7 @@ void Checks::not_negative(const char* argument, int64_t value) const {
     }
 }
 
-void Checks::finite(const char* argument, float value) const {
+void Checks::finite(const char* argument, double value) const {
     if (!std::isfinite(value)) {
         fail(std::string(argument) + " is not finite");
     }
@@ -42,7 +46,8 @@ void Checks::buffer(const char* argument, const void* data, int64_t count, int64
 void Checks::optional_buffer(const char* argument, const void* data, int64_t count, int64_t element_size) const {
     (void)product(argument, count, element_size);
     if (reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(element_size) != 0) {
-        fail(std::string(argument) + " is not aligned to its element size of " + std::to_string(element_size) + " bytes");
+        fail(std::string(argument) + " is not aligned to its element size of " + std::to_string(element_size) +
+             " bytes");
     }
 }
 
@@ -84,7 +89,7 @@ void Checks::lora(const nibble_lora* lora, const nibble_weight& weight) const {
         return;
     }
     positive("lora.rank", lora->rank);
-    finite("lora.scale", lora->scale);
+    finite("lora.scale", static_cast<double>(lora->scale));
     if (!(lora->dropout >= 0.0F && lora->dropout < 1.0F)) {
         fail("lora.dropout is " + std::to_string(lora->dropout) + ", expected a rate in [0, 1)");
     }

@@ -15,7 +15,7 @@ class Checks {
     void dtype(int32_t dtype) const;
     void positive(const char* argument, int64_t value) const;
     void not_negative(const char* argument, int64_t value) const;
-    void finite(const char* argument, float value) const;
+    void finite(const char* argument, double value) const;
 
     // A buffer of `count` elements: present (unless there are none), aligned to its element, and addressable.
     void buffer(const char* argument, const void* data, int64_t count, int64_t element_size) const;

@@ -9,8 +9,8 @@ void check_labels(const Checks& check, const nibble_weight& head, const int64_t*
     check.buffer("labels", labels, tokens, 8);
     for (int64_t t = 0; t < tokens; ++t) {
         if (labels[t] != -100 && (labels[t] < 0 || labels[t] >= head.rows)) {
-            check.fail("labels[" + std::to_string(t) + "] is " + std::to_string(labels[t]) + ", expected -100 or 0 to " +
-                       std::to_string(head.rows - 1));
+            check.fail("labels[" + std::to_string(t) + "] is " + std::to_string(labels[t]) +
+                       ", expected -100 or 0 to " + std::to_string(head.rows - 1));
         }
     }
 }
@@ -18,7 +18,8 @@ void check_labels(const Checks& check, const nibble_weight& head, const int64_t*
 }  // namespace
 
 nibble_status nibble_linear_cross_entropy_forward(const nibble_weight* head, nibble_dtype dtype, const void* hidden,
-                                                  const int64_t* labels, int64_t tokens, float* loss, float* log_sum_exp) {
+                                                  const int64_t* labels, int64_t tokens, float* loss,
+                                                  float* log_sum_exp) {
     return guarded([&] {
         const Checks check("linear_cross_entropy_forward");
         check.weight(head);

@@ -1,5 +1,5 @@
-// The table of kernels that each instruction set fills. Sources under kernels/ are compiled once per set (isa.cpp), each
-// time in a namespace of its own, so that no code of a richer set can be linked into a poorer one.
+// The table of kernels that each instruction set fills. Sources under kernels/ are compiled once per set (isa.cpp),
+// each time in a namespace of its own, so that no code of a richer set can be linked into a poorer one.
 #pragma once
 
 #include "nibble.h"
@@ -13,20 +13,20 @@ struct KernelTable {
                            const void* x, int64_t m, void* y, float* lora_hidden);
     void (*linear_backward)(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
                             const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db);
-    void (*rms_norm_forward)(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols, float eps,
-                             void* y, float* inv_rms);
-    void (*rms_norm_backward)(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms, const void* dy,
-                              int64_t rows, int64_t cols, void* dx, float* dweight);
+    void (*rms_norm_forward)(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols,
+                             float eps, void* y, float* inv_rms);
+    void (*rms_norm_backward)(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,
+                              const void* dy, int64_t rows, int64_t cols, void* dx, float* dweight);
     void (*rope)(nibble_dtype dtype, const void* x, const float* cos, const float* sin, int64_t tokens, int64_t heads,
                  int64_t head_dim, int64_t rotary_dim, bool inverse, void* y);
     void (*swiglu_forward)(nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y);
     void (*swiglu_backward)(nibble_dtype dtype, const void* gate, const void* up, const void* dy, int64_t count,
                             void* dgate, void* dup);
-    void (*cross_entropy_forward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                                  int64_t tokens, float* loss, float* log_sum_exp);
-    void (*cross_entropy_backward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                                   int64_t tokens, const float* log_sum_exp, const float* loss_grad, void* dhidden,
-                                   float* dhead);
+    void (*cross_entropy_forward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
+                                  const int64_t* labels, int64_t tokens, float* loss, float* log_sum_exp);
+    void (*cross_entropy_backward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
+                                   const int64_t* labels, int64_t tokens, const float* log_sum_exp,
+                                   const float* loss_grad, void* dhidden, float* dhead);
     void (*adamw_32bit)(const nibble_adamw& config, float* param, const float* grad, float* moment1, float* moment2,
                         int64_t count);
     void (*adamw_8bit)(const nibble_adamw& config, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
@@ -54,5 +54,16 @@ int threads() noexcept;
 extern const float nf4_code[16];
 const float* dynamic_map_signed() noexcept;
 const float* dynamic_map_unsigned() noexcept;
+
+// Quantising to a dynamic map looks the nearest code up on an even grid of [-1, 1], as bitsandbytes 0.50 does: a value
+// just beside a midpoint goes where its grid point goes.
+inline constexpr int kCodeGrid = 65536;
+inline constexpr float kCodeGridScale = 32767.5F;
+const uint8_t* nearest_signed() noexcept;
+const uint8_t* nearest_unsigned() noexcept;
+
+static inline int code_grid_index(float value) {
+    return static_cast<int>((value + 1.0F) * kCodeGridScale + 0.5F);
+}
 
 }  // namespace nibble

@@ -15,7 +15,8 @@
 
 namespace nibble::NIBBLE_ISA {
 namespace {
-// clang-format off: the order is that of dependence.
+// In the order of dependence.
+// clang-format off
 #include "kernels/numeric.h"
 #include "kernels/philox.h"
 #include "kernels/decode.h"
@@ -31,8 +32,9 @@ namespace {
 }  // namespace
 
 const KernelTable table = {
-    nf4_quantize,   dequantize,    linear_forward,  linear_backward,       rms_norm_forward,       rms_norm_backward, rope,
-    swiglu_forward, swiglu_backward, cross_entropy_forward, cross_entropy_backward, adamw_32bit,       adamw_8bit,
+    nf4_quantize,           dequantize,  linear_forward, linear_backward, rms_norm_forward,
+    rms_norm_backward,      rope,        swiglu_forward, swiglu_backward, cross_entropy_forward,
+    cross_entropy_backward, adamw_32bit, adamw_8bit,
 };
 
 }  // namespace nibble::NIBBLE_ISA

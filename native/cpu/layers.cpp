@@ -4,8 +4,8 @@
 
 using namespace nibble;
 
-nibble_status nibble_rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols,
-                                      float eps, void* y, float* inv_rms) {
+nibble_status nibble_rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
+                                      int64_t cols, float eps, void* y, float* inv_rms) {
     return guarded([&] {
         const Checks check("rms_norm_forward");
         check.dtype(dtype);
@@ -74,8 +74,8 @@ nibble_status nibble_swiglu_forward(nibble_dtype dtype, const void* gate, const 
     });
 }
 
-nibble_status nibble_swiglu_backward(nibble_dtype dtype, const void* gate, const void* up, const void* dy, int64_t count,
-                                     void* dgate, void* dup) {
+nibble_status nibble_swiglu_backward(nibble_dtype dtype, const void* gate, const void* up, const void* dy,
+                                     int64_t count, void* dgate, void* dup) {
     return guarded([&] {
         const Checks check("swiglu_backward");
         check.dtype(dtype);

@@ -33,22 +33,30 @@ const KernelTable* const tables[] = {&portable::table, &avx2::table, &avx512::ta
 
 }  // namespace
 
-void set_last_error(const char* text) noexcept { std::snprintf(last_error, sizeof(last_error), "%s", text); }
+void set_last_error(const char* text) noexcept {
+    std::snprintf(last_error, sizeof(last_error), "%s", text);
+}
 
 int threads() noexcept {
     const int32_t chosen = thread_count.load(std::memory_order_relaxed);
     return chosen > 0 ? chosen : omp_get_max_threads();
 }
 
-const KernelTable& kernels() noexcept { return *tables[current_isa.load(std::memory_order_relaxed)]; }
+const KernelTable& kernels() noexcept {
+    return *tables[current_isa.load(std::memory_order_relaxed)];
+}
 
 }  // namespace nibble
 
 using namespace nibble;
 
-int32_t nibble_abi_version(void) { return NIBBLE_ABI_VERSION; }
+int32_t nibble_abi_version(void) {
+    return NIBBLE_ABI_VERSION;
+}
 
-const char* nibble_last_error(void) { return last_error; }
+const char* nibble_last_error(void) {
+    return last_error;
+}
 
 nibble_status nibble_set_num_threads(int32_t threads) {
     return guarded([&] {
@@ -57,17 +65,23 @@ nibble_status nibble_set_num_threads(int32_t threads) {
     });
 }
 
-int32_t nibble_get_num_threads(void) { return threads(); }
+int32_t nibble_get_num_threads(void) {
+    return threads();
+}
 
-nibble_isa nibble_best_isa(void) { return best_isa; }
+nibble_isa nibble_best_isa(void) {
+    return best_isa;
+}
 
-nibble_isa nibble_get_isa(void) { return current_isa; }
+nibble_isa nibble_get_isa(void) {
+    return current_isa;
+}
 
 nibble_status nibble_set_isa(nibble_isa isa) {
     return guarded([&] {
         if (isa < NIBBLE_ISA_PORTABLE || isa > best_isa) {
-            Checks("set_isa").fail("instruction set " + std::to_string(isa) + " is not to be had; the best of this machine is " +
-                                   std::to_string(best_isa));
+            Checks("set_isa").fail("instruction set " + std::to_string(isa) +
+                                   " is not to be had; the best of this machine is " + std::to_string(best_isa));
         }
         current_isa = isa;
     });

@@ -14,7 +14,8 @@ nibble_status nibble_linear_forward(const nibble_weight* weight, const void* bia
         check.buffer("x", x, check.product("x", m, weight->cols), element_size(dtype));
         check.buffer("y", y, check.product("y", m, weight->rows), element_size(dtype));
         check.optional_buffer("bias", bias, weight->rows, element_size(dtype));
-        check.optional_buffer("lora_hidden", lora_hidden, lora == nullptr ? 0 : check.product("lora_hidden", m, lora->rank), 4);
+        check.optional_buffer("lora_hidden", lora_hidden,
+                              lora == nullptr ? 0 : check.product("lora_hidden", m, lora->rank), 4);
         if (m > 0) {
             kernels().linear_forward(*weight, bias, lora, dtype, x, m, y, lora_hidden);
         }

@@ -37,11 +37,7 @@ Map make_dynamic_map(bool is_signed) {
     for (int decade = 0; decade < 7; ++decade) {
         const int intervals = is_signed ? 1 << decade : 1 << (decade + 1);
         const auto scale = static_cast<float>(std::pow(10.0, decade - 6));
-        const float step = (1.0F - 0.1F) / static_cast<float>(intervals);
-        // Boundaries of the upper half count down from the end, as torch.linspace does: the values are equal to the bit.
-        const auto boundary = [&](int i) {
-            return i < (intervals + 1) / 2 ? 0.1F + step * static_cast<float>(i) : 1.0F - step * static_cast<float>(intervals - i);
-        };
+        const auto boundary = [&](int i) { return static_cast<float>(0.1 + 0.9 * i / intervals); };
         for (int i = 0; i < intervals; ++i) {
             const float value = (boundary(i) + boundary(i + 1)) / 2.0F * scale;
             map[filled++] = value;
@@ -56,34 +52,53 @@ Map make_dynamic_map(bool is_signed) {
     return map;
 }
 
+// The nearest entry of each of 65536 evenly spaced values in [-1, 1].
+std::array<uint8_t, kCodeGrid> make_nearest(const Map& map) {
+    std::array<uint8_t, kCodeGrid> nearest{};
+    size_t code = 0;
+    for (size_t i = 0; i < nearest.size(); ++i) {
+        const float value = static_cast<float>(i) / kCodeGridScale - 1.0F;
+        while (code + 1 < map.size() && map[code + 1] - value < value - map[code]) {
+            ++code;
+        }
+        nearest[i] = static_cast<uint8_t>(code);
+    }
+    return nearest;
+}
+
 const Map signed_map = make_dynamic_map(true);
 const Map unsigned_map = make_dynamic_map(false);
-
-// The last midpoint below which a value goes to code i, as the peers' lookup decides it.
-uint8_t nearest(const Map& map, float value) {
-    const auto above = std::upper_bound(map.begin(), map.end(), value);
-    if (above == map.begin()) {
-        return 0;
-    }
-    if (above == map.end()) {
-        return 255;
-    }
-    const auto index = static_cast<size_t>(above - map.begin());
-    return static_cast<uint8_t>(value - map[index - 1] > map[index] - value ? index : index - 1);
-}
+const auto signed_nearest = make_nearest(signed_map);
+const auto unsigned_nearest = make_nearest(unsigned_map);
 
 }  // namespace
 
-const float* dynamic_map_signed() noexcept { return signed_map.data(); }
-const float* dynamic_map_unsigned() noexcept { return unsigned_map.data(); }
+const float* dynamic_map_signed() noexcept {
+    return signed_map.data();
+}
+const float* dynamic_map_unsigned() noexcept {
+    return unsigned_map.data();
+}
+const uint8_t* nearest_signed() noexcept {
+    return signed_nearest.data();
+}
+const uint8_t* nearest_unsigned() noexcept {
+    return unsigned_nearest.data();
+}
 
 }  // namespace nibble
 
 using namespace nibble;
 
-const float* nibble_nf4_code(void) { return nf4_code; }
-const float* nibble_dynamic_map_signed(void) { return dynamic_map_signed(); }
-const float* nibble_dynamic_map_unsigned(void) { return dynamic_map_unsigned(); }
+const float* nibble_nf4_code(void) {
+    return nf4_code;
+}
+const float* nibble_dynamic_map_signed(void) {
+    return dynamic_map_signed();
+}
+const float* nibble_dynamic_map_unsigned(void) {
+    return dynamic_map_unsigned();
+}
 
 nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax) {
     return guarded([&] {
@@ -96,8 +111,9 @@ nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t c
         kernels().nf4_quantize(dtype, src, count, packed, absmax);
         for (int64_t block = 0; block * NIBBLE_NF4_BLOCK < count; ++block) {
             if (!std::isfinite(absmax[block])) {
-                check.fail("src has a value that is not finite in elements " + std::to_string(block * NIBBLE_NF4_BLOCK) +
-                           " to " + std::to_string((block + 1) * NIBBLE_NF4_BLOCK - 1));
+                check.fail("src has a value that is not finite in elements " +
+                           std::to_string(block * NIBBLE_NF4_BLOCK) + " to " +
+                           std::to_string((block + 1) * NIBBLE_NF4_BLOCK - 1));
             }
         }
     });
@@ -127,7 +143,7 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
             nested_absmax[first / NIBBLE_ABSMAX_BLOCK] = largest;
             const float inverse = largest > 0.0F ? 1.0F / largest : 0.0F;
             for (int64_t i = first; i < end; ++i) {
-                codes[i] = nearest(signed_map, (absmax[i] - mean) * inverse);
+                codes[i] = signed_nearest[code_grid_index((absmax[i] - mean) * inverse)];
             }
         }
     });

@@ -3,8 +3,8 @@
  * Conventions
  *   - Every operator returns a nibble_status. On anything but NIBBLE_OK, nibble_last_error() of the same thread says
  *     what was wrong in one line. No exception, signal or abort crosses this boundary on account of an argument.
- *   - Matrices are row-major and contiguous. `rows` of a weight is the number of output features N, `cols` the number of
- *     input features K; a linear layer computes y[M,N] = x[M,K] * W[N,K]^T.
+ *   - Matrices are row-major and contiguous. `rows` of a weight is the number of output features N, `cols` the number
+ * of input features K; a linear layer computes y[M,N] = x[M,K] * W[N,K]^T.
  *   - Activations (`x`, `y`, their gradients) have the call's dtype; sums are kept in float32 or better. Adapters, norm
  *     weights and parameter gradients are float32.
  *   - The caller owns every buffer. A buffer must be aligned to its element size. Nothing is retained after a call.
@@ -61,8 +61,8 @@ NIBBLE_API nibble_isa nibble_get_isa(void);
 NIBBLE_API nibble_status nibble_set_isa(nibble_isa isa);
 
 /* ---- NF4 (QLoRA, arXiv:2305.14314; bit-compatible with bitsandbytes) -----------------------------------------------
- * Blocks of 64 consecutive elements of the flattened tensor; two elements a byte, the first in the HIGH nibble; the last
- * block may be short, an odd last element has a zero low nibble. */
+ * Blocks of 64 consecutive elements of the flattened tensor; two elements a byte, the first in the HIGH nibble; the
+ * last block may be short, an odd last element has a zero low nibble. */
 
 #define NIBBLE_NF4_BLOCK 64
 #define NIBBLE_ABSMAX_BLOCK 256
@@ -81,7 +81,8 @@ NIBBLE_API nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src
 NIBBLE_API nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, uint8_t* codes,
                                                     float* nested_absmax, float* offset);
 
-/* ---- weights ------------------------------------------------------------------------------------------------------ */
+/* ---- weights ------------------------------------------------------------------------------------------------------
+ */
 
 typedef enum nibble_format {
     NIBBLE_WEIGHT_F32 = 0,
@@ -97,9 +98,9 @@ typedef struct nibble_weight {
     int32_t format;
     float absmax_offset;
     const void* data;
-    const float* absmax;          /* NF4: [ceil(rows * cols / 64)], or null when double-quantised */
-    const uint8_t* absmax_codes;  /* NF4, double-quantised: [ceil(rows * cols / 64)] */
-    const float* nested_absmax;   /* NF4, double-quantised: [ceil(blocks / 256)] */
+    const float* absmax;         /* NF4: [ceil(rows * cols / 64)], or null when double-quantised */
+    const uint8_t* absmax_codes; /* NF4, double-quantised: [ceil(rows * cols / 64)] */
+    const float* nested_absmax;  /* NF4, double-quantised: [ceil(blocks / 256)] */
 } nibble_weight;
 
 /* The whole weight as dtype into dst[rows * cols] (for tests, merging and export; layers never need it). */
@@ -134,7 +135,8 @@ NIBBLE_API nibble_status nibble_linear_backward(const nibble_weight* weight, con
                                                 nibble_dtype dtype, const void* x, const float* lora_hidden,
                                                 const void* dy, int64_t m, void* dx, float* da, float* db);
 
-/* ---- element-wise and row-wise layers ------------------------------------------------------------------------------ */
+/* ---- element-wise and row-wise layers ------------------------------------------------------------------------------
+ */
 
 /* y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; x, y [rows, cols]; weight float32 [cols].
  * inv_rms (may be null): float32 [rows], kept for backward. */
@@ -146,8 +148,8 @@ NIBBLE_API nibble_status nibble_rms_norm_backward(nibble_dtype dtype, const void
                                                   const float* inv_rms, const void* dy, int64_t rows, int64_t cols,
                                                   void* dx, float* dweight);
 
-/* Rotary embedding (arXiv:2104.09864) in the half-split layout, in place or not: with d = rotary_dim / 2, elements i and
- * i + d of each head turn by the angle whose cosine and sine are cos/sin[token, i]; elements past rotary_dim pass.
+/* Rotary embedding (arXiv:2104.09864) in the half-split layout, in place or not: with d = rotary_dim / 2, elements i
+ * and i + d of each head turn by the angle whose cosine and sine are cos/sin[token, i]; elements past rotary_dim pass.
  * x, y [tokens, heads, head_dim]; cos, sin float32 [tokens, rotary_dim / 2]. inverse != 0 turns back (the gradient). */
 NIBBLE_API nibble_status nibble_rope(nibble_dtype dtype, const void* x, const float* cos, const float* sin,
                                      int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim,
@@ -167,21 +169,23 @@ NIBBLE_API nibble_status nibble_linear_cross_entropy_forward(const nibble_weight
                                                              const void* hidden, const int64_t* labels, int64_t tokens,
                                                              float* loss, float* log_sum_exp);
 
-/* Gradient of sum(loss_grad[t] * loss[t]): dhidden [tokens, K] of dtype; dhead float32 [vocab, K], ADDED to, may be null. */
+/* Gradient of sum(loss_grad[t] * loss[t]): dhidden [tokens, K] of dtype; dhead float32 [vocab, K], ADDED to, may be
+ * null. */
 NIBBLE_API nibble_status nibble_linear_cross_entropy_backward(const nibble_weight* head, nibble_dtype dtype,
                                                               const void* hidden, const int64_t* labels, int64_t tokens,
                                                               const float* log_sum_exp, const float* loss_grad,
                                                               void* dhidden, float* dhead);
 
-/* ---- optimizers (AdamW, arXiv:1711.05101; 8-bit states, arXiv:2110.02861) --------------------------------------------
- * One fused pass; gradients are multiplied by grad_scale first (clipping, loss scale). step counts from 1. */
+/* ---- optimizers (AdamW, arXiv:1711.05101; 8-bit states, arXiv:2110.02861)
+ * -------------------------------------------- One fused pass; gradients are multiplied by grad_scale first (clipping,
+ * loss scale). step counts from 1. */
 typedef struct nibble_adamw {
-    float learning_rate;
-    float beta1;
-    float beta2;
-    float epsilon;
-    float weight_decay;
-    float grad_scale;
+    double learning_rate; /* float64, since 1 - beta2 would lose five digits in float32 */
+    double beta1;
+    double beta2;
+    double epsilon;
+    double weight_decay;
+    double grad_scale;
     int64_t step;
 } nibble_adamw;
 

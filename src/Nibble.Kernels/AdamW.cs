@@ -12,7 +12,7 @@ namespace Nibble.Kernels;
 /// <param name="GradScale">Factor on the gradient: clipping, and the inverse of a loss scale.</param>
 /// <param name="Step">Counts from 1.</param>
 public readonly record struct AdamW(
-    float LearningRate, float Beta1, float Beta2, float Epsilon, float WeightDecay, float GradScale, long Step)
+    double LearningRate, double Beta1, double Beta2, double Epsilon, double WeightDecay, double GradScale, long Step)
 {
     /// <summary>Elements that share one scale in 8-bit states.</summary>
     public const int StateBlock = 256;

@@ -1,23 +1,33 @@
 // AdamW with float32 or 8-bit block-wise states, one pass over parameter, gradient and states.
 
 struct AdamWFactors {
-    float step_size;       // learning rate / (1 - beta1^t)
-    float root_factor;     // 1 / sqrt(1 - beta2^t)
-    float kept;            // 1 - learning rate * weight decay
-    const nibble_adamw& config;
+    float step_size;    // learning rate / (1 - beta1^t)
+    float root_factor;  // 1 / sqrt(1 - beta2^t)
+    float kept;         // 1 - learning rate * weight decay
+    float beta1;
+    float beta2;
+    float one_minus_beta1;
+    float one_minus_beta2;
+    float epsilon;
+    float grad_scale;
 
     explicit AdamWFactors(const nibble_adamw& c)
-        : step_size(static_cast<float>(c.learning_rate / (1.0 - std::pow(static_cast<double>(c.beta1), c.step)))),
-          root_factor(static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(c.beta2), c.step)))),
-          kept(static_cast<float>(1.0 - static_cast<double>(c.learning_rate) * static_cast<double>(c.weight_decay))),
-          config(c) {}
+        : step_size(static_cast<float>(c.learning_rate / (1.0 - std::pow(c.beta1, static_cast<double>(c.step))))),
+          root_factor(static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(c.beta2, static_cast<double>(c.step))))),
+          kept(static_cast<float>(1.0 - c.learning_rate * c.weight_decay)),
+          beta1(static_cast<float>(c.beta1)),
+          beta2(static_cast<float>(c.beta2)),
+          one_minus_beta1(static_cast<float>(1.0 - c.beta1)),
+          one_minus_beta2(static_cast<float>(1.0 - c.beta2)),
+          epsilon(static_cast<float>(c.epsilon)),
+          grad_scale(static_cast<float>(c.grad_scale)) {}
 
     // Moments are updated in place; returns the new parameter.
     float operator()(float param, float grad, float& moment1, float& moment2) const {
-        const float g = grad * config.grad_scale;
-        moment1 = config.beta1 * moment1 + (1.0F - config.beta1) * g;
-        moment2 = config.beta2 * moment2 + (1.0F - config.beta2) * g * g;
-        return param * kept - step_size * moment1 / (std::sqrt(moment2) * root_factor + config.epsilon);
+        const float g = grad * grad_scale;
+        moment1 = beta1 * moment1 + one_minus_beta1 * g;
+        moment2 = beta2 * moment2 + one_minus_beta2 * g * g;
+        return param * kept - step_size * moment1 / (std::sqrt(moment2) * root_factor + epsilon);
     }
 };
 
@@ -30,18 +40,7 @@ inline void adamw_32bit(const nibble_adamw& config, float* param, const float* g
     }
 }
 
-// Index of the entry of an ascending map of 256 that is nearest to value.
-inline uint8_t nearest_in_map(const float* map, float value) {
-    int low = 0;
-    int high = 255;
-    while (high - low > 1) {
-        const int middle = (low + high) / 2;
-        (map[middle] <= value ? low : high) = middle;
-    }
-    return static_cast<uint8_t>(value - map[low] > map[high] - value ? high : low);
-}
-
-inline void requantize(const float* values, int64_t count, const float* map, uint8_t* codes, float* absmax) {
+inline void requantize(const float* values, int64_t count, const uint8_t* nearest, uint8_t* codes, float* absmax) {
     float largest = 0.0F;
     for (int64_t i = 0; i < count; ++i) {
         const float magnitude = std::fabs(values[i]);
@@ -49,7 +48,7 @@ inline void requantize(const float* values, int64_t count, const float* map, uin
     }
     *absmax = largest;
     for (int64_t i = 0; i < count; ++i) {
-        codes[i] = nearest_in_map(map, largest > 0.0F ? values[i] / largest : 0.0F);
+        codes[i] = nearest[code_grid_index(largest > 0.0F ? values[i] / largest : 0.0F)];
     }
 }
 
@@ -69,7 +68,7 @@ inline void adamw_8bit(const nibble_adamw& config, float* param, const float* gr
             moment2[i] = map2[codes2[first + i]] * absmax2[block];
             param[first + i] = update(param[first + i], grad[first + i], moment1[i], moment2[i]);
         }
-        requantize(moment1, length, map1, codes1 + first, absmax1 + block);
-        requantize(moment2, length, map2, codes2 + first, absmax2 + block);
+        requantize(moment1, length, nearest_signed(), codes1 + first, absmax1 + block);
+        requantize(moment2, length, nearest_unsigned(), codes2 + first, absmax2 + block);
     }
 }

@@ -1,6 +1,6 @@
-// Loss of a linear output head without its logits. Forward keeps a running maximum and sum of exponentials per token while
-// tiles of logits pass by. Backward makes the logits of a slice of the vocabulary again, turns them into probabilities in
-// place, and multiplies that slice into both gradients before the next.
+// Loss of a linear output head without its logits. Forward keeps a running maximum and sum of exponentials per token
+// while tiles of logits pass by. Backward makes the logits of a slice of the vocabulary again, turns them into
+// probabilities in place, and multiplies that slice into both gradients before the next.
 
 inline constexpr int64_t kIgnored = -100;
 inline constexpr int64_t kTokenChunk = kRowChunk;
@@ -35,8 +35,8 @@ inline Running summarize(const float* logits, int64_t count) {
 }
 
 template <typename T>
-void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const int64_t* labels, int64_t tokens, float* loss,
-                              float* log_sum_exp) {
+void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const int64_t* labels, int64_t tokens,
+                              float* loss, float* log_sum_exp) {
     const int64_t k = head.cols;
     const int workers = threads();
     Scratch scratch(workers * kTokenChunk * static_cast<int64_t>(sizeof(Running)));
@@ -59,7 +59,9 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
                 }
             }
         };
-        with_rows(hidden + t * k, rows, k, [&](auto a) { multiply(rows, head.rows, finish, Term{a, k, PackTransposed{head}}); });
+        with_rows(hidden + t * k, rows, k, [&](auto a) {
+            multiply(rows, head.rows, finish, Term{a, k, PackTransposed{head}});
+        });
         for (int64_t row = 0; row < rows; ++row) {
             Running total = running[row];
             for (int worker = 1; worker < workers; ++worker) {
@@ -72,8 +74,8 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
     }
 }
 
-inline void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                                  int64_t tokens, float* loss, float* log_sum_exp) {
+inline void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
+                                  const int64_t* labels, int64_t tokens, float* loss, float* log_sum_exp) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         cross_entropy_forward_of(head, static_cast<const T*>(hidden), labels, tokens, loss, log_sum_exp);
@@ -91,7 +93,8 @@ struct LogitGradient {
     float* straight;
     float* turned;  // May be null.
 
-    void operator()(int, int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols, const float* acc) const {
+    void operator()(int, int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols,
+                    const float* acc) const {
         for (int64_t r = 0; r < tile_rows; ++r) {
             const int64_t row = row_first + r;
             const float factor = labels[row] == kIgnored ? 0.0F : loss_grad[row];
@@ -145,7 +148,8 @@ struct PackSliceTransposed {
 
 template <typename T>
 void cross_entropy_backward_of(const nibble_weight& head, nibble_dtype dtype, const T* hidden, const int64_t* labels,
-                               int64_t tokens, const float* log_sum_exp, const float* loss_grad, T* dhidden, float* dhead) {
+                               int64_t tokens, const float* log_sum_exp, const float* loss_grad, T* dhidden,
+                               float* dhead) {
     const int64_t k = head.cols;
     const int64_t most_rows = min_of(kTokenChunk, tokens);
     const int64_t most_slice = min_of(kVocabSlice, head.rows);
@@ -162,20 +166,22 @@ void cross_entropy_backward_of(const nibble_weight& head, nibble_dtype dtype, co
             auto* straight = probabilities.as<float>();
             auto* across = dhead == nullptr ? nullptr : turned.as<float>();
             const LogitGradient finish{labels + t, log_sum_exp + t, loss_grad + t, v, rows, slice, straight, across};
-            with_rows(hidden + t * k, rows, k,
-                      [&](auto a) { multiply(rows, slice, finish, Term{a, k, PackSliceTransposed{head, v}}); });
+            with_rows(hidden + t * k, rows, k, [&](auto a) {
+                multiply(rows, slice, finish, Term{a, k, PackSliceTransposed{head, v}});
+            });
             multiply(rows, k, AddTiles{gradient, k}, Term{Rows<float>{straight, slice}, slice, PackSlice{head, v}});
             if (dhead != nullptr) {
-                multiply(slice, k, AddTiles{dhead + v * k, k}, Term{Rows<float>{across, rows}, rows, PackStraight{inputs}});
+                multiply(slice, k, AddTiles{dhead + v * k, k},
+                         Term{Rows<float>{across, rows}, rows, PackStraight{inputs}});
             }
         }
         convert_from_float(gradient, rows * k, dhidden + t * k);
     }
 }
 
-inline void cross_entropy_backward(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                                   int64_t tokens, const float* log_sum_exp, const float* loss_grad, void* dhidden,
-                                   float* dhead) {
+inline void cross_entropy_backward(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
+                                   const int64_t* labels, int64_t tokens, const float* log_sum_exp,
+                                   const float* loss_grad, void* dhidden, float* dhead) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         cross_entropy_backward_of(head, dtype, static_cast<const T*>(hidden), labels, tokens, log_sum_exp, loss_grad,

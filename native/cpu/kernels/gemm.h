@@ -1,6 +1,6 @@
-// One matrix product for everything: C[m, n] = sum over terms of A[m, depth] * B[depth, n], where B is never a matrix in
-// memory but a packer that writes one cache-sized tile of it at a time (decoded from NF4, transposed, masked, ...). Terms
-// share their accumulators: a LoRA update is a second term of a few more columns of depth.
+// One matrix product for everything: C[m, n] = sum over terms of A[m, depth] * B[depth, n], where B is never a matrix
+// in memory but a packer that writes one cache-sized tile of it at a time (decoded from NF4, transposed, masked, ...).
+// Terms share their accumulators: a LoRA update is a second term of a few more columns of depth.
 
 inline constexpr int kTileCols = 2 * kLanes;
 #if defined(__AVX512F__)
@@ -20,8 +20,8 @@ struct Rows {
     int64_t stride;
 };
 
-// Pack: void(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, float* tile) fills tile[depth][kTileCols];
-// columns past `cols` need not be written.
+// Pack: void(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, float* tile) fills
+// tile[depth][kTileCols]; columns past `cols` need not be written.
 template <typename Element, typename Pack>
 struct Term {
     Rows<Element> a;
@@ -133,8 +133,9 @@ void accumulate(const Term<Element, Pack>& term, int64_t row_first, int64_t rows
     }
 }
 
-// Finish: void(int thread, int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, float* acc) takes the sums,
-// acc[rows][kTileCols]. Every sum is made by one thread in one order, so results do not depend on the number of threads.
+// Finish: void(int thread, int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, float* acc) takes the
+// sums, acc[rows][kTileCols]. Every sum is made by one thread in one order, so results do not depend on the number of
+// threads.
 template <typename Finish, typename... Terms>
 void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms) {
     const int workers = threads();

@@ -179,8 +179,8 @@ struct PackDropped {
 
 // Stores base + mask * update, where the update's sums are in their own tile.
 template <typename T>
-void backward_input(const nibble_weight& weight, const nibble_lora* lora, const float* grad_hidden, const T* dy, int64_t m,
-                    T* dx) {
+void backward_input(const nibble_weight& weight, const nibble_lora* lora, const float* grad_hidden, const T* dy,
+                    int64_t m, T* dx) {
     const int64_t k = weight.cols;
     const int64_t n = weight.rows;
     const int64_t rank = lora == nullptr ? 0 : lora->rank;
@@ -237,7 +237,8 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
     for (int64_t r = 0; r < m; r += kCopyRows) {
         const int64_t rows = min_of(kCopyRows, m - r);
         with_rows(dy + r * n, rows, n, [&](auto a) {
-            multiply(rows, rank, StoreTiles<float>{grad_hidden + r * rank, rank, lora->scale}, Term{a, n, PackStraight{up}});
+            multiply(rows, rank, StoreTiles<float>{grad_hidden + r * rank, rank, lora->scale},
+                     Term{a, n, PackStraight{up}});
         });
     }
     if (dx != nullptr) {
@@ -250,9 +251,10 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
     // dB is made transposed, [rank, n], because the engine packs its wide side.
     transpose(hidden, m, rank, lora->scale, left);
     Scratch wide(rank * n * static_cast<int64_t>(sizeof(float)));
-    const nibble_weight outputs = dense(dy, m, n, static_cast<nibble_dtype>(std::is_same_v<T, float>      ? NIBBLE_F32
-                                                                            : std::is_same_v<T, BFloat16> ? NIBBLE_BF16
-                                                                                                          : NIBBLE_F16));
+    const nibble_weight outputs = dense(dy, m, n,
+                                        static_cast<nibble_dtype>(std::is_same_v<T, float>      ? NIBBLE_F32
+                                                                  : std::is_same_v<T, BFloat16> ? NIBBLE_BF16
+                                                                                                : NIBBLE_F16));
     multiply(rank, n, StoreTiles<float>{wide.as<float>(), n}, Term{Rows<float>{left, m}, m, PackStraight{outputs}});
     transpose(wide.as<float>(), rank, n, 1.0F, db);
 }

@@ -13,11 +13,13 @@ void quantize_block(const T* src, int64_t count, uint8_t* packed, float* absmax)
     float values[NIBBLE_NF4_BLOCK] = {};
     convert_to_float(src, count, values);
     float largest = 0.0F;
+    float poison = 0.0F;  // Becomes NaN with any value that is not finite, which a comparison would pass over.
     for (const float value : values) {
         const float magnitude = std::fabs(value);
         largest = magnitude > largest ? magnitude : largest;
+        poison += value * 0.0F;
     }
-    *absmax = largest;
+    *absmax = largest + poison;
     const float inverse = largest > 0.0F ? 1.0F / largest : 0.0F;
     for (int64_t i = 0; i < count; i += 2) {
         const uint8_t high = nearest_nf4(values[i] * inverse);

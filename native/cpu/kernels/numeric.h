@@ -7,8 +7,12 @@ struct BFloat16 {
 
 using Half = _Float16;
 
-inline float to_float(float value) { return value; }
-inline float to_float(Half value) { return static_cast<float>(value); }
+inline float to_float(float value) {
+    return value;
+}
+inline float to_float(Half value) {
+    return static_cast<float>(value);
+}
 inline float to_float(BFloat16 value) {
     const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
     float result;
@@ -62,16 +66,22 @@ inline constexpr int kLanes = 4;
 #endif
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float)), aligned(alignof(float)), may_alias));
 
-inline Vec broadcast(float value) { return value - Vec{}; }
-inline Vec load(const float* src) { return *reinterpret_cast<const Vec*>(src); }
-inline void store(float* dst, Vec value) { *reinterpret_cast<Vec*>(dst) = value; }
+inline Vec broadcast(float value) {
+    return value - Vec{};
+}
+inline Vec load(const float* src) {
+    return *reinterpret_cast<const Vec*>(src);
+}
+inline void store(float* dst, Vec value) {
+    *reinterpret_cast<Vec*>(dst) = value;
+}
 
 // Memory for one call, aligned to a cache line; throws std::bad_alloc.
 class Scratch {
   public:
     explicit Scratch(int64_t bytes)
-        : data_(::operator new(static_cast<size_t>(bytes > 0 ? bytes : 1), std::align_val_t{64})) {}
-    ~Scratch() { ::operator delete(data_, std::align_val_t{64}); }
+        : data_(::operator new (static_cast<size_t>(bytes > 0 ? bytes : 1), std::align_val_t{64})) {}
+    ~Scratch() { ::operator delete (data_, std::align_val_t{64}); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
 
@@ -84,8 +94,12 @@ class Scratch {
     void* data_;
 };
 
-inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t min_of(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+inline int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
 
 // e^x to about 1 ulp in a form that compilers vectorise: 2^n times a polynomial on [-ln2/2, ln2/2].
 inline float fast_exp(float x) {

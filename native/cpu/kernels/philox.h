@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al., SC'11): four random words from a counter and a key, so that any dropout mask can be made
-// again from its name instead of being stored.
+// Philox4x32-10 (Salmon et al., SC'11): four random words from a counter and a key, so that any dropout mask can be
+// made again from its name instead of being stored.
 
 struct PhiloxBlock {
     uint32_t word[4];

@@ -1,5 +1,5 @@
-// RMS norm. The sum of squares runs in lanes of float32; the weight's gradient is summed per thread over a fixed share of
-// the rows and then over the threads, so that it is the same at every run.
+// RMS norm. The sum of squares runs in lanes of float32; the weight's gradient is summed per thread over a fixed share
+// of the rows and then over the threads, so that it is the same at every run.
 
 template <typename T>
 void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols, float eps, T* y, float* inv_rms) {
@@ -17,7 +17,8 @@ void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols
             }
             sum += static_cast<double>(part);
         }
-        const auto inverse = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(cols) + static_cast<double>(eps)));
+        const auto inverse =
+            static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(cols) + static_cast<double>(eps)));
         if (inv_rms != nullptr) {
             inv_rms[r] = inverse;
         }
@@ -27,8 +28,8 @@ void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols
     }
 }
 
-inline void rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols, float eps,
-                             void* y, float* inv_rms) {
+inline void rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols,
+                             float eps, void* y, float* inv_rms) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         norm_forward_of(static_cast<const T*>(x), weight, rows, cols, eps, static_cast<T*>(y), inv_rms);
@@ -36,8 +37,8 @@ inline void rms_norm_forward(nibble_dtype dtype, const void* x, const float* wei
 }
 
 template <typename T>
-void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, int64_t rows, int64_t cols, T* dx,
-                      float* dweight) {
+void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, int64_t rows, int64_t cols,
+                      T* dx, float* dweight) {
     const int workers = threads();
     Scratch partial(dweight == nullptr ? 0 : workers * cols * static_cast<int64_t>(sizeof(float)));
     auto* sums = partial.as<float>();
@@ -77,8 +78,8 @@ void norm_backward_of(const T* x, const float* weight, const float* inv_rms, con
     }
 }
 
-inline void rms_norm_backward(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms, const void* dy,
-                              int64_t rows, int64_t cols, void* dx, float* dweight) {
+inline void rms_norm_backward(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,
+                              const void* dy, int64_t rows, int64_t cols, void* dx, float* dweight) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         norm_backward_of(static_cast<const T*>(x), weight, inv_rms, static_cast<const T*>(dy), rows, cols,

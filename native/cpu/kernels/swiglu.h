@@ -1,6 +1,8 @@
 // silu(gate) * up, where silu(g) = g * sigmoid(g); backward recomputes the sigmoid instead of keeping it.
 
-inline float sigmoid(float x) { return 1.0F / (1.0F + fast_exp(-x)); }
+inline float sigmoid(float x) {
+    return 1.0F / (1.0F + fast_exp(-x));
+}
 
 template <typename T>
 void glu_forward_of(const T* gate, const T* up, int64_t count, T* y) {

@@ -37,12 +37,12 @@ internal static unsafe partial class NativeMethods
     [StructLayout(LayoutKind.Sequential)]
     public struct AdamW
     {
-        public float LearningRate;
-        public float Beta1;
-        public float Beta2;
-        public float Epsilon;
-        public float WeightDecay;
-        public float GradScale;
+        public double LearningRate;
+        public double Beta1;
+        public double Beta2;
+        public double Epsilon;
+        public double WeightDecay;
+        public double GradScale;
         public long Step;
     }
 

@@ -42,8 +42,7 @@ internal sealed class AdamWOptimizer : IDisposable
             }
 
             var update = new AdamW(
-                (float)learningRate, (float)config.AdamBeta1, (float)config.AdamBeta2, (float)config.AdamEpsilon,
-                parameter.Decays ? (float)config.WeightDecay : 0, (float)gradScale, step);
+                learningRate, config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameter.Decays ? config.WeightDecay : 0, gradScale, step);
             Tensor dense = gradient.contiguous();
             if (config.Optim == OptimizerType.Adamw8bit)
             {

@@ -1,0 +1,98 @@
+// Every task of the repository: ./build.sh --target=NAME
+using System.Text.RegularExpressions;
+
+var target = Argument("target", "Build");
+var configuration = "Release";
+var solution = "./Core.sln";
+var artifacts = Directory("./artifacts");
+var feed = artifacts + Directory("packages");
+var cli = artifacts + File("bin/nibble");
+
+// Runs a program; its output is shown and returned. Throws on failure unless told otherwise.
+IReadOnlyList<string> Run(string program, string arguments, string folder = ".", bool mayFail = false)
+{
+    var lines = new List<string>();
+    var settings = new ProcessSettings
+    {
+        Arguments = arguments,
+        WorkingDirectory = folder,
+        RedirectStandardOutput = true,
+        RedirectedStandardOutputHandler = line =>
+        {
+            if (line is not null)
+            {
+                Console.WriteLine(line);
+                lines.Add(line);
+            }
+
+            return null;
+        },
+    };
+    int code = StartProcess(program, settings);
+    if (code != 0 && !mayFail)
+    {
+        throw new CakeException($"{program} {arguments} ended with {code}.");
+    }
+
+    return lines;
+}
+
+record Tally(int Passed, int Failed, int Skipped)
+{
+    public static Tally operator +(Tally a, Tally b) => new(a.Passed + b.Passed, a.Failed + b.Failed, a.Skipped + b.Skipped);
+}
+
+int Number(IEnumerable<string> lines, string pattern) =>
+    lines.Select(line => Regex.Match(line, pattern)).Where(match => match.Success).Sum(match => int.Parse(match.Groups[1].Value));
+
+// CTest: "98% tests passed, 1 tests failed out of 50", and "***Skipped" after each skipped one.
+Tally NativeTests(string preset)
+{
+    Run("cmake", $"--preset {preset} -DNIBBLE_BUILD_TESTS=ON", "native");
+    Run("cmake", $"--build --preset {preset} -j {Environment.ProcessorCount}", "native");
+    var lines = Run("ctest", $"--preset {preset} -j {Environment.ProcessorCount}", "native", mayFail: true);
+    int total = Number(lines, @"tests failed out of (\d+)");
+    int failed = Number(lines, @"(\d+) tests failed out of");
+    int skipped = lines.Count(line => line.Contains("***Skipped"));
+    return total > 0 ? new Tally(total - failed - skipped, failed, skipped) : new Tally(0, 1, 0);
+}
+
+Tally ManagedTests()
+{
+    var lines = Run("dotnet", $"test --solution {solution} -c {configuration} --no-build", mayFail: true);
+    var tally = new Tally(Number(lines, @"^\s*succeeded: (\d+)"), Number(lines, @"^\s*failed: (\d+)"), Number(lines, @"^\s*skipped: (\d+)"));
+    int errors = Number(lines, @"^\s*error: (\d+)"); // Test programs that crashed.
+    return tally.Passed > 0 ? tally + new Tally(0, errors, 0) : tally + new Tally(0, Math.Max(1, errors), 0);
+}
+
+Task("Clean").Does(() => CleanDirectory(artifacts));
+
+Task("Native").Does(() =>
+{
+    Run("cmake", "--preset release -DNIBBLE_BUILD_TESTS=OFF", "native");
+    Run("cmake", $"--build --preset release -j {Environment.ProcessorCount}", "native");
+});
+
+Task("Build").IsDependentOn("Native").Does(() =>
+{
+    DotNetBuild(solution, new DotNetBuildSettings { Configuration = configuration });
+    // A link, so that the program finds the files beside its real place.
+    Run("ln", $"-sfn Nibble.Cli/{configuration.ToLowerInvariant()}/nibble {cli}");
+});
+
+Task("Test").IsDependentOn("Build").Does(() =>
+{
+    var tally = NativeTests("release") + NativeTests("asan") + ManagedTests();
+    Console.WriteLine($"{tally.Passed} passed, {tally.Failed} failed, {tally.Skipped} skipped");
+    Console.Out.Flush();
+    Environment.Exit(tally.Failed == 0 ? 0 : 1); // Cake would print its own report after the line.
+});
+
+Task("Format").Does(() =>
+{
+    Run("dotnet", $"format {solution}");
+    var sources = GetFiles("./native/**/*.cpp") + GetFiles("./native/**/*.h");
+    Run("clang-format", "-i " + string.Join(' ', sources.Select(file => file.FullPath)));
+});
+
+RunTarget(target);

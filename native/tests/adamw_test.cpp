@@ -1,0 +1,63 @@
+#include "support.h"
+
+using namespace nibble_test;
+
+namespace {
+
+const nibble_adamw kConfig{1e-3, 0.9, 0.999, 1e-8, 0.01, 1.0, 1};
+
+}  // namespace
+
+TEST(AdamW, five_steps_equal_the_golden_parameters_with_float32_states_on_every_instruction_set) {
+    REQUIRE_GOLDEN_VECTORS();
+    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        auto param = golden<float>("adamw.param0");
+        std::vector<float> m(param.size()), v(param.size());
+        nibble_adamw config = kConfig;
+        for (config.step = 1; config.step <= 5; ++config.step) {
+            const auto grad = golden<float>("adamw.grad" + std::to_string(config.step));
+            expect_ok(nibble_adamw_step_32bit(&config, param.data(), grad.data(), m.data(), v.data(),
+                                              static_cast<int64_t>(param.size())));
+        }
+        expect_close(param, golden<float>("adamw.param5_f32"), 1e-5, "param");
+    }
+}
+
+TEST(AdamW, five_steps_equal_the_golden_parameters_and_states_with_8_bit_states_on_every_instruction_set) {
+    REQUIRE_GOLDEN_VECTORS();
+    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        auto param = golden<float>("adamw.param0");
+        const auto count = static_cast<int64_t>(param.size());
+        std::vector<uint8_t> codes1(param.size(), 9), codes2(param.size(), 9);
+        std::vector<float> absmax1(5, 9.0F), absmax2(5, 9.0F);
+        expect_ok(nibble_adamw_init_8bit(codes1.data(), codes2.data(), absmax1.data(), absmax2.data(), count));
+        nibble_adamw config = kConfig;
+        for (config.step = 1; config.step <= 5; ++config.step) {
+            const auto grad = golden<float>("adamw.grad" + std::to_string(config.step));
+            expect_ok(nibble_adamw_step_8bit(&config, param.data(), grad.data(), codes1.data(), codes2.data(),
+                                             absmax1.data(), absmax2.data(), count));
+        }
+        expect_close(param, golden<float>("adamw.param5_q8"), 1e-5, "param");
+        expect_close(absmax1, golden<float>("adamw.absmax1"), 1e-5, "absmax1");
+        expect_close(absmax2, golden<float>("adamw.absmax2"), 1e-5, "absmax2");
+        EXPECT_EQ(codes1, golden<uint8_t>("adamw.state1"));
+        EXPECT_EQ(codes2, golden<uint8_t>("adamw.state2"));
+    }
+}
+
+TEST(AdamW, a_gradient_scale_equals_scaled_gradients) {
+    auto first = random_values(300, 1);
+    auto second = first;
+    auto grad = random_values(300, 2);
+    std::vector<float> m1(300), v1(300), m2(300), v2(300);
+    nibble_adamw config = kConfig;
+    config.grad_scale = 0.25;
+    expect_ok(nibble_adamw_step_32bit(&config, first.data(), grad.data(), m1.data(), v1.data(), 300));
+    for (float& value : grad) {
+        value *= 0.25F;
+    }
+    expect_ok(nibble_adamw_step_32bit(&kConfig, second.data(), grad.data(), m2.data(), v2.data(), 300));
+    EXPECT_EQ(first, second);
+}

@@ -1,0 +1,74 @@
+#include "support.h"
+
+using namespace nibble_test;
+
+class CrossEntropy : public OnEachMachine {};
+INSTANTIATE_TEST_SUITE_P(Each, CrossEntropy, testing::ValuesIn(machines()), name_of);
+
+TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_vocabularies_of_several_slices) {
+    const nibble_dtype dtype = GetParam().dtype;
+    for (const auto& [tokens, vocab, width] :
+         {std::tuple<size_t, size_t, size_t>{1, 33, 8}, {17, 1100, 30}, {129, 96, 65}}) {
+        const Tensor hidden(dtype, random_values(tokens * width, 1));
+        const Tensor head(dtype, random_values(vocab * width, 2, 0.5F));
+        nibble_weight view{};
+        view.rows = static_cast<int64_t>(vocab);
+        view.cols = static_cast<int64_t>(width);
+        view.format = dtype;
+        view.data = head.data();
+        std::vector<int64_t> labels(tokens);
+        for (size_t t = 0; t < tokens; ++t) {
+            labels[t] = t % 5 == 3 ? -100 : static_cast<int64_t>((t * 37) % vocab);
+        }
+        const auto grad = random_values(tokens, 5);
+        std::vector<float> loss(tokens), lse(tokens);
+        Tensor dhidden(dtype, tokens * width);
+        std::vector<float> dhead(vocab * width, 0.5F);
+        const auto t_count = static_cast<int64_t>(tokens);
+        expect_ok(nibble_linear_cross_entropy_forward(&view, dtype, hidden.data(), labels.data(), t_count, loss.data(),
+                                                      lse.data()));
+        expect_ok(nibble_linear_cross_entropy_backward(&view, dtype, hidden.data(), labels.data(), t_count, lse.data(),
+                                                       grad.data(), dhidden.data(), dhead.data()));
+        std::vector<double> eloss(tokens), edhidden(dhidden.size()), edhead(dhead.size(), 0.5);
+        for (size_t t = 0; t < tokens; ++t) {
+            std::vector<double> logits(vocab);
+            double sum = 0;
+            for (size_t v = 0; v < vocab; ++v) {
+                for (size_t w = 0; w < width; ++w) {
+                    logits[v] += hidden[t * width + w] * head[v * width + w];
+                }
+                sum += std::exp(logits[v]);
+            }
+            if (labels[t] < 0) {
+                continue;
+            }
+            eloss[t] = std::log(sum) - logits[static_cast<size_t>(labels[t])];
+            for (size_t v = 0; v < vocab; ++v) {
+                const double one = static_cast<int64_t>(v) == labels[t] ? 1.0 : 0.0;
+                const double d = static_cast<double>(grad[t]) * (std::exp(logits[v]) / sum - one);
+                for (size_t w = 0; w < width; ++w) {
+                    edhidden[t * width + w] += d * head[v * width + w];
+                    edhead[v * width + w] += d * hidden[t * width + w];
+                }
+            }
+        }
+        // Sums are float32 whatever the type, so only rounding of the bfloat16 product path widens the tolerance.
+        expect_close(loss, eloss, 2e-5, "loss");
+        expect_close(dhidden, edhidden, tolerance(dtype), "dhidden");
+        expect_close(dhead, edhead, 5e-5, "dhead");
+    }
+}
+
+TEST(CrossEntropyLabels, a_label_outside_the_vocabulary_is_refused_by_its_place) {
+    const auto values = random_values(4 * 8, 1);
+    nibble_weight view{};
+    view.rows = 4;
+    view.cols = 8;
+    view.data = values.data();
+    const int64_t labels[] = {1, 4};
+    float loss[2];
+    float lse[2];
+    EXPECT_EQ(nibble_linear_cross_entropy_forward(&view, NIBBLE_F32, values.data(), labels, 2, loss, lse),
+              NIBBLE_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(nibble_last_error()).find("labels[1] is 4"), std::string::npos);
+}

@@ -1,0 +1,107 @@
+#include "support.h"
+
+using namespace nibble_test;
+
+class Layers : public OnEachMachine {};
+INSTANTIATE_TEST_SUITE_P(Each, Layers, testing::ValuesIn(machines()), name_of);
+
+TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
+    const nibble_dtype dtype = GetParam().dtype;
+    for (const auto& [rows, cols] : {std::pair<size_t, size_t>{1, 64}, {3, 172}, {17, 7}, {129, 65}}) {
+        const Tensor x(dtype, random_values(rows * cols, 1));
+        const Tensor dy(dtype, random_values(rows * cols, 2));
+        const auto weight = random_values(cols, 3);
+        Tensor y(dtype, rows * cols);
+        Tensor dx(dtype, rows * cols);
+        std::vector<float> inverse(rows);
+        std::vector<float> dweight(cols);
+        const auto r = static_cast<int64_t>(rows);
+        const auto c = static_cast<int64_t>(cols);
+        expect_ok(nibble_rms_norm_forward(dtype, x.data(), weight.data(), r, c, 1e-5F, y.data(), inverse.data()));
+        expect_ok(nibble_rms_norm_backward(dtype, x.data(), weight.data(), inverse.data(), dy.data(), r, c, dx.data(),
+                                           dweight.data()));
+        std::vector<double> ey(y.size()), edx(dx.size()), edw(cols);
+        for (size_t i = 0; i < rows; ++i) {
+            double squares = 0;
+            double dot = 0;
+            for (size_t j = 0; j < cols; ++j) {
+                squares += x[i * cols + j] * x[i * cols + j];
+                dot += dy[i * cols + j] * static_cast<double>(weight[j]) * x[i * cols + j];
+            }
+            const double inv = 1 / std::sqrt(squares / static_cast<double>(cols) + static_cast<double>(1e-5F));
+            for (size_t j = 0; j < cols; ++j) {
+                const size_t e = i * cols + j;
+                ey[e] = x[e] * inv * static_cast<double>(weight[j]);
+                edx[e] = dy[e] * static_cast<double>(weight[j]) * inv -
+                         x[e] * dot * inv * inv * inv / static_cast<double>(cols);
+                edw[j] += dy[e] * x[e] * inv;
+            }
+        }
+        expect_close(y, ey, tolerance(dtype), "y");
+        expect_close(dx, edx, tolerance(dtype), "dx");
+        expect_close(dweight, edw, 2e-5, "dweight");
+    }
+}
+
+TEST_P(Layers, rope_turns_by_the_angle_and_back_also_in_place_and_leaves_the_rest_of_a_head) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const int64_t tokens = 17;
+    const int64_t heads = 3;
+    for (const auto& [head_dim, rotary] : {std::pair<int64_t, int64_t>{16, 16}, {24, 10}}) {
+        const auto count = static_cast<size_t>(tokens * heads * head_dim);
+        const Tensor x(dtype, random_values(count, 1));
+        std::vector<float> cos, sin;
+        for (int64_t i = 0; i < tokens * rotary / 2; ++i) {
+            cos.push_back(std::cos(0.37F * static_cast<float>(i)));
+            sin.push_back(std::sin(0.37F * static_cast<float>(i)));
+        }
+        Tensor y(dtype, count);
+        expect_ok(nibble_rope(dtype, x.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 0, y.data()));
+        std::vector<double> expected(count);
+        for (int64_t row = 0; row < tokens * heads; ++row) {
+            for (int64_t i = 0; i < head_dim; ++i) {
+                const auto e = static_cast<size_t>(row * head_dim + i);
+                expected[e] = x[e];
+            }
+            for (int64_t i = 0; i < rotary / 2; ++i) {
+                const auto angle = static_cast<size_t>(row / heads * rotary / 2 + i);
+                const auto first = static_cast<size_t>(row * head_dim + i);
+                const auto second = first + static_cast<size_t>(rotary / 2);
+                const double c = static_cast<double>(cos[angle]);
+                const double s = static_cast<double>(sin[angle]);
+                expected[first] = x[first] * c - x[second] * s;
+                expected[second] = x[second] * c + x[first] * s;
+            }
+        }
+        expect_close(y, expected, tolerance(dtype), "y");
+        expect_ok(nibble_rope(dtype, y.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 1, y.data()));
+        expect_close(y, x, 2 * tolerance(dtype), "x");
+    }
+}
+
+TEST_P(Layers, swiglu_and_its_gradients_equal_float64_over_the_whole_range_of_gates) {
+    const nibble_dtype dtype = GetParam().dtype;
+    auto gates = random_values(1029, 1, 4.0F);
+    gates[0] = 95.0F;
+    gates[1] = -95.0F;
+    gates[2] = 0.0F;
+    const Tensor gate(dtype, gates);
+    const Tensor up(dtype, random_values(1029, 2));
+    const Tensor dy(dtype, random_values(1029, 3));
+    Tensor y(dtype, 1029);
+    Tensor dgate(dtype, 1029);
+    Tensor dup(dtype, 1029);
+    expect_ok(nibble_swiglu_forward(dtype, gate.data(), up.data(), 1029, y.data()));
+    expect_ok(nibble_swiglu_backward(dtype, gate.data(), up.data(), dy.data(), 1029, dgate.data(), dup.data()));
+    for (size_t i = 0; i < 1029; ++i) {
+        const double g = gate[i];
+        const double s = 1 / (1 + std::exp(-g));
+        const auto near = [&](double found, double expected, const char* what) {
+            ASSERT_NEAR(found, expected, tolerance(dtype) * std::max(1e-3, std::fabs(expected)))
+                << what << " of gate " << g;
+        };
+        near(y[i], g * s * up[i], "y");
+        near(dup[i], dy[i] * g * s, "dup");
+        near(dgate[i], dy[i] * up[i] * s * (1 + g * (1 - s)), "dgate");
+    }
+}

@@ -1,0 +1,130 @@
+#include <limits>
+
+#include "support.h"
+
+using namespace nibble_test;
+
+namespace {
+
+const char* const kCases[] = {"gauss", "heavy", "zeros_blocks", "tiny", "wide"};
+
+nibble_weight nf4_view(const std::vector<uint8_t>& packed, const std::vector<float>& absmax, int64_t rows,
+                       int64_t cols) {
+    nibble_weight weight{};
+    weight.rows = rows;
+    weight.cols = cols;
+    weight.format = NIBBLE_WEIGHT_NF4;
+    weight.data = packed.data();
+    weight.absmax = absmax.data();
+    return weight;
+}
+
+}  // namespace
+
+class Nf4Golden : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Nf4, Nf4Golden, testing::ValuesIn(kCases),
+                         [](const auto& which) { return std::string(which.param); });
+
+TEST_P(Nf4Golden, packed_bytes_and_absmax_equal_bitsandbytes_wherever_rounding_is_decided) {
+    REQUIRE_GOLDEN_VECTORS();
+    const std::string name = GetParam();
+    const auto weight = golden<float>(name + ".weight");
+    const auto margin = golden<float>(name + ".margin");
+    const auto expected = golden<uint8_t>(name + ".nf4");
+    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        std::vector<uint8_t> packed(expected.size());
+        std::vector<float> absmax(weight.size() / 64);
+        expect_ok(nibble_nf4_quantize(NIBBLE_F32, weight.data(), static_cast<int64_t>(weight.size()), packed.data(),
+                                      absmax.data()));
+        EXPECT_EQ(absmax, golden<float>(name + ".absmax"));
+        for (size_t i = 0; i < weight.size(); ++i) {
+            const int shift = i % 2 == 0 ? 4 : 0;
+            if (margin[i] >= 1e-6F) {
+                ASSERT_EQ((packed[i / 2] >> shift) & 15, (expected[i / 2] >> shift) & 15) << "element " << i;
+            }
+        }
+    }
+}
+
+TEST_P(Nf4Golden, double_quantised_scales_equal_bitsandbytes) {
+    REQUIRE_GOLDEN_VECTORS();
+    const std::string name = GetParam();
+    const auto absmax = golden<float>(name + ".absmax");
+    const auto expected_nested = golden<float>(name + ".nested_absmax");
+    std::vector<uint8_t> codes(absmax.size());
+    std::vector<float> nested(expected_nested.size());
+    float offset = 0;
+    expect_ok(nibble_nf4_quantize_absmax(absmax.data(), static_cast<int64_t>(absmax.size()), codes.data(),
+                                         nested.data(), &offset));
+    EXPECT_EQ(codes, golden<uint8_t>(name + ".absmax_q8"));
+    EXPECT_FLOAT_EQ(offset, golden<float>(name + ".nested_offset")[0]);
+    for (size_t i = 0; i < nested.size(); ++i) {
+        EXPECT_FLOAT_EQ(nested[i], expected_nested[i]);
+    }
+}
+
+TEST_P(Nf4Golden, dequantised_values_equal_bitsandbytes_to_1e_6) {
+    REQUIRE_GOLDEN_VECTORS();
+    const std::string name = GetParam();
+    const auto packed = golden<uint8_t>(name + ".nf4");
+    const auto absmax = golden<float>(name + ".absmax");
+    const auto codes = golden<uint8_t>(name + ".absmax_q8");
+    const auto nested = golden<float>(name + ".nested_absmax");
+    const auto count = static_cast<int64_t>(packed.size() * 2);
+    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        nibble_weight weight = nf4_view(packed, absmax, 1, count);
+        for (const char* suffix : {".dequant", ".dequant_nested"}) {
+            const auto expected = golden<float>(name + suffix);
+            std::vector<float> values(expected.size());
+            expect_ok(nibble_dequantize(&weight, NIBBLE_F32, values.data()));
+            for (size_t i = 0; i < values.size(); ++i) {
+                ASSERT_NEAR(values[i], expected[i], 1e-6 * std::fabs(expected[i]) + 1e-12)
+                    << suffix << " element " << i;
+            }
+            weight.absmax = nullptr;
+            weight.absmax_codes = codes.data();
+            weight.nested_absmax = nested.data();
+            weight.absmax_offset = golden<float>(name + ".nested_offset")[0];
+        }
+    }
+}
+
+TEST(Nf4, dynamic_maps_equal_bitsandbytes_to_the_bit) {
+    REQUIRE_GOLDEN_VECTORS();
+    const auto expected_signed = golden<float>("dynamic_map_signed");
+    const auto expected_unsigned = golden<float>("dynamic_map_unsigned");
+    for (size_t i = 0; i < 256; ++i) {
+        EXPECT_EQ(nibble_dynamic_map_signed()[i], expected_signed[i]) << "signed " << i;
+        EXPECT_EQ(nibble_dynamic_map_unsigned()[i], expected_unsigned[i]) << "unsigned " << i;
+    }
+}
+
+TEST(Nf4, a_short_last_block_and_an_odd_count_survive_the_round_trip) {
+    const auto values = random_values(64 + 33, 7);
+    std::vector<uint8_t> packed(49);
+    std::vector<float> absmax(2);
+    expect_ok(nibble_nf4_quantize(NIBBLE_F32, values.data(), 97, packed.data(), absmax.data()));
+    EXPECT_EQ(packed.back() & 15, 0);
+    const nibble_weight weight = nf4_view(packed, absmax, 1, 97);
+    std::vector<float> back(97);
+    expect_ok(nibble_dequantize(&weight, NIBBLE_F32, back.data()));
+    for (size_t i = 0; i < 97; ++i) {
+        // The widest gap of the code book is 0.304 of the scale, so rounding moves a value by at most half of that.
+        EXPECT_NEAR(back[i], values[i], 0.153 * absmax[i / 64]);
+    }
+}
+
+TEST(Nf4, a_value_that_is_not_finite_is_refused_by_its_place) {
+    auto values = random_values(256, 3);
+    values[130] = std::numeric_limits<float>::infinity();
+    std::vector<uint8_t> packed(128);
+    std::vector<float> absmax(4);
+    EXPECT_EQ(nibble_nf4_quantize(NIBBLE_F32, values.data(), 256, packed.data(), absmax.data()),
+              NIBBLE_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(nibble_last_error()).find("128 to 191"), std::string::npos);
+    values[130] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(nibble_nf4_quantize(NIBBLE_F32, values.data(), 256, packed.data(), absmax.data()),
+              NIBBLE_INVALID_ARGUMENT);
+}
