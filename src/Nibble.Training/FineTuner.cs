@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
@@ -26,7 +27,13 @@ public sealed class FineTuner
 {
     private const string RunFile = "run.json";
 
-    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true };
+    /// <summary>Keys and enums as the configuration file spells them.</summary>
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        PropertyNamingPolicy = new ConfigBinder.JsonNames(),
+        Converters = { new JsonStringEnumConverter(new ConfigBinder.JsonNames()) },
+        WriteIndented = true,
+    };
 
     private readonly RunConfig config;
     private readonly ITrainingObserver observer;

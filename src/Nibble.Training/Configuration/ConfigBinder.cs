@@ -53,8 +53,7 @@ public static class ConfigBinder
         var key = new StringBuilder();
         for (int i = 0; i < property.Length; i++)
         {
-            bool word = char.IsUpper(property[i]) || (char.IsDigit(property[i]) && !char.IsDigit(property[i - 1]));
-            if (i > 0 && word)
+            if (i > 0 && (char.IsUpper(property[i]) || (char.IsDigit(property[i]) && !char.IsDigit(property[i - 1]))))
             {
                 key.Append('_');
             }
@@ -63,6 +62,12 @@ public static class ConfigBinder
         }
 
         return key.ToString();
+    }
+
+    /// <summary><see cref="KeyOf"/> for JSON.</summary>
+    internal sealed class JsonNames : System.Text.Json.JsonNamingPolicy
+    {
+        public override string ConvertName(string name) => KeyOf(name);
     }
 
     private static YamlMappingNode Parse(string path)

@@ -1,0 +1,53 @@
+using System.CommandLine;
+using Nibble.Modeling.Adapters;
+using Nibble.Modeling.Checkpoints;
+using Nibble.Modeling.Decoder;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary>Options that several commands share, with one meaning each.</summary>
+internal static class CommonOptions
+{
+    public static Option<string> Model() => new("--model") { Description = "The model's folder.", HelpName = "DIR", Required = true };
+
+    public static Option<string?> Adapter() => new("--adapter") { Description = "An adapter's folder (PEFT).", HelpName = "DIR" };
+
+    public static Option<string> Out() => new("--out") { Description = "The folder to write; must be new or empty.", HelpName = "DIR", Required = true };
+
+    public static Option<string?> DType() => new("--dtype") { Description = "Compute dtype: float32, bfloat16 or float16; by default the checkpoint's." };
+
+    public static Option<bool> Json() => new("--json") { Description = "Machine output alone on standard output." };
+
+    /// <summary>Loads a model, and an adapter onto it.</summary>
+    public static (DecoderModel Model, LoraAdapter? Adapter) Load(string folder, string? adapter, string? dtype)
+    {
+        DecoderModel model = ModelLoader.Load(folder, new LoadOptions { DType = dtype is null ? null : DTypeNames.Parse(dtype) });
+        try
+        {
+            return (model, adapter is null ? null : AdapterFolder.Load(model, adapter));
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Makes the output folder, and refuses one that holds something.</summary>
+    public static void RequireNew(string folder)
+    {
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any())
+        {
+            throw new UsageException($"{folder} is not empty; choose another --out.");
+        }
+
+        try
+        {
+            Directory.CreateDirectory(folder);
+        }
+        catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
+        {
+            throw new InvalidDataException($"{folder} cannot be made: {exception.Message}", exception);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+using System.Globalization;
+using Nibble.Training;
+using Nibble.Training.Reporting;
+using Spectre.Console;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary>Shows a run on standard error: a live bar on a terminal, plain lines elsewhere, nothing but errors for machines.</summary>
+internal static class Progress
+{
+    public static TrainingResult Show(bool quiet, Func<ITrainingObserver?, TrainingResult> run)
+    {
+        if (quiet)
+        {
+            return run(null);
+        }
+
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+        if (!console.Profile.Out.IsTerminal)
+        {
+            return run(new Lines());
+        }
+
+        return console.Progress().AutoClear(false)
+            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+            .Start(context => run(new Bars(console, context)));
+    }
+
+    private static string Describe(StepMetrics m) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"step {m.Step}  epoch {m.Epoch:0.00}  loss {m.Loss:0.0000}  lr {m.LearningRate:0.00e+0}  grad {m.GradNorm:0.00}  {m.TokensPerSecond:0} tokens/s  {m.PeakMemoryBytes / 1048576} MB");
+
+    private static string Describe(EvalMetrics m) => string.Create(
+        CultureInfo.InvariantCulture, $"step {m.Step}  eval loss {m.EvalLoss:0.0000}  perplexity {m.EvalPerplexity:0.00}");
+
+    private sealed class Lines : ITrainingObserver
+    {
+        public void Info(string message) => Console.Error.WriteLine(message);
+
+        public void Logged(StepMetrics metrics) => Console.Error.WriteLine(Describe(metrics));
+
+        public void Evaluated(EvalMetrics metrics) => Console.Error.WriteLine(Describe(metrics));
+    }
+
+    private sealed class Bars(IAnsiConsole console, ProgressContext context) : ITrainingObserver
+    {
+        private readonly ProgressTask loading = context.AddTask("loading");
+        private ProgressTask? training;
+
+        public void Info(string message) => console.WriteLine(message);
+
+        public void Loading(int done, int total)
+        {
+            loading.MaxValue = total;
+            loading.Value = done;
+        }
+
+        void ITrainingObserver.Progress(int done, int totalSteps, double loss)
+        {
+            training ??= context.AddTask("training", maxValue: totalSteps);
+            training.Value = done;
+            training.Description = string.Create(CultureInfo.InvariantCulture, $"training, loss {loss:0.000}");
+        }
+
+        public void Logged(StepMetrics metrics) => console.WriteLine(Describe(metrics));
+
+        public void Evaluated(EvalMetrics metrics) => console.WriteLine(Describe(metrics));
+    }
+}

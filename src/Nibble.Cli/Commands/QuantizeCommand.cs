@@ -1,0 +1,33 @@
+using System.CommandLine;
+using Nibble.Modeling.Checkpoints;
+using Nibble.Modeling.Decoder;
+
+namespace Nibble.Cli.Commands;
+
+/// <summary><c>nibble quantize</c></summary>
+internal static class QuantizeCommand
+{
+    public static Command Create()
+    {
+        var model = CommonOptions.Model();
+        var folder = CommonOptions.Out();
+        var dtype = CommonOptions.DType();
+        var single = new Option<bool>("--no-double-quant") { Description = "Keep the scales in float32." };
+        var command = new Command("quantize", "Write a model in NF4, as bitsandbytes stores it.") { model, folder, dtype, single };
+        command.SetAction(result =>
+        {
+            string source = result.GetValue(model)!;
+            string target = result.GetValue(folder)!;
+            using DecoderModel loaded = ModelLoader.Load(source, new LoadOptions
+            {
+                DType = result.GetValue(dtype) is { } name ? DTypeNames.Parse(name) : null,
+                QuantizeNf4 = true,
+                DoubleQuantize = !result.GetValue(single),
+            });
+            CommonOptions.RequireNew(target);
+            ModelWriter.WriteQuantized(loaded, source, target);
+            Console.WriteLine($"{target}: {loaded.WeightBytes / 1048576.0:0.0} MB of weights");
+        });
+        return command;
+    }
+}
