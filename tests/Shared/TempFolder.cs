@@ -1,7 +1,7 @@
-namespace Nibble.Training.Tests;
+namespace Nibble.Tests;
 
 /// <summary>A folder that lives as long as its test.</summary>
-internal sealed class TempFolder : IDisposable
+public sealed class TempFolder : IDisposable
 {
     public string Path { get; } = Directory.CreateTempSubdirectory("nibble-test-").FullName;
 
