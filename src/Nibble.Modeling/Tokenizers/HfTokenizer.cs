@@ -17,6 +17,7 @@ public sealed class HfTokenizer : Tokenizer
     private readonly AddedTokenMatcher normalized;
     private readonly Dictionary<int, string> texts;
     private readonly HashSet<int> special;
+    private readonly bool rebuiltByTransformers;
 
     private HfTokenizer(TokenizerPipeline pipeline, JsonObject settings)
     {
@@ -25,7 +26,7 @@ public sealed class HfTokenizer : Tokenizer
         raw = new AddedTokenMatcher(pipeline.AddedTokens.Where(token => !token.Normalized));
         // Such tokens are looked for in normalised text, so what is looked for is their normalised content.
         normalized = new AddedTokenMatcher(pipeline.AddedTokens.Where(token => token.Normalized)
-            .Select(token => token with { Content = pipeline.Normalize(AlignedText.Of(token.Content, 0)).Value }));
+            .Select(token => token with { Content = pipeline.Normalize(AlignedText.Of(token.Content, 0), WordMark.Always).Value }));
         texts = [];
         foreach ((string token, int id) in pipeline.Vocabulary.Tokens)
         {
@@ -39,6 +40,8 @@ public sealed class HfTokenizer : Tokenizer
         PadId = IdOf(settings, "pad_token");
         UnkId = IdOf(settings, "unk_token");
         ChatTemplate = Template(settings["chat_template"]);
+        rebuiltByTransformers = ((string?)settings["tokenizer_class"])?.StartsWith("LlamaTokenizer", StringComparison.Ordinal) == true
+            && (bool?)settings["legacy"] != true;
         CleansUpSpaces = (bool?)settings["clean_up_tokenization_spaces"] ?? true;
     }
 
@@ -82,9 +85,16 @@ public sealed class HfTokenizer : Tokenizer
     public int[] Encode(string text, bool addSpecialTokens) => [.. EncodeWithOffsets(text, addSpecialTokens).Select(token => token.Id)];
 
     /// <summary>The tokens of a text with the parts that they stand for.</summary>
-    public List<TokenSpan> EncodeWithOffsets(string text, bool addSpecialTokens)
+    /// <param name="text">The text.</param>
+    /// <param name="addSpecialTokens">As in <see cref="Encode"/>.</param>
+    /// <param name="likeTransformers">
+    /// transformers 5 rebuilds the pipeline of Llama's tokenizer class and marks a word's beginning only at the start of the
+    /// text, not after each special token, whatever tokenizer.json says. Chats are encoded so; for other classes it is the same.
+    /// </param>
+    public List<TokenSpan> EncodeWithOffsets(string text, bool addSpecialTokens, bool likeTransformers = false)
     {
         ArgumentNullException.ThrowIfNull(text);
+        bool rebuilt = likeTransformers && rebuiltByTransformers;
         var tokens = new List<TokenSpan>();
         if (addSpecialTokens)
         {
@@ -99,7 +109,8 @@ public sealed class HfTokenizer : Tokenizer
                 continue;
             }
 
-            AlignedText segment = pipeline.Normalize(AlignedText.Of(text[start..end], start));
+            AlignedText segment = pipeline.Normalize(
+                AlignedText.Of(text[start..end], start), !rebuilt ? WordMark.Always : start == 0 ? WordMark.UnlessSpaced : WordMark.Never);
             foreach ((int from, int to, AddedToken? added) in normalized.Split(segment.Value))
             {
                 if (added is not null)

@@ -65,7 +65,7 @@ internal static class SentencePieceModel
                     .Select(item => new AddedToken(item.id, item.piece.Text, item.piece.Type != UserDefined, false, false, false, false)),
             ],
             ByteLevel = false,
-            Normalize = text => Mark(removeExtraSpaces ? Squeeze(text) : text, dummyPrefix),
+            Normalize = (text, mark) => Mark(removeExtraSpaces ? Squeeze(text) : text, dummyPrefix && mark != WordMark.Never),
             PreTokenize = (parts, _) => parts,
             Template = (bos >= 0 ? [bos] : [], []),
             Decode = parts => TokenDecoders.Strip(' ', dummyPrefix ? 1 : 0, 0)(TokenDecoders.Fuse(TokenDecoders.ByteFallback(TokenDecoders.Replace("\u2581", " ")(parts)))),

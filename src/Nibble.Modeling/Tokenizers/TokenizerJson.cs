@@ -127,18 +127,24 @@ internal static class TokenizerJson
 
     private static Normalizer Normalizer(JsonObject item) => TypeOf(item) switch
     {
-        "NFC" => text => text.Normalize(NormalizationForm.FormC),
-        "NFD" => text => text.Normalize(NormalizationForm.FormD),
-        "NFKC" => text => text.Normalize(NormalizationForm.FormKC),
-        "NFKD" => text => text.Normalize(NormalizationForm.FormKD),
+        "NFC" => (text, _) => text.Normalize(NormalizationForm.FormC),
+        "NFD" => (text, _) => text.Normalize(NormalizationForm.FormD),
+        "NFKC" => (text, _) => text.Normalize(NormalizationForm.FormKC),
+        "NFKD" => (text, _) => text.Normalize(NormalizationForm.FormKD),
         "Prepend" => Prepend((string)item["prepend"]!),
         "Replace" => Replace((string?)item["pattern"]!["String"] ?? throw new FormatException("has a Replace normalizer with a regular expression, which is not supported"), (string)item["content"]!),
         string type => throw new FormatException($"has the normalizer '{type}', which is not supported"),
     };
 
-    private static Normalizer Prepend(string prefix) => text => text.Value.Length == 0 ? text : text.Prepend(prefix);
+    private static Normalizer Prepend(string prefix) => (text, mark) => mark switch
+    {
+        _ when text.Value.Length == 0 => text,
+        WordMark.Never => text,
+        WordMark.UnlessSpaced when text.Value.StartsWith(' ') => text,
+        _ => text.Prepend(prefix),
+    };
 
-    private static Normalizer Replace(string pattern, string content) => text => text.Replace(pattern, content);
+    private static Normalizer Replace(string pattern, string content) => (text, _) => text.Replace(pattern, content);
 
     private static PreTokenizer PreTokenizer(JsonObject item)
     {
@@ -267,7 +273,7 @@ internal static class TokenizerJson
         string type => throw new FormatException($"has the decoder '{type}', which is not supported"),
     };
 
-    private static Normalizer Chain(Normalizer[] steps) => text => steps.Aggregate(text, (current, step) => step(current));
+    private static Normalizer Chain(Normalizer[] steps) => (text, mark) => steps.Aggregate(text, (current, step) => step(current, mark));
 
     private static PreTokenizer Chain(PreTokenizer[] steps) => (pieces, isFirst) => steps.Aggregate(pieces, (current, step) => step(current, isFirst));
 

@@ -5,8 +5,21 @@ namespace Nibble.Modeling.Tokenizers;
 /// <summary>A token that is recognised in the text before anything else.</summary>
 internal sealed record AddedToken(int Id, string Content, bool Special, bool Normalized, bool LeftStrip, bool RightStrip, bool SingleWord);
 
+/// <summary>When the mark of a word's beginning is put before a text.</summary>
+internal enum WordMark
+{
+    /// <summary>Before every stretch between special tokens, as the file says.</summary>
+    Always,
+
+    /// <summary>Here, unless the text brings its own space.</summary>
+    UnlessSpaced,
+
+    /// <summary>Not here.</summary>
+    Never,
+}
+
 /// <summary>A step before the text is cut into pieces.</summary>
-internal delegate AlignedText Normalizer(AlignedText text);
+internal delegate AlignedText Normalizer(AlignedText text, WordMark mark);
 
 /// <summary>A step on the pieces of a text; <paramref name="isFirst"/> tells whether they begin it.</summary>
 internal delegate List<AlignedText> PreTokenizer(List<AlignedText> pieces, bool isFirst);
