@@ -21,7 +21,7 @@ public static class CommandLineProgram
         var verbose = new Option<bool>("--verbose") { Description = "Show where an error came from.", Recursive = true };
         var root = new RootCommand("Fine-tunes large language models.")
         {
-            TrainCommand.Create(), GenerateCommand.Create(), QuantizeCommand.Create(), MergeCommand.Create(), EvalCommand.Create(),
+            TrainCommand.Create(), GenerateCommand.Create(), TokenizeCommand.Create(), RenderCommand.Create(), QuantizeCommand.Create(), MergeCommand.Create(), EvalCommand.Create(),
             InfoCommand.Create(),
         };
         root.Options.Add(verbose);

@@ -73,13 +73,19 @@ public sealed class FineTuner
             observer.Info($"Resumed from {checkpoint}.");
         }
 
-        using (var log = new MetricsLog(Path.Combine(config.OutputDir, "metrics.jsonl"), loop.State.Step))
+        using (var log = new RunLog(config.OutputDir, loop.State.Step))
         {
             loop.Run(log, cancellation);
         }
 
         WriteWeights(model, adapter);
         var result = new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total);
+        AtomicFile.WriteText(Path.Combine(config.OutputDir, "README.md"), ModelCard.Write(config, result));
+        if (result.Losses.Count > 0)
+        {
+            LossPlot.Save(Path.Combine(config.OutputDir, "loss.png"), result.Losses, result.Evaluations);
+        }
+
         WriteRunFile(result);
         return result;
     }

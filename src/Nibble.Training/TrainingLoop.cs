@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Nibble.Evaluation;
 using Nibble.Kernels;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;
@@ -66,7 +67,7 @@ internal sealed class TrainingLoop : IDisposable
     }
 
     /// <summary>Runs to the end, or until cancelled; a cancelled run saves a checkpoint before it throws.</summary>
-    public void Run(MetricsLog log, CancellationToken cancellation)
+    public void Run(RunLog log, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
         long tokensAtLog = state.Tokens;
@@ -187,9 +188,9 @@ internal sealed class TrainingLoop : IDisposable
     }
 
     /// <summary>Evaluates, keeps the best weights, and says whether patience has run out.</summary>
-    private bool EvaluateAndCompare(MetricsLog log)
+    private bool EvaluateAndCompare(RunLog log)
     {
-        double loss = EvaluationLoss.Of(model, evaluation, config.Training.PerDeviceTrainBatchSize).Mean;
+        double loss = EvaluationLoss.Of(model, evaluation.Chunk(config.Training.PerDeviceTrainBatchSize).Select(EncodedExample.Batch)).Mean;
         var metrics = new EvalMetrics(state.Step, Epoch, loss, Math.Exp(loss));
         log.Write(metrics);
         Evaluations.Add(metrics);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Nibble.Data;
+using Nibble.Evaluation;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Decoder;
 using Nibble.Training;
@@ -31,7 +32,7 @@ internal static class EvalCommand
             {
                 var encoder = new ExampleEncoder(folder, loaded.Config.MaxPositionEmbeddings, loaded.Config.VocabSize);
                 List<EncodedExample> examples = encoder.Read(result.GetValue(data)!, DatasetFormat.Auto, new Quiet());
-                EvaluationLoss loss = EvaluationLoss.Of(loaded, examples, batchSize: 8);
+                EvaluationLoss loss = EvaluationLoss.Of(loaded, examples.Chunk(8).Select(EncodedExample.Batch));
                 Console.WriteLine(result.GetValue(json)
                     ? JsonSerializer.Serialize(new { perplexity = loss.Perplexity, loss = loss.Mean, tokens = loss.Tokens, examples = examples.Count })
                     : string.Create(CultureInfo.InvariantCulture, $"perplexity {loss.Perplexity:0.0000}, loss {loss.Mean:0.000000} over {loss.Tokens} tokens of {examples.Count} examples"));

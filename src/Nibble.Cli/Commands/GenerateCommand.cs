@@ -1,9 +1,12 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Nibble.Modeling.Adapters;
+using Nibble.Modeling.ChatTemplates;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
+using Nibble.Modeling.Tokenizers;
 
 namespace Nibble.Cli.Commands;
 
@@ -14,6 +17,8 @@ internal static class GenerateCommand
     {
         var model = CommonOptions.Model();
         var adapter = CommonOptions.Adapter();
+        var text = new Option<string?>("--prompt") { Description = "The prompt as text." };
+        var messages = new Option<string?>("--messages") { Description = "The prompt as a conversation: a JSON list of role and content.", HelpName = "FILE" };
         var ids = new Option<string?>("--input-ids") { Description = "The prompt as token ids, such as 1,2,3." };
         var tokens = new Option<int>("--max-new-tokens") { Description = "Tokens to generate at most.", DefaultValueFactory = _ => 128 };
         var temperature = new Option<double>("--temperature") { Description = "0 takes the likeliest token; higher is more varied." };
@@ -22,7 +27,7 @@ internal static class GenerateCommand
         var seed = new Option<ulong>("--seed") { Description = "Decides what sampling draws.", DefaultValueFactory = _ => 42 };
         var dtype = CommonOptions.DType();
         var json = CommonOptions.Json();
-        var command = new Command("generate", "Continue a prompt.") { model, adapter, ids, tokens, temperature, topK, topP, seed, dtype, json };
+        var command = new Command("generate", "Continue a prompt.") { model, adapter, text, messages, ids, tokens, temperature, topK, topP, seed, dtype, json };
         command.SetAction((result, cancellation) =>
         {
             var options = new GenerationOptions
@@ -33,13 +38,17 @@ internal static class GenerateCommand
                 TopP = result.GetValue(topP),
                 Seed = result.GetValue(seed),
             }.Validated();
-            int[] prompt = Prompt(result.GetValue(ids));
-            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(result.GetValue(model)!, result.GetValue(adapter), result.GetValue(dtype));
+            string folder = result.GetValue(model)!;
+            var prompt = new Prompt(folder, result.GetValue(text), result.GetValue(messages), result.GetValue(ids));
+            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype));
             using (loaded)
             using (attached)
             {
-                int[] generated = TextGenerator.Generate(loaded, [prompt], options, cancellation: cancellation)[0];
-                Console.WriteLine(result.GetValue(json) ? JsonSerializer.Serialize(new { ids = generated }) : string.Join(',', generated));
+                int[] generated = TextGenerator.Generate(loaded, [prompt.Ids], options, cancellation: cancellation)[0];
+                string? decoded = prompt.Tokenizer?.Decode(generated, skipSpecialTokens: true);
+                Console.WriteLine(result.GetValue(json)
+                    ? JsonSerializer.Serialize(new { ids = generated, text = decoded }, ReadableJson)
+                    : decoded ?? string.Join(',', generated));
             }
 
             return Task.FromResult(0);
@@ -47,20 +56,46 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static int[] Prompt(string? ids)
+    /// <summary>Text as it is, not escaped for HTML.</summary>
+    private static readonly JsonSerializerOptions ReadableJson = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>The prompt's tokens, from whichever of its forms was given.</summary>
+    private sealed class Prompt
     {
-        if (ids is null)
+        public Prompt(string model, string? text, string? messages, string? ids)
         {
-            throw new UsageException("a prompt is missing: give --input-ids.");
+            if (new[] { text, messages, ids }.Count(form => form is not null) != 1)
+            {
+                throw new UsageException("give the prompt as one of --prompt, --messages and --input-ids.");
+            }
+
+            bool hasTokenizer = File.Exists(Path.Combine(model, "tokenizer.json")) || File.Exists(Path.Combine(model, "tokenizer.model"));
+            Tokenizer = ids is null || hasTokenizer ? HfTokenizer.FromPretrained(model) : null;
+            Ids = ids is not null ? Parse(ids)
+                : text is not null ? Tokenizer!.Encode(text, addSpecialTokens: true)
+                : Chat(model, messages!);
         }
 
-        try
+        public int[] Ids { get; }
+
+        public HfTokenizer? Tokenizer { get; }
+
+        private int[] Chat(string model, string path)
         {
-            return [.. ids.Split(',').Select(id => int.Parse(id, CultureInfo.InvariantCulture))];
+            string template = Tokenizer!.ChatTemplate ?? throw new InvalidDataException($"{model} has no chat template, which --messages needs.");
+            return new ChatEncoder(Tokenizer, ChatTemplate.Parse(template)).EncodeIds(JsonFiles.ReadArray(path), new JsonObject { ["add_generation_prompt"] = true });
         }
-        catch (FormatException)
+
+        private static int[] Parse(string ids)
         {
-            throw new UsageException($"--input-ids is '{ids}'; it must be whole numbers with commas between.");
+            try
+            {
+                return [.. ids.Split(',').Select(id => int.Parse(id, CultureInfo.InvariantCulture))];
+            }
+            catch (Exception exception) when (exception is FormatException or OverflowException)
+            {
+                throw new UsageException($"--input-ids is '{ids}'; it must be whole numbers with commas between.");
+            }
         }
     }
 }

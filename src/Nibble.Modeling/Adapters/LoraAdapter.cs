@@ -67,7 +67,7 @@ public sealed class LoraAdapter : IDisposable
                 layer.Attach(pair);
             }
 
-            foreach (string module in model.ModuleNames.Where(name => config.ModulesToSave.Any(wanted => LoraConfig.EndsWithModule(name, wanted))).ToList())
+            foreach (string module in model.ModuleNames.Where(name => config.ModulesToSave.Any(wanted => name.EndsWith(wanted, StringComparison.Ordinal))).ToList())
             {
                 adapter.saved.AddRange(model.Unfreeze(module));
             }
@@ -116,12 +116,12 @@ public sealed class LoraAdapter : IDisposable
         }
 
         List<string> modules = [.. model.ModuleNames];
-        if (config.ModulesToSave.FirstOrDefault(wanted => !modules.Any(name => LoraConfig.EndsWithModule(name, wanted))) is { } missing)
+        if (config.ModulesToSave.FirstOrDefault(wanted => !modules.Any(name => name.EndsWith(wanted, StringComparison.Ordinal))) is { } missing)
         {
             throw new ArgumentException($"modules_to_save names '{missing}', which this model does not have.");
         }
 
-        if (config.ModulesToSave.FirstOrDefault(wanted => modules.Any(name => LoraConfig.EndsWithModule(name, wanted) && config.Targets(name))) is { } both)
+        if (config.ModulesToSave.FirstOrDefault(wanted => modules.Any(name => name.EndsWith(wanted, StringComparison.Ordinal) && config.Targets(name))) is { } both)
         {
             throw new ArgumentException($"'{both}' is in target_modules and in modules_to_save; a module is adapted or trained whole, not both.");
         }

@@ -23,7 +23,9 @@ public sealed record LoraConfig
     /// <summary>Scales by alpha / sqrt(r) instead (rsLoRA, arXiv:2312.03732).</summary>
     public bool UseRslora { get; init; }
 
-    /// <summary>Modules that are trained and saved whole, such as <c>lm_head</c> or <c>norm</c>.</summary>
+    /// <summary>
+    /// Modules that are trained and saved whole: all whose path ends so, as in PEFT (<c>norm</c> means every norm, <c>model.norm</c> the last).
+    /// </summary>
     public IReadOnlyList<string> ModulesToSave { get; init; } = [];
 
     /// <summary>Layers that get adapters; null for all.</summary>

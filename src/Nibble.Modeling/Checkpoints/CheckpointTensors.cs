@@ -29,11 +29,6 @@ public sealed class CheckpointTensors : IDisposable
     /// <exception cref="InvalidDataException">They are missing, damaged, or in a format that can run code when read.</exception>
     public static CheckpointTensors Open(string folder)
     {
-        if (!Directory.Exists(folder))
-        {
-            throw new DirectoryNotFoundException($"{folder} is not a folder; a model is a folder with config.json and model.safetensors.");
-        }
-
         var checkpoint = new CheckpointTensors(folder);
         try
         {

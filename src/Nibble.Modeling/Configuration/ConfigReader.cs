@@ -19,6 +19,11 @@ public static class ConfigReader
     /// <exception cref="InvalidDataException">A key is missing, malformed, or asks for something the decoder cannot do; the message names it.</exception>
     public static DecoderConfig Read(string folder)
     {
+        if (!Directory.Exists(folder))
+        {
+            throw new DirectoryNotFoundException($"{folder} is not a folder; a model is a folder with config.json and model.safetensors.");
+        }
+
         string path = Path.Combine(folder, "config.json");
         var json = new ConfigJson(path, Parse(path));
         if (json.Text("model_type") is not { } modelType)

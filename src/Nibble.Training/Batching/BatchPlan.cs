@@ -42,10 +42,7 @@ public sealed class BatchPlan
         int[] order = Order(epoch);
         List<EncodedExample> chosen =
             [.. order.Skip(index * batchSize).Take(batchSize).SelectMany(sequence => sequences[sequence]).Select(example => examples[example])];
-        return new TokenBatch([.. chosen.SelectMany(example => example.InputIds)], [.. chosen.Select(example => example.InputIds.Length)])
-        {
-            Labels = [.. chosen.SelectMany(example => example.Labels)],
-        };
+        return EncodedExample.Batch(chosen);
     }
 
     /// <summary>First fit, in the order of the file, among the sequences that were opened last.</summary>

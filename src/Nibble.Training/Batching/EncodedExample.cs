@@ -1,3 +1,5 @@
+using Nibble.Modeling.Decoder;
+
 namespace Nibble.Training.Batching;
 
 /// <summary>An example as the model sees it.</summary>
@@ -7,4 +9,11 @@ public sealed record EncodedExample(int[] InputIds, int[] Labels)
 {
     /// <summary>Tokens that are predicted and learned: labels after the first position.</summary>
     public int Targets => Labels.Skip(1).Count(label => label >= 0);
+
+    /// <summary>Examples laid end to end.</summary>
+    public static TokenBatch Batch(IReadOnlyList<EncodedExample> examples) =>
+        new([.. examples.SelectMany(example => example.InputIds)], [.. examples.Select(example => example.InputIds.Length)])
+        {
+            Labels = [.. examples.SelectMany(example => example.Labels)],
+        };
 }

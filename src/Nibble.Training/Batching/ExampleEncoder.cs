@@ -1,13 +1,39 @@
+using System.Text.Json.Nodes;
 using Nibble.Data;
+using Nibble.Modeling.ChatTemplates;
+using Nibble.Modeling.Tokenizers;
 
 namespace Nibble.Training.Batching;
 
 /// <summary>Turns records into tokens and labels: what is learned is the answer, with the token that ends it.</summary>
-/// <param name="model">The model's folder, for its tokenizer.</param>
-/// <param name="maxLength">Tokens of an example at most.</param>
-/// <param name="vocabSize">Token ids are below this.</param>
-public sealed class ExampleEncoder(string model, int maxLength, int vocabSize)
+public sealed class ExampleEncoder
 {
+    private const int Ignored = -100;
+
+    private readonly string model;
+    private readonly int maxLength;
+    private readonly int vocabSize;
+    private readonly Lazy<HfTokenizer> tokenizer;
+    private readonly Lazy<ChatEncoder> chats;
+
+    /// <summary>Encodes for a model.</summary>
+    /// <param name="model">The model's folder; its tokenizer is read when a record needs it.</param>
+    /// <param name="maxLength">Tokens of an example at most.</param>
+    /// <param name="vocabSize">Token ids are below this.</param>
+    public ExampleEncoder(string model, int maxLength, int vocabSize)
+    {
+        this.model = model;
+        this.maxLength = maxLength;
+        this.vocabSize = vocabSize;
+        tokenizer = new Lazy<HfTokenizer>(() => HfTokenizer.FromPretrained(model));
+        chats = new Lazy<ChatEncoder>(() => new ChatEncoder(
+            tokenizer.Value,
+            ChatTemplate.Parse(tokenizer.Value.ChatTemplate ?? throw new InvalidDataException($"{model} has no chat template, which chat records need."))));
+    }
+
+    /// <summary>The model's tokenizer.</summary>
+    public HfTokenizer Tokenizer => tokenizer.Value;
+
     /// <summary>All examples of a file; counts of cut and dropped ones go to the observer.</summary>
     /// <exception cref="InvalidDataException">A record is malformed, or nothing is left to learn.</exception>
     public List<EncodedExample> Read(string path, DatasetFormat format, ITrainingObserver observer)
@@ -15,10 +41,11 @@ public sealed class ExampleEncoder(string model, int maxLength, int vocabSize)
         ArgumentNullException.ThrowIfNull(observer);
         DatasetFormat found = format == DatasetFormat.Auto ? DatasetReader.Detect(path) : format;
         var examples = new List<EncodedExample>();
-        (int cut, int dropped) = (0, 0);
+        (int cut, int dropped, int number) = (0, 0, 0);
         foreach (DatasetRecord record in DatasetReader.Read(path, found))
         {
-            EncodedExample example = Encode(record);
+            number++;
+            EncodedExample example = Encode(path, number, record);
             if (example.InputIds.Length > maxLength)
             {
                 cut++;
@@ -45,8 +72,54 @@ public sealed class ExampleEncoder(string model, int maxLength, int vocabSize)
     public EncodedExample Encode(DatasetRecord record) => record switch
     {
         TokenizedExample tokens => Checked(new EncodedExample(tokens.InputIds, tokens.Labels)),
-        _ => throw new InvalidDataException($"{model} has no tokenizer."),
+        ChatExample chat => Chat(chat),
+        TrainingExample alpaca => PromptAndAnswer(alpaca.Prompt, alpaca.Output),
+        CompletionExample completion => PromptAndAnswer(completion.Prompt, completion.Completion),
+        TextExample text => PromptAndAnswer("", text.Text),
+        _ => throw new ArgumentException($"No rule for {record?.GetType().Name}."),
     };
+
+    private EncodedExample Encode(string path, int number, DatasetRecord record)
+    {
+        try
+        {
+            return Encode(record);
+        }
+        catch (Exception exception) when (exception is ChatTemplateException or FormatException)
+        {
+            throw new InvalidDataException($"{path}: record {number}: {exception.Message}.", exception);
+        }
+    }
+
+    /// <summary>
+    /// Prompt and answer are encoded as one text, as they will stand when the model answers, and the end token is appended and
+    /// learned: a model that never sees it end would never stop.
+    /// </summary>
+    private EncodedExample PromptAndAnswer(string prompt, string answer)
+    {
+        int end = Tokenizer.EosId ?? throw new InvalidDataException($"{model}: the tokenizer names no eos_token, so no example could end.");
+        List<TokenSpan> tokens = Tokenizer.EncodeWithOffsets(prompt + answer, addSpecialTokens: true);
+        int[] ids = [.. tokens.Select(token => token.Id), end];
+        int[] labels = [.. tokens.Select(token => token.End > prompt.Length ? token.Id : Ignored), end];
+        if (prompt.Length == 0 && tokens is [{ Start: 0, End: 0 }, ..])
+        {
+            labels[0] = Ignored; // The first token is given, never predicted.
+        }
+
+        return Checked(new EncodedExample(ids, labels));
+    }
+
+    private EncodedExample Chat(ChatExample chat)
+    {
+        var variables = new JsonObject();
+        if (chat.Tools is { } tools)
+        {
+            variables["tools"] = tools.DeepClone();
+        }
+
+        EncodedChat encoded = chats.Value.Encode(chat.Messages, variables);
+        return Checked(new EncodedExample(encoded.Ids, [.. encoded.Ids.Select((id, i) => encoded.AssistantMask[i] ? id : Ignored)]));
+    }
 
     private EncodedExample Checked(EncodedExample example)
     {
@@ -54,7 +127,7 @@ public sealed class ExampleEncoder(string model, int maxLength, int vocabSize)
         {
             if ((uint)id >= (uint)vocabSize)
             {
-                throw new InvalidDataException($"Token id {id} is outside the model's vocabulary of {vocabSize}; the tokens were made with another tokenizer.");
+                throw new InvalidDataException($"Token id {id} is outside the model's vocabulary of {vocabSize}; tokenizer and model do not belong together.");
             }
         }
 

@@ -1,9 +1,8 @@
 using Nibble.Modeling.Decoder;
-using Nibble.Training.Batching;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace Nibble.Training;
+namespace Nibble.Evaluation;
 
 /// <summary>Negative log-likelihood of labels under a model.</summary>
 /// <param name="Sum">Over all target tokens.</param>
@@ -16,25 +15,21 @@ public readonly record struct EvaluationLoss(double Sum, long Tokens)
     /// <summary>exp of the mean.</summary>
     public double Perplexity => Math.Exp(Mean);
 
-    /// <summary>Reads all examples once, without gradients or dropout.</summary>
+    /// <summary>Reads all batches once, without gradients or dropout.</summary>
     /// <param name="model">The model, with whatever adapter is attached.</param>
-    /// <param name="examples">The examples.</param>
-    /// <param name="batchSize">Examples at a time.</param>
-    /// <param name="progress">Told after each batch: how many examples are done.</param>
-    public static EvaluationLoss Of(DecoderModel model, IReadOnlyList<EncodedExample> examples, int batchSize, Action<int>? progress = null)
+    /// <param name="batches">Tokens with labels; without labels every token is predicted from those before it.</param>
+    public static EvaluationLoss Of(DecoderModel model, IEnumerable<TokenBatch> batches)
     {
         ArgumentNullException.ThrowIfNull(model);
-        using IDisposable noGrad = no_grad();
+        ArgumentNullException.ThrowIfNull(batches);
         double sum = 0;
         long tokens = 0;
-        int done = 0;
-        foreach (EncodedExample[] chunk in examples.Chunk(batchSize))
+        foreach (TokenBatch batch in batches)
         {
             using DisposeScope scope = NewDisposeScope();
-            TokenBatch batch = TokenBatch.Of([.. chunk.Select(example => example.InputIds)]) with { Labels = [.. chunk.SelectMany(example => example.Labels)] };
+            using IDisposable noGrad = no_grad();
             sum += model.TokenLosses(batch).to(ScalarType.Float64).sum().item<double>();
-            tokens += chunk.Sum(example => (long)example.Targets);
-            progress?.Invoke(done += chunk.Length);
+            tokens += batch.ShiftedLabels().LongCount(label => label >= 0);
         }
 
         return new EvaluationLoss(sum, tokens);

@@ -1,0 +1,48 @@
+using System.Globalization;
+using System.Text;
+using Nibble.Training.Configuration;
+
+namespace Nibble.Training.Reporting;
+
+/// <summary>The README.md of an output folder, in the form of Hugging Face's model cards.</summary>
+internal static class ModelCard
+{
+    public static string Write(RunConfig config, TrainingResult result)
+    {
+        CultureInfo culture = CultureInfo.InvariantCulture;
+        bool full = config.Method == Method.Full;
+        string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(config.OutputDir)));
+        var text = new StringBuilder();
+        text.AppendLine("---").AppendLine(culture, $"base_model: {config.Model}");
+        text.AppendLine(full ? "library_name: transformers" : "library_name: peft").AppendLine("tags:").AppendLine("- nibble");
+        text.AppendLine(culture, $"- {ConfigBinder.KeyOf(config.Method.ToString())}").AppendLine("---").AppendLine();
+        text.AppendLine(culture, $"# {name}").AppendLine();
+        text.AppendLine(full
+            ? "All weights of the base model, fine-tuned."
+            : "A LoRA adapter; load it with PEFT (`PeftModel.from_pretrained`) or with `nibble generate --adapter`.").AppendLine();
+        text.AppendLine("| | |").AppendLine("|---|---|");
+        void Row(string key, object? value) => text.AppendLine(culture, $"| {key} | {value} |");
+        Row("method", ConfigBinder.KeyOf(config.Method.ToString()));
+        Row("compute dtype", config.Dtype);
+        Row("training data", config.Data.Train);
+        Row("steps", result.Steps);
+        Row("learning rate", config.Training.LearningRate);
+        Row("trained parameters", string.Create(culture, $"{result.TrainableParameters:N0} of {result.TotalParameters:N0}"));
+        if (!full)
+        {
+            Row("rank, alpha", $"{config.Lora.R}, {config.Lora.LoraAlpha.ToString(culture)}");
+        }
+
+        if (result.Losses.Count > 0)
+        {
+            Row("final training loss", result.Losses[^1].Loss.ToString("0.0000", culture));
+        }
+
+        if (result.Evaluations.Count > 0)
+        {
+            Row("final evaluation loss", result.Evaluations[^1].EvalLoss.ToString("0.0000", culture));
+        }
+
+        return text.AppendLine().AppendLine("![loss](loss.png)").ToString();
+    }
+}

@@ -1,0 +1,83 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+using Nibble.Tests;
+
+namespace Nibble.Cli.Tests;
+
+/// <summary>The program as its users start it.</summary>
+public class CommandLineTests
+{
+    private static string[] Model => ["--model", SharedFolder.Path("models", "stories260K", "hf")];
+
+    [Fact]
+    public void A_run_trains_saves_loads_merges_and_evaluates_alike()
+    {
+        string data = SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl");
+        using var folder = new TempFolder();
+        Result train = Nibble(
+            "train", "--json", "--set", $"model={Model[1]}", "--set", "method=qlora", "--set", "dtype=float32", "--set", "quantization.bnb_4bit_compute_dtype=float32",
+            "--set", $"data.train={data}", "--set", "data.eval_ratio=0.2", "--set", $"output_dir={folder["out"]}", "--set", "training.max_steps=6",
+            "--set", "training.learning_rate=0.005", "--set", "training.eval_steps=3");
+        Assert.Equal(0, train.Code);
+        Assert.Equal(6, (int)JsonNode.Parse(train.Output)!["steps"]!);
+        Assert.Equal(0, Nibble("merge", Model[0], Model[1], "--adapter", folder["out"], "--out", folder["merged"]).Code);
+        Assert.Equal(0, Nibble("quantize", Model[0], Model[1], "--out", folder["nf4"]).Code);
+        double adapted = Loss(Nibble("eval", "--model", folder["nf4"], "--adapter", folder["out"], "--data", data, "--json"));
+        double merged = Loss(Nibble("eval", "--model", folder["merged"], "--data", data, "--json"));
+        double before = Loss(Nibble("eval", Model[0], Model[1], "--data", data, "--json"));
+        Assert.Equal(adapted, merged, 1e-4);
+        Assert.True(adapted < before, $"loss {adapted} after training, {before} before");
+
+        Result again = Nibble("train", "--set", $"model={Model[1]}", "--set", $"data.train={data}", "--set", $"output_dir={folder["out"]}");
+        Assert.Equal(1, again.Code);
+        Assert.Contains("another run", again.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Text_is_generated_tokenized_and_rendered()
+    {
+        Result generated = Nibble("generate", Model[0], Model[1], "--prompt", "Once upon a time", "--max-new-tokens", "8", "--json");
+        Assert.Equal(8, JsonNode.Parse(generated.Output)!["ids"]!.AsArray().Count);
+        Assert.NotEmpty((string)JsonNode.Parse(generated.Output)!["text"]!);
+        using var folder = new TempFolder();
+        File.WriteAllText(folder["texts.jsonl"], "{\"text\": \"Once\"}\n{\"text\": \"\"}\n");
+        string[] lines = Nibble("tokenize", Model[0], Model[1], "--file", folder["texts.jsonl"]).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(["{\"ids\":[403]}", "{\"ids\":[]}"], lines);
+        Assert.Equal("Once", Nibble("tokenize", Model[0], Model[1], "--decode", "--text", "403").Output.Trim());
+        File.WriteAllText(folder["t.jinja"], "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %};{% endfor %}");
+        File.WriteAllText(folder["m.json"], "[{\"role\": \"user\", \"content\": \"a\\ud83d\\ude00\"}]");
+        JsonNode rendered = JsonNode.Parse(Nibble("render", "--template", folder["t.jinja"], "--messages", folder["m.json"], "--json").Output)!;
+        Assert.Equal("a\U0001F600;", (string)rendered["text"]!);
+        Assert.Equal("[[0,2]]", rendered["generation_spans"]!.ToJsonString());
+    }
+
+    [Theory]
+    [InlineData(2, "nearest is 'training'", "train", "--set", "trainin.max_steps=1")]
+    [InlineData(2, "model is missing", "train")]
+    [InlineData(2, "--model", "generate", "--prompt", "x")]
+    [InlineData(1, "not a folder", "generate", "--model", "/nonexistent", "--input-ids", "1")]
+    [InlineData(2, "whole numbers", "generate", "--model", "/nonexistent", "--input-ids", "a,b")]
+    [InlineData(1, "does not exist", "render", "--template", "/nonexistent", "--messages", "/nonexistent")]
+    public void Wrong_use_is_one_line_on_standard_error_with_the_right_code(int code, string part, params string[] arguments)
+    {
+        Result result = Nibble(arguments);
+        Assert.Equal(code, result.Code);
+        Assert.Contains(part, result.Error, StringComparison.Ordinal);
+        Assert.Single(result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.Empty(result.Output);
+    }
+
+    private static double Loss(Result result) => (double)JsonNode.Parse(result.Output)!["loss"]!;
+
+    private sealed record Result(int Code, string Output, string Error);
+
+    private static Result Nibble(params string[] arguments)
+    {
+        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "nibble"), arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process process = Process.Start(start)!;
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return new Result(process.ExitCode, output, error.Result);
+    }
+}
