@@ -46,6 +46,8 @@ public class TrainingRunTests
         RunConfig config = Base(folder, "out", "lora") with
         {
             Data = new DataSection { Train = folder["data.jsonl"], Packing = false },
+            // The base model was never shown its end token, so the head must learn it too.
+            Lora = new LoraSection { ModulesToSave = ["lm_head"] },
             Training = new TrainingSection { MaxSteps = 60, PerDeviceTrainBatchSize = 8, GradientAccumulationSteps = 1, LearningRate = 1e-2 },
         };
         new FineTuner(config).Run(cancellation: TestContext.Current.CancellationToken);
