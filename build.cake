@@ -5,7 +5,6 @@ var target = Argument("target", "Build");
 var configuration = "Release";
 var solution = "./Core.sln";
 var artifacts = Directory("./artifacts");
-var feed = artifacts + Directory("packages");
 var cli = artifacts + File("bin/nibble");
 
 // Runs a program; its output is shown and returned. Throws on failure unless told otherwise.
@@ -86,6 +85,13 @@ Task("Test").IsDependentOn("Build").Does(() =>
     Console.WriteLine($"{tally.Passed} passed, {tally.Failed} failed, {tally.Skipped} skipped");
     Console.Out.Flush();
     Environment.Exit(tally.Failed == 0 ? 0 : 1); // Cake would print its own report after the line.
+});
+
+Task("Quickstart").IsDependentOn("Build").Does(() =>
+{
+    var output = artifacts + Directory("quickstart");
+    CleanDirectory(output);
+    Run(MakeAbsolute(cli).FullPath, $"quickstart --out {output}");
 });
 
 Task("Format").Does(() =>

@@ -22,7 +22,7 @@ public static class CommandLineProgram
         var root = new RootCommand("Fine-tunes large language models.")
         {
             TrainCommand.Create(), GenerateCommand.Create(), TokenizeCommand.Create(), RenderCommand.Create(), QuantizeCommand.Create(), MergeCommand.Create(), EvalCommand.Create(),
-            InfoCommand.Create(),
+            InfoCommand.Create(), QuickstartCommand.Create(),
         };
         root.Options.Add(verbose);
         ParseResult parsed = root.Parse(args);

@@ -46,14 +46,15 @@ public static class ConfigBinder
         return (RunConfig)config;
     }
 
-    /// <summary>A property's name as configuration files spell it: <c>Bnb4bitQuantType</c> is bnb_4bit_quant_type.</summary>
+    /// <summary>A property's name as configuration files spell it: <c>Bnb4bitQuantType</c> is bnb_4bit_quant_type, <c>AdamBeta1</c> is adam_beta1.</summary>
     public static string KeyOf(string property)
     {
         ArgumentNullException.ThrowIfNull(property);
         var key = new StringBuilder();
         for (int i = 0; i < property.Length; i++)
         {
-            if (i > 0 && (char.IsUpper(property[i]) || (char.IsDigit(property[i]) && !char.IsDigit(property[i - 1]))))
+            bool numbersAWord = char.IsDigit(property[i]) && i + 1 < property.Length && char.IsLower(property[i + 1]); // 4bit, but beta1
+            if (i > 0 && (char.IsUpper(property[i]) || numbersAWord))
             {
                 key.Append('_');
             }

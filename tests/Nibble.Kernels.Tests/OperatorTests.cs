@@ -1,0 +1,90 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Nibble.Kernels.Tests;
+
+/// <summary>The autograd functions against libtorch's own operators in float64 or float32.</summary>
+public class OperatorTests
+{
+    [Fact]
+    public void An_adapted_linear_layer_has_the_output_and_gradients_of_the_formula()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(5, 172).requires_grad_();
+        using Nf4Weight weight = Nf4.Quantize(randn(64, 172) * 0.1, doubleQuantize: true);
+        Tensor a = randn(4, 172).requires_grad_();
+        Tensor b = randn(64, 4).requires_grad_();
+        Tensor dy = randn(5, 64);
+        BackwardPass.Run(Linear.Apply(x, weight, null, new LowRank(a, b, 0.5f)), dy);
+
+        Tensor x2 = x.detach().clone().requires_grad_();
+        Tensor a2 = a.detach().clone().requires_grad_();
+        Tensor b2 = b.detach().clone().requires_grad_();
+        Tensor y2 = x2.matmul(weight.Dequantize(ScalarType.Float32).T) + (0.5 * x2.matmul(a2.T).matmul(b2.T));
+        y2.backward([dy]);
+        AssertClose(x2.grad!, x.grad!);
+        AssertClose(a2.grad!, a.grad!);
+        AssertClose(b2.grad!, b.grad!);
+    }
+
+    [Fact]
+    public void Recomputation_gives_the_gradients_of_the_plain_layer_to_the_bit()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using Nf4Weight weight = Nf4.Quantize(randn(64, 64) * 0.1, doubleQuantize: false);
+        Tensor a = randn(4, 64).requires_grad_();
+        Tensor b = randn(64, 4).requires_grad_();
+        Tensor x = randn(7, 64).requires_grad_();
+        var update = new LowRank(a, b, 1, new DropoutMask(0.3f, 1, 2, 3));
+        Tensor Layer(Tensor input) => SwiGlu.Apply(Linear.Apply(input, weight, null, update), input);
+
+        BackwardPass.Run(Layer(x).sum());
+        float[][] plain = [Values(x.grad!), Values(a.grad!), Values(b.grad!)];
+        (x.grad, a.grad, b.grad) = (null, null, null);
+        BackwardPass.Run(Recompute.Apply(x, Layer).sum());
+        Assert.Equal(plain[0], Values(x.grad!));
+        Assert.Equal(plain[1], Values(a.grad!));
+        Assert.Equal(plain[2], Values(b.grad!));
+    }
+
+    [Fact]
+    public void A_failure_inside_the_backward_pass_reaches_the_caller()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(2, 4).requires_grad_();
+        int calls = 0;
+        Tensor y = Recompute.Apply(x, input => ++calls == 1 ? input * 2 : throw new TimeoutException("on purpose"));
+        Assert.Throws<TimeoutException>(() => BackwardPass.Run(y.sum()));
+        x.grad = null;
+        BackwardPass.Run(Recompute.Apply(x, input => input * 3).sum());
+        Assert.Equal(3, x.grad![0, 0].item<float>());
+    }
+
+    [Fact]
+    public void Sequences_of_a_packed_batch_do_not_see_each_other()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor q = randn(9, 4, 8);
+        Tensor k = randn(9, 2, 8);
+        Tensor v = randn(9, 2, 8);
+        Tensor packed = CausalAttention.Apply(q, k, v, [5, 4]);
+        Tensor first = CausalAttention.Apply(q.narrow(0, 0, 5), k.narrow(0, 0, 5), v.narrow(0, 0, 5), [5]);
+        Tensor second = CausalAttention.Apply(q.narrow(0, 5, 4), k.narrow(0, 5, 4), v.narrow(0, 5, 4), [4]);
+        AssertClose(cat([first, second], 0), packed);
+    }
+
+    [Fact]
+    public void Refused_arguments_become_exceptions_that_name_them()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using var weight = new DenseWeight(randn(4, 8));
+        Assert.Contains("[tokens, 8]", Assert.Throws<ArgumentException>(() => Linear.Apply(randn(2, 7), weight)).Message, StringComparison.Ordinal);
+        var outside = Assert.Throws<ArgumentException>(() => LinearCrossEntropy.Apply(randn(1, 8), weight, tensor(new long[] { 9 })));
+        Assert.Contains("labels[0] is 9", outside.Message, StringComparison.Ordinal);
+    }
+
+    private static float[] Values(Tensor tensor) => tensor.detach().contiguous().data<float>().ToArray();
+
+    private static void AssertClose(Tensor expected, Tensor found) =>
+        Assert.True((expected - found).abs().max().item<float>() <= 1e-4 * (1 + expected.abs().max().item<float>()));
+}
