@@ -11,8 +11,14 @@ internal static class RecordParser
     /// <summary>ShareGPT's speakers and the roles they are.</summary>
     private static readonly Dictionary<string, string> Speakers = new()
     {
-        ["human"] = "user", ["user"] = "user", ["gpt"] = "assistant", ["assistant"] = "assistant", ["system"] = "system",
-        ["observation"] = "tool", ["tool"] = "tool", ["function_call"] = "assistant",
+        ["human"] = "user",
+        ["user"] = "user",
+        ["gpt"] = "assistant",
+        ["assistant"] = "assistant",
+        ["system"] = "system",
+        ["observation"] = "tool",
+        ["tool"] = "tool",
+        ["function_call"] = "assistant",
     };
 
     public static DatasetFormat Detect(JsonObject record)

@@ -5,7 +5,9 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
+using Nibble.Modeling.Configuration;
 using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Tokenizers;
 using Nibble.Training.Batching;
 using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
@@ -56,7 +58,7 @@ public sealed class FineTuner
     {
         PrepareOutput(resume);
         using DecoderModel model = LoadModel();
-        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model, observer);
+        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model.Config, observer);
         using LoraAdapter? adapter = AttachAdapter(model);
         List<Parameter> parameters = [.. adapter?.Parameters ?? model.Parameters];
         long trainable = parameters.Sum(parameter => parameter.Value.NumberOfElements);
@@ -88,6 +90,31 @@ public sealed class FineTuner
 
         WriteRunFile(result);
         return result;
+    }
+
+    /// <summary>What a run would do, without doing it: reads configuration and data, not the weights, and writes nothing.</summary>
+    public DryRun DryRun()
+    {
+        DecoderConfig model = ConfigReader.Read(config.Model);
+        var notes = new List<string>();
+        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model, new Notes(notes));
+        HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
+        return new DryRun(JsonSerializer.Serialize(config, Json), notes, train.Count, evaluation.Count, Pieces(train[0], tokenizer), MemoryEstimate.Of(config, model));
+    }
+
+    /// <summary>Each token as what it adds to the text before it, for a token alone may lose its space or half a character.</summary>
+    private static List<(string Token, bool Learned)> Pieces(EncodedExample example, HfTokenizer? tokenizer)
+    {
+        var pieces = new List<(string, bool)>();
+        string text = "";
+        for (int i = 0; i < example.InputIds.Length; i++)
+        {
+            string longer = tokenizer?.Decode(example.InputIds.Take(i + 1), skipSpecialTokens: false) ?? $"{text}{example.InputIds[i]} ";
+            pieces.Add((longer[Math.Min(text.Length, longer.Length)..], example.Labels[i] >= 0));
+            text = longer;
+        }
+
+        return pieces;
     }
 
     /// <summary>Loads the base model as the method needs it.</summary>
@@ -213,4 +240,9 @@ public sealed class FineTuner
     }
 
     private sealed class Silent : ITrainingObserver;
+
+    private sealed class Notes(List<string> notes) : ITrainingObserver
+    {
+        public void Info(string message) => notes.Add(message);
+    }
 }

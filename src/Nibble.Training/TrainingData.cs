@@ -1,5 +1,5 @@
 using Nibble.Data;
-using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Configuration;
 using Nibble.Training.Batching;
 using Nibble.Training.Configuration;
 
@@ -9,14 +9,14 @@ namespace Nibble.Training;
 internal static class TrainingData
 {
     public static (IReadOnlyList<EncodedExample> Train, IReadOnlyList<EncodedExample> Evaluation) Load(
-        RunConfig config, DecoderModel model, ITrainingObserver observer)
+        RunConfig config, DecoderConfig model, ITrainingObserver observer)
     {
-        if (config.Data.MaxLength > model.Config.MaxPositionEmbeddings)
+        if (config.Data.MaxLength > model.MaxPositionEmbeddings)
         {
-            observer.Info($"data.max_length {config.Data.MaxLength} is cut to the model's {model.Config.MaxPositionEmbeddings} positions.");
+            observer.Info($"data.max_length {config.Data.MaxLength} is cut to the model's {model.MaxPositionEmbeddings} positions.");
         }
 
-        var encoder = new ExampleEncoder(config.Model, Math.Min(config.Data.MaxLength, model.Config.MaxPositionEmbeddings), model.Config.VocabSize);
+        var encoder = new ExampleEncoder(config.Model, Math.Min(config.Data.MaxLength, model.MaxPositionEmbeddings), model.VocabSize);
         List<EncodedExample> train = encoder.Read(config.Data.Train, config.Data.Format, observer);
         if (config.Data.Eval is { } path)
         {

@@ -113,7 +113,7 @@ internal sealed class TrainingLoop : IDisposable
 
     private double Epoch => (double)state.Step / stepsPerEpoch;
 
-    
+
 
     private bool IsDue(int every, bool epochEnds) => every > 0 ? state.Step % every == 0 : epochEnds;
 

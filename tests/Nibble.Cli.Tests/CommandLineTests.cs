@@ -34,6 +34,19 @@ public class CommandLineTests
     }
 
     [Fact]
+    public void A_dry_run_shows_configuration_data_and_the_loss_mask_and_writes_nothing()
+    {
+        using var folder = new TempFolder();
+        File.WriteAllText(folder["data.jsonl"], "{\"instruction\": \"Say hi.\", \"input\": \"\", \"output\": \"hi there\"}\n");
+        Result result = Nibble("train", "--dry-run", "--set", $"model={Model[1]}", "--set", $"data.train={folder["data.jsonl"]}", "--set", $"output_dir={folder["out"]}");
+        Assert.Equal(0, result.Code);
+        Assert.Contains("### Response:\n[[hi there</s>]]", result.Output, StringComparison.Ordinal);
+        Assert.Contains("\"learning_rate\": 0.0002", result.Output, StringComparison.Ordinal);
+        Assert.Contains("Memory: about", result.Output, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(folder["out"]));
+    }
+
+    [Fact]
     public void Text_is_generated_tokenized_and_rendered()
     {
         Result generated = Nibble("generate", Model[0], Model[1], "--prompt", "Once upon a time", "--max-new-tokens", "8", "--json");

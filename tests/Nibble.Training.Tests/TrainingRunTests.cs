@@ -21,7 +21,11 @@ public class TrainingRunTests
         {
             Training = new TrainingSection
             {
-                MaxSteps = 12, PerDeviceTrainBatchSize = 2, GradientAccumulationSteps = 2, LearningRate = 1e-3, LoggingSteps = 1,
+                MaxSteps = 12,
+                PerDeviceTrainBatchSize = 2,
+                GradientAccumulationSteps = 2,
+                LearningRate = 1e-3,
+                LoggingSteps = 1,
                 Optim = optimizer == "adamw_8bit" ? OptimizerType.Adamw8bit : OptimizerType.AdamwTorch,
             },
         };

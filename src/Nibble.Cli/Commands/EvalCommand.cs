@@ -18,13 +18,18 @@ internal static class EvalCommand
         var model = CommonOptions.Model();
         var adapter = CommonOptions.Adapter();
         var data = new Option<string>("--data") { Description = "Examples: .jsonl or .json.", HelpName = "FILE", Required = true };
-        var metrics = new Option<string>("--metrics") { Description = "perplexity", DefaultValueFactory = _ => "perplexity" };
-        metrics.AcceptOnlyFromAmong("perplexity");
+        var metrics = new Option<string>("--metrics") { Description = "perplexity, exact_match or both with a comma between.", DefaultValueFactory = _ => "perplexity" };
         var dtype = CommonOptions.DType();
         var json = CommonOptions.Json();
         var command = new Command("eval", "Measure a model on examples.") { model, adapter, data, metrics, dtype, json };
-        command.SetAction(result =>
+        command.SetAction((result, cancellation) =>
         {
+            string[] wanted = result.GetValue(metrics)!.Split(',', StringSplitOptions.TrimEntries);
+            if (wanted.Except(["perplexity", "exact_match"]).FirstOrDefault() is { } unknown)
+            {
+                throw new UsageException($"'{unknown}' is no metric; perplexity and exact_match are.");
+            }
+
             string folder = result.GetValue(model)!;
             (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype));
             using (loaded)
@@ -32,11 +37,25 @@ internal static class EvalCommand
             {
                 var encoder = new ExampleEncoder(folder, loaded.Config.MaxPositionEmbeddings, loaded.Config.VocabSize);
                 List<EncodedExample> examples = encoder.Read(result.GetValue(data)!, DatasetFormat.Auto, new Quiet());
-                EvaluationLoss loss = EvaluationLoss.Of(loaded, examples.Chunk(8).Select(EncodedExample.Batch));
+                var found = new Dictionary<string, object>();
+                if (wanted.Contains("perplexity"))
+                {
+                    EvaluationLoss loss = EvaluationLoss.Of(loaded, examples.Chunk(8).Select(EncodedExample.Batch));
+                    (found["perplexity"], found["loss"], found["tokens"]) = (loss.Perplexity, loss.Mean, loss.Tokens);
+                }
+
+                if (wanted.Contains("exact_match"))
+                {
+                    found["exact_match"] = ExactMatch.Of(loaded, [.. examples.Select(example => example.Question())], cancellation: cancellation).Rate;
+                }
+
+                found["examples"] = examples.Count;
                 Console.WriteLine(result.GetValue(json)
-                    ? JsonSerializer.Serialize(new { perplexity = loss.Perplexity, loss = loss.Mean, tokens = loss.Tokens, examples = examples.Count })
-                    : string.Create(CultureInfo.InvariantCulture, $"perplexity {loss.Perplexity:0.0000}, loss {loss.Mean:0.000000} over {loss.Tokens} tokens of {examples.Count} examples"));
+                    ? JsonSerializer.Serialize(found)
+                    : string.Join(", ", found.Select(item => string.Create(CultureInfo.InvariantCulture, $"{item.Key} {item.Value:0.######}"))));
             }
+
+            return Task.FromResult(0);
         });
         return command;
     }

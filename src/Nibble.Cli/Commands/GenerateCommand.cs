@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.ChatTemplates;
+using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;
@@ -69,8 +70,7 @@ internal static class GenerateCommand
                 throw new UsageException("give the prompt as one of --prompt, --messages and --input-ids.");
             }
 
-            bool hasTokenizer = File.Exists(Path.Combine(model, "tokenizer.json")) || File.Exists(Path.Combine(model, "tokenizer.model"));
-            Tokenizer = ids is null || hasTokenizer ? HfTokenizer.FromPretrained(model) : null;
+            Tokenizer = ids is null || ModelWriter.HasTokenizer(model) ? HfTokenizer.FromPretrained(model) : null;
             Ids = ids is not null ? Parse(ids)
                 : text is not null ? Tokenizer!.Encode(text, addSpecialTokens: true)
                 : Chat(model, messages!);

@@ -33,7 +33,9 @@ internal static class MergeCommand
         bool quantized = WasTrainedInNf4(adapterFolder, out bool doubleQuantize) && onto == "trained";
         using DecoderModel model = ModelLoader.Load(source, new LoadOptions
         {
-            DType = ScalarType.Float32, QuantizeNf4 = quantized, DoubleQuantize = doubleQuantize,
+            DType = ScalarType.Float32,
+            QuantizeNf4 = quantized,
+            DoubleQuantize = doubleQuantize,
         });
         using IDisposable noGrad = no_grad();
         using LoraAdapter adapter = AdapterFolder.Load(model, adapterFolder);

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using Nibble.Training;
 using Nibble.Training.Configuration;
@@ -16,12 +17,20 @@ internal static class TrainCommand
         var config = new Option<string?>("--config") { Description = "The run's configuration (YAML).", HelpName = "FILE" };
         var set = new Option<string[]>("--set") { Description = "Overrides a configuration key, such as training.learning_rate=1e-4.", HelpName = "key=value" };
         var resume = new Option<bool>("--resume") { Description = "Go on from the newest checkpoint of the output folder." };
+        var dryRun = new Option<bool>("--dry-run") { Description = "Show the resolved configuration, the data and the memory needed; train nothing." };
         var json = CommonOptions.Json();
-        var command = new Command("train", "Fine-tune a model.") { config, set, resume, json };
+        var command = new Command("train", "Fine-tune a model.") { config, set, resume, dryRun, json };
         command.SetAction((result, cancellation) =>
         {
             RunConfig run = ConfigBinder.Load(result.GetValue(config), result.GetValue(set) ?? []);
             bool machine = result.GetValue(json);
+            if (result.GetValue(dryRun))
+            {
+                DryRun report = new FineTuner(run).DryRun();
+                Console.WriteLine(machine ? JsonSerializer.Serialize(report, Json) : Describe(report));
+                return Task.FromResult(0);
+            }
+
             TrainingResult outcome = Progress.Show(machine, observer => new FineTuner(run, observer).Run(result.GetValue(resume), cancellation));
             if (machine)
             {
@@ -45,5 +54,23 @@ internal static class TrainCommand
             return Task.FromResult(0);
         });
         return command;
+    }
+
+    /// <summary>The report for people; in the first example, what is learned stands between marks.</summary>
+    private static string Describe(DryRun report)
+    {
+        var example = new StringBuilder();
+        bool open = false;
+        foreach ((string token, bool learned) in report.FirstExample)
+        {
+            example.Append(learned && !open ? "[[" : !learned && open ? "]]" : "").Append(token);
+            open = learned;
+        }
+
+        return string.Join(Environment.NewLine,
+        [
+            report.Config, .. report.Notes, $"{report.TrainExamples} training and {report.EvalExamples} evaluation examples", "",
+            "First example; [[what is learned]]:", example.Append(open ? "]]" : "").ToString(), "", report.Memory.ToString(),
+        ]);
     }
 }

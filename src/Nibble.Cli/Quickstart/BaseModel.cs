@@ -117,7 +117,13 @@ internal static class BaseModel
             ["version"] = "1.0",
             ["added_tokens"] = new JsonArray(new JsonObject
             {
-                ["id"] = VocabSize - 1, ["content"] = EndOfText, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false, ["normalized"] = false, ["special"] = true,
+                ["id"] = VocabSize - 1,
+                ["content"] = EndOfText,
+                ["single_word"] = false,
+                ["lstrip"] = false,
+                ["rstrip"] = false,
+                ["normalized"] = false,
+                ["special"] = true,
             }),
             ["normalizer"] = null,
             ["pre_tokenizer"] = ByteLevel(),

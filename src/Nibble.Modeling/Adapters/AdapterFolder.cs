@@ -16,10 +16,22 @@ public static class AdapterFolder
     /// <summary>Settings of PEFT that change the computation and are not supported unless they have this value.</summary>
     private static readonly Dictionary<string, JsonNode?> Required = new()
     {
-        ["peft_type"] = "LORA", ["bias"] = "none", ["use_dora"] = false, ["fan_in_fan_out"] = false, ["lora_bias"] = false,
-        ["use_qalora"] = false, ["rank_pattern"] = new JsonObject(), ["alpha_pattern"] = new JsonObject(), ["layers_pattern"] = null,
-        ["layer_replication"] = null, ["exclude_modules"] = null, ["target_parameters"] = null, ["trainable_token_indices"] = null,
-        ["alora_invocation_tokens"] = null, ["arrow_config"] = null, ["use_bdlora"] = null,
+        ["peft_type"] = "LORA",
+        ["bias"] = "none",
+        ["use_dora"] = false,
+        ["fan_in_fan_out"] = false,
+        ["lora_bias"] = false,
+        ["use_qalora"] = false,
+        ["rank_pattern"] = new JsonObject(),
+        ["alpha_pattern"] = new JsonObject(),
+        ["layers_pattern"] = null,
+        ["layer_replication"] = null,
+        ["exclude_modules"] = null,
+        ["target_parameters"] = null,
+        ["trainable_token_indices"] = null,
+        ["alora_invocation_tokens"] = null,
+        ["arrow_config"] = null,
+        ["use_bdlora"] = null,
     };
 
     /// <summary>Attaches a stored adapter to a model.</summary>

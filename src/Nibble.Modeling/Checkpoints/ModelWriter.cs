@@ -19,6 +19,9 @@ public static class ModelWriter
         "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "added_tokens.json",
     ];
 
+    /// <summary>Whether a folder has a tokenizer.</summary>
+    public static bool HasTokenizer(string folder) => File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.model"));
+
     /// <summary>Writes all weights in <paramref name="dtype"/>, with the configuration and tokenizer files of the folder the model came from.</summary>
     /// <param name="model">The model.</param>
     /// <param name="source">The folder it was loaded from.</param>

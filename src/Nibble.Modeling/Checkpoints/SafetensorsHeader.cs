@@ -22,10 +22,21 @@ internal static class SafetensorsHeader
     /// <summary>Bits of one element, by the format's names.</summary>
     public static readonly IReadOnlyDictionary<string, int> BytesOf = new Dictionary<string, int>
     {
-        ["BOOL"] = 1, ["U8"] = 1, ["I8"] = 1, ["F8_E4M3"] = 1, ["F8_E5M2"] = 1,
-        ["I16"] = 2, ["U16"] = 2, ["F16"] = 2, ["BF16"] = 2,
-        ["I32"] = 4, ["U32"] = 4, ["F32"] = 4,
-        ["I64"] = 8, ["U64"] = 8, ["F64"] = 8,
+        ["BOOL"] = 1,
+        ["U8"] = 1,
+        ["I8"] = 1,
+        ["F8_E4M3"] = 1,
+        ["F8_E5M2"] = 1,
+        ["I16"] = 2,
+        ["U16"] = 2,
+        ["F16"] = 2,
+        ["BF16"] = 2,
+        ["I32"] = 4,
+        ["U32"] = 4,
+        ["F32"] = 4,
+        ["I64"] = 8,
+        ["U64"] = 8,
+        ["F64"] = 8,
     };
 
     public static (List<SafetensorInfo> Tensors, Dictionary<string, string> Metadata) Read(string path, Stream file)
