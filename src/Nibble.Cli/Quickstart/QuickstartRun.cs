@@ -35,7 +35,8 @@ internal static class QuickstartRun
             $"model={BaseFolder}", "method=qlora", "dtype=bfloat16", $"output_dir={Path.Combine(folder, "adapter")}",
             $"data.train={Path.Combine(folder, "train.jsonl")}", "data.max_length=512",
             "lora.r=16", "lora.lora_alpha=32", "lora.lora_dropout=0", "lora.target_modules=[all-linear]",
-            "training.num_train_epochs=4", "training.per_device_train_batch_size=4", "training.gradient_accumulation_steps=1", "training.learning_rate=0.004",
+            "lora.modules_to_save=[lm_head]", // Quotes and braces are new to it, so the output head learns as well.
+            "training.num_train_epochs=3", "training.per_device_train_batch_size=4", "training.gradient_accumulation_steps=1", "training.learning_rate=0.004",
             "training.logging_steps=20", "training.save_steps=1000",
         ]);
         TrainingResult result = Progress.Show(quiet: false, observer => new FineTuner(config, observer).Run(cancellation: cancellation));

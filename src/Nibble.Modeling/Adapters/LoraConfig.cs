@@ -58,7 +58,7 @@ public sealed record LoraConfig
     public bool Targets(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        return (TargetModules is [AllLinear] || TargetModules.Any(target => EndsWithModule(path, target)))
+        return ((TargetModules is [AllLinear] && path != "lm_head") || TargetModules.Any(target => EndsWithModule(path, target)))
             && (LayersToTransform is null || LayersToTransform.Contains(LayerOf(path)));
     }
 
