@@ -5,6 +5,7 @@ var target = Argument("target", "Build");
 var configuration = "Release";
 var solution = "./Core.sln";
 var artifacts = Directory("./artifacts");
+var packages = artifacts + Directory("packages");
 var cli = artifacts + File("bin/nibble");
 
 // Runs a program; its output is shown and returned. Throws on failure unless told otherwise.
@@ -79,7 +80,16 @@ Task("Build").IsDependentOn("Native").Does(() =>
     Run("ln", $"-sfn Nibble.Cli/{configuration.ToLowerInvariant()}/nibble {cli}");
 });
 
-Task("Test").IsDependentOn("Build").Does(() =>
+Task("Pack").IsDependentOn("Build").Does(() =>
+{
+    CleanDirectory(packages);
+    foreach (string project in new[] { "Nibble", "Nibble.Cli" })
+    {
+        DotNetPack($"./src/{project}", new DotNetPackSettings { Configuration = configuration, OutputDirectory = packages });
+    }
+});
+
+Task("Test").IsDependentOn("Pack").Does(() =>
 {
     var tally = NativeTests("release") + NativeTests("asan") + ManagedTests();
     Console.WriteLine($"{tally.Passed} passed, {tally.Failed} failed, {tally.Skipped} skipped");

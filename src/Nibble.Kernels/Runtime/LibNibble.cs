@@ -34,7 +34,7 @@ internal static class LibNibble
     private static nint Load()
     {
         LibTorch.EnsureLoaded(); // libnibble takes its OpenMP runtime from libtorch.
-        foreach (string folder in NativeFolders.Candidates(Name))
+        foreach (string folder in NativeFolders.Candidates())
         {
             string path = Path.Combine(folder, File);
             if (System.IO.File.Exists(path))

@@ -36,7 +36,7 @@ public static class LibTorch
     }
 
     /// <summary>Loads libtorch and its binding now instead of at the first tensor.</summary>
-    /// <exception cref="DllNotFoundException">libtorch is neither beside the application nor in the NuGet packages folder.</exception>
+    /// <exception cref="DllNotFoundException">libtorch is neither beside the application nor where its build left it.</exception>
     public static void EnsureLoaded()
     {
         if (LoadsByPath)
@@ -57,23 +57,23 @@ public static class LibTorch
 
     private static nint Load()
     {
-        string torchFolder = Find("libtorch_cpu.so", "libtorch-cpu-linux-x64", TorchFiles[^1]);
+        string torchFolder = Find("libtorch_cpu.so");
         foreach (string file in TorchFiles)
         {
             DynamicLoader.LoadGlobal(Path.Combine(torchFolder, file));
         }
 
-        string binding = Path.Combine(Find(BindingFile, "torchsharp", BindingFile), BindingFile);
+        string binding = Path.Combine(Find(BindingFile), BindingFile);
         return DynamicLoader.LoadGlobal(CompatibleBinding.PathFor(binding));
     }
 
-    /// <summary>The folder that holds <paramref name="file"/>: beside the application, or in the NuGet packages folder.</summary>
-    private static string Find(string file, string package, string alsoNeeded)
+    /// <summary>The folder that holds <paramref name="file"/>: beside the application, or where its build says.</summary>
+    private static string Find(string file)
     {
         var tried = new List<string>();
-        foreach (string folder in NativeFolders.Candidates(package))
+        foreach (string folder in NativeFolders.Candidates())
         {
-            if (File.Exists(Path.Combine(folder, file)) && File.Exists(Path.Combine(folder, alsoNeeded)))
+            if (File.Exists(Path.Combine(folder, file)))
             {
                 return folder;
             }
@@ -82,6 +82,6 @@ public static class LibTorch
         }
 
         throw new DllNotFoundException(
-            $"{file} was not found. Looked in: {string.Join(", ", tried)}. Restore the package '{package}' or publish it with the application.");
+            $"{file} was not found. Looked in: {string.Join(", ", tried)}. Build the application again on this machine, or run what 'dotnet publish' made of it.");
     }
 }
