@@ -104,6 +104,13 @@ Task("Quickstart").IsDependentOn("Build").Does(() =>
     Run(MakeAbsolute(cli).FullPath, $"quickstart --out {output}");
 });
 
+Task("Bench").IsDependentOn("Build").Does(() =>
+{
+    var program = MakeAbsolute(artifacts + File($"bin/Nibble.Bench/{configuration.ToLowerInvariant()}/Nibble.Bench")).FullPath;
+    Run(program, "--filter *");
+    Run(program, "step small");
+});
+
 Task("Format").Does(() =>
 {
     Run("dotnet", $"format {solution}");

@@ -2,6 +2,7 @@ using System.Globalization;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
+using Nibble.Modeling.Decoder;
 using Nibble.Training.Configuration;
 using TorchSharp;
 
@@ -26,20 +27,15 @@ public sealed record MemoryEstimate(long Weights, long Trained, long Activations
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(model);
         long size = DTypeNames.Parse(config.Dtype) == torch.ScalarType.Float32 ? 4 : 2;
-        (string Name, long Out, long In)[] linears =
-        [
-            ("self_attn.q_proj", model.NumAttentionHeads * model.HeadDim, model.HiddenSize), ("self_attn.k_proj", model.NumKeyValueHeads * model.HeadDim, model.HiddenSize),
-            ("self_attn.v_proj", model.NumKeyValueHeads * model.HeadDim, model.HiddenSize), ("self_attn.o_proj", model.HiddenSize, model.NumAttentionHeads * model.HeadDim),
-            ("mlp.gate_proj", model.IntermediateSize, model.HiddenSize), ("mlp.up_proj", model.IntermediateSize, model.HiddenSize), ("mlp.down_proj", model.HiddenSize, model.IntermediateSize),
-        ];
-        long inLayers = model.NumHiddenLayers * linears.Sum(item => item.Out * item.In);
-        long embeddings = (model.TieWordEmbeddings ? 1 : 2) * (long)model.VocabSize * model.HiddenSize;
+        (string Name, long[] Shape)[] weightShapes = [.. WeightShapes.Of(model)];
+        (string Name, long[] Shape)[] linears = [.. weightShapes.Where(item => item.Shape.Length == 2 && item.Name.StartsWith("model.layers.", StringComparison.Ordinal))];
+        long inLayers = linears.Sum(item => item.Shape[0] * item.Shape[1]);
+        long all = weightShapes.Sum(item => item.Shape.Aggregate(1L, (product, size) => product * size));
         LoraConfig lora = config.Lora.ToLoraConfig();
-        long adapter = Enumerable.Range(0, model.NumHiddenLayers).Sum(layer => linears
-            .Where(item => lora.Targets($"model.layers.{layer}.{item.Name}")).Sum(item => lora.R * (item.Out + item.In)));
-        long learning = config.Method == Method.Full ? inLayers + embeddings : adapter;
+        long adapter = linears.Where(item => lora.Targets(item.Name[..^".weight".Length])).Sum(item => lora.R * (item.Shape[0] + item.Shape[1]));
+        long learning = config.Method == Method.Full ? all : adapter;
         double perLinear = config.Method == Method.Qlora ? (config.Quantization.Bnb4bitUseDoubleQuant ? Nf4DoubleBytes : Nf4Bytes) : size;
-        long weights = config.Method == Method.Full ? 0 : (long)(inLayers * perLinear) + (embeddings * size);
+        long weights = config.Method == Method.Full ? 0 : (long)(inLayers * perLinear) + ((all - inLayers) * size);
         long states = config.Training.Optim == OptimizerType.Adamw8bit ? 2 : 8;
         long tokens = (long)config.Training.PerDeviceTrainBatchSize * Math.Min(config.Data.MaxLength, model.MaxPositionEmbeddings);
         long inside = (6L * model.HiddenSize) + (4L * model.IntermediateSize) + (3L * model.NumAttentionHeads * model.HeadDim);

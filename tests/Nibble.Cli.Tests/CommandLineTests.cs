@@ -52,6 +52,9 @@ public class CommandLineTests
         Result generated = Nibble("generate", Model[0], Model[1], "--prompt", "Once upon a time", "--max-new-tokens", "8", "--json");
         Assert.Equal(8, JsonNode.Parse(generated.Output)!["ids"]!.AsArray().Count);
         Assert.NotEmpty((string)JsonNode.Parse(generated.Output)!["text"]!);
+        JsonNode stopped = JsonNode.Parse(Nibble("generate", Model[0], Model[1], "--prompt", "Once upon a time", "--stop", "ttle g", "--stop", "!!", "--json").Output)!;
+        Assert.Equal(", there was a li", (string)stopped["text"]!);
+        Assert.True(stopped["ids"]!.AsArray().Count < 20, "generation went on after the stop string");
         using var folder = new TempFolder();
         File.WriteAllText(folder["texts.jsonl"], "{\"text\": \"Once\"}\n{\"text\": \"\"}\n");
         string[] lines = Nibble("tokenize", Model[0], Model[1], "--file", folder["texts.jsonl"]).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
@@ -69,6 +72,7 @@ public class CommandLineTests
     [InlineData(2, "model is missing", "train")]
     [InlineData(2, "--model", "generate", "--prompt", "x")]
     [InlineData(1, "not a folder", "generate", "--model", "/nonexistent", "--input-ids", "1")]
+    [InlineData(2, "needs a model folder with a tokenizer", "generate", "--model", "/nonexistent", "--input-ids", "1", "--stop", "x")]
     [InlineData(2, "whole numbers", "generate", "--model", "/nonexistent", "--input-ids", "a,b")]
     [InlineData(1, "does not exist", "render", "--template", "/nonexistent", "--messages", "/nonexistent")]
     public void Wrong_use_is_one_line_on_standard_error_with_the_right_code(int code, string part, params string[] arguments)

@@ -36,7 +36,7 @@ internal static class EvalCommand
             using (attached)
             {
                 var encoder = new ExampleEncoder(folder, loaded.Config.MaxPositionEmbeddings, loaded.Config.VocabSize);
-                List<EncodedExample> examples = encoder.Read(result.GetValue(data)!, DatasetFormat.Auto, new Quiet());
+                List<EncodedExample> examples = encoder.Read(result.GetValue(data)!, DatasetFormat.Auto, new Notes());
                 var found = new Dictionary<string, object>();
                 if (wanted.Contains("perplexity"))
                 {
@@ -60,5 +60,9 @@ internal static class EvalCommand
         return command;
     }
 
-    private sealed class Quiet : ITrainingObserver;
+    /// <summary>Says what was read, and what was cut, beside the result.</summary>
+    private sealed class Notes : ITrainingObserver
+    {
+        public void Info(string message) => Console.Error.WriteLine(message);
+    }
 }

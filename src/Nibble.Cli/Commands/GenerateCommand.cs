@@ -26,11 +26,15 @@ internal static class GenerateCommand
         var topK = new Option<int?>("--top-k") { Description = "Sample among this many likeliest tokens." };
         var topP = new Option<double>("--top-p") { Description = "Sample among the likeliest tokens that reach this probability.", DefaultValueFactory = _ => 1 };
         var seed = new Option<ulong>("--seed") { Description = "Decides what sampling draws.", DefaultValueFactory = _ => 42 };
+        var stop = new Option<string[]>("--stop") { Description = "End the text before this string; may be given several times.", HelpName = "TEXT" };
         var dtype = CommonOptions.DType();
         var json = CommonOptions.Json();
-        var command = new Command("generate", "Continue a prompt.") { model, adapter, text, messages, ids, tokens, temperature, topK, topP, seed, dtype, json };
+        var command = new Command("generate", "Continue a prompt.") { model, adapter, text, messages, ids, tokens, temperature, topK, topP, seed, stop, dtype, json };
         command.SetAction((result, cancellation) =>
         {
+            string folder = result.GetValue(model)!;
+            var prompt = new Prompt(folder, result.GetValue(text), result.GetValue(messages), result.GetValue(ids));
+            StopStrings? stops = prompt.StopAt(result.GetValue(stop)!);
             var options = new GenerationOptions
             {
                 MaxNewTokens = result.GetValue(tokens),
@@ -38,15 +42,15 @@ internal static class GenerateCommand
                 TopK = result.GetValue(topK),
                 TopP = result.GetValue(topP),
                 Seed = result.GetValue(seed),
+                StopWhen = stops is null ? null : stops.Reached,
             }.Validated();
-            string folder = result.GetValue(model)!;
-            var prompt = new Prompt(folder, result.GetValue(text), result.GetValue(messages), result.GetValue(ids));
             (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype));
             using (loaded)
             using (attached)
             {
                 int[] generated = TextGenerator.Generate(loaded, [prompt.Ids], options, cancellation: cancellation)[0];
                 string? decoded = prompt.Tokenizer?.Decode(generated, skipSpecialTokens: true);
+                decoded = stops is null ? decoded : stops.Cut(decoded!);
                 Console.WriteLine(result.GetValue(json)
                     ? JsonSerializer.Serialize(new { ids = generated, text = decoded }, ReadableJson)
                     : decoded ?? string.Join(',', generated));
@@ -79,6 +83,12 @@ internal static class GenerateCommand
         public int[] Ids { get; }
 
         public HfTokenizer? Tokenizer { get; }
+
+        public StopStrings? StopAt(string[] stops) =>
+            stops.Length == 0 ? null
+            : Tokenizer is null ? throw new UsageException("--stop needs a model folder with a tokenizer.")
+            : stops.Contains("") ? throw new UsageException("--stop is empty; it must be a text.")
+            : new StopStrings(Tokenizer, stops);
 
         private int[] Chat(string model, string path)
         {

@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Modeling.Checkpoints;
+using Nibble.Modeling.Decoder;
 
 namespace Nibble.Cli.Quickstart;
 
@@ -54,27 +55,7 @@ internal static class BaseModel
             ["clean_up_tokenization_spaces"] = false,
             ["tokenizer_class"] = "PreTrainedTokenizerFast",
         });
-        RandomWeights.Write(Path.Combine(folder, "model.safetensors"), Shapes(), seed);
-    }
-
-    private static IEnumerable<(string Name, long[] Shape)> Shapes()
-    {
-        yield return ("model.embed_tokens.weight", [VocabSize, Hidden]);
-        for (int layer = 0; layer < Layers; layer++)
-        {
-            string path = $"model.layers.{layer}";
-            yield return ($"{path}.input_layernorm.weight", [Hidden]);
-            yield return ($"{path}.self_attn.q_proj.weight", [Heads * HeadDim, Hidden]);
-            yield return ($"{path}.self_attn.k_proj.weight", [KeyValueHeads * HeadDim, Hidden]);
-            yield return ($"{path}.self_attn.v_proj.weight", [KeyValueHeads * HeadDim, Hidden]);
-            yield return ($"{path}.self_attn.o_proj.weight", [Hidden, Heads * HeadDim]);
-            yield return ($"{path}.post_attention_layernorm.weight", [Hidden]);
-            yield return ($"{path}.mlp.gate_proj.weight", [Intermediate, Hidden]);
-            yield return ($"{path}.mlp.up_proj.weight", [Intermediate, Hidden]);
-            yield return ($"{path}.mlp.down_proj.weight", [Hidden, Intermediate]);
-        }
-
-        yield return ("model.norm.weight", [Hidden]);
+        RandomWeights.Write(folder, seed);
     }
 
     private static void Write(string folder, string name, JsonObject content) =>

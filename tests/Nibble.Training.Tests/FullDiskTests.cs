@@ -1,0 +1,69 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+using Nibble.Tests;
+using Nibble.Training.Configuration;
+
+namespace Nibble.Training.Tests;
+
+public class FullDiskTests
+{
+    [Fact]
+    public void A_disk_that_fills_up_costs_no_finished_checkpoint_and_the_run_resumes_with_the_same_losses()
+    {
+        using var folder = new TempFolder();
+        TrainingResult undisturbed = new FineTuner(Config(folder["undisturbed"])).Run(cancellation: TestContext.Current.CancellationToken);
+
+        using var disk = new SmallDisk(folder["disk"]);
+        string output = Path.Combine(disk.Path, "out");
+        string filler = Path.Combine(disk.Path, "filler");
+        Exception error = Assert.ThrowsAny<IOException>(() => { new FineTuner(Config(output), new FillAt(5, filler)).Run(cancellation: TestContext.Current.CancellationToken); });
+        Assert.Contains("No space left", error.Message, StringComparison.Ordinal);
+        Assert.Equal(["checkpoint-4"], Directory.EnumerateDirectories(output).Select(Path.GetFileName));
+
+        File.Delete(filler);
+        TrainingResult resumed = new FineTuner(Config(output)).Run(resume: true, TestContext.Current.CancellationToken);
+        Assert.Equal(undisturbed.Losses.Skip(4), resumed.Losses);
+        Assert.Equal(8, File.ReadLines(Path.Combine(output, "metrics.jsonl")).Count(line => JsonNode.Parse(line)!["loss"] is not null));
+    }
+
+    private static RunConfig Config(string output) => new()
+    {
+        Model = SharedFolder.Path("models", "stories260K", "hf"),
+        OutputDir = output,
+        Data = new DataSection { Train = SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl"), MaxLength = 256 },
+        Training = new TrainingSection { MaxSteps = 8, SaveSteps = 4, GradientAccumulationSteps = 1, LoggingSteps = 1 },
+    };
+
+    private sealed class FillAt(int step, string file) : ITrainingObserver
+    {
+        public void Progress(int done, int totalSteps, double loss)
+        {
+            if (done == step)
+            {
+                Assert.Throws<IOException>(() => File.WriteAllBytes(file, new byte[4 << 20]));
+            }
+        }
+    }
+
+    /// <summary>A file system in memory, of two megabytes.</summary>
+    private sealed class SmallDisk : IDisposable
+    {
+        public SmallDisk(string path)
+        {
+            Path = path;
+            Directory.CreateDirectory(path);
+            Assert.SkipUnless(Run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path), "Mounting a small disk needs root.");
+        }
+
+        public string Path { get; }
+
+        public void Dispose() => Run("umount", Path);
+
+        private static bool Run(string program, params string[] arguments)
+        {
+            using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+            process.WaitForExit();
+            return process.ExitCode == 0;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+using System.Globalization;
+using Nibble.Kernels;
+using Nibble.Modeling.Adapters;
+using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Generation;
+using Nibble.Tests;
+using Nibble.Training.Configuration;
+
+namespace Nibble.Training.Tests;
+
+/// <summary>Alone in the process while it runs, for other tests would come and go in the figures.</summary>
+[CollectionDefinition(nameof(MemoryTests), DisableParallelization = true)]
+[Collection(nameof(MemoryTests))]
+public sealed class MemoryTests : IDisposable
+{
+    private readonly int threads = Cpu.Threads;
+
+    /// <summary>One thread: the tiny model gains nothing from more, and each would keep memory of its own.</summary>
+    public MemoryTests() => Cpu.Threads = 1;
+
+    public void Dispose() => Cpu.Threads = threads;
+
+    [Fact]
+    public void A_thousand_steps_and_a_hundred_generations_leave_resident_memory_as_it_was()
+    {
+        using var folder = new TempFolder();
+        string model = SharedFolder.Path("models", "stories260K", "hf");
+        var training = new Resident(warmUp: 500, counted: 1000);
+        var config = new RunConfig
+        {
+            Model = model,
+            Method = Method.Qlora,
+            OutputDir = folder["out"],
+            Data = new DataSection { Train = SharedFolder.Path("data", "alpaca", "gsm8k_test_alpaca.json"), MaxLength = 128 },
+            Training = new TrainingSection
+            {
+                MaxSteps = training.Rounds,
+                PerDeviceTrainBatchSize = 1,
+                GradientAccumulationSteps = 1,
+                Optim = OptimizerType.Adamw8bit,
+            },
+        };
+        new FineTuner(config, training).Run(cancellation: TestContext.Current.CancellationToken);
+        training.AssertUnchanged();
+
+        using DecoderModel loaded = ModelLoader.Load(model);
+        using LoraAdapter adapter = AdapterFolder.Load(loaded, folder["out"]);
+        var generation = new Resident(warmUp: 50, counted: 100);
+        for (int i = 1; i <= generation.Rounds; i++)
+        {
+            TextGenerator.Generate(loaded, [[1, 403, i], [1, 2 + i]], new GenerationOptions { MaxNewTokens = 30, Temperature = 1, Seed = (ulong)i });
+            generation.Progress(i, generation.Rounds, 0);
+        }
+
+        generation.AssertUnchanged();
+    }
+
+    /// <summary>Resident memory before and after the rounds that count, each the least of several samples in a tenth of them.</summary>
+    /// <param name="warmUp">Rounds until the allocator and the runtime have met every size of batch.</param>
+    /// <param name="counted">Rounds in which nothing may grow.</param>
+    private sealed class Resident(int warmUp, int counted) : ITrainingObserver
+    {
+        private long before = long.MaxValue;
+        private long after = long.MaxValue;
+
+        public int Rounds => warmUp + counted;
+
+        public void Progress(int done, int totalSteps, double loss)
+        {
+            if (IsBefore(done, warmUp))
+            {
+                before = Math.Min(before, Bytes());
+            }
+            else if (IsBefore(done, Rounds))
+            {
+                after = Math.Min(after, Bytes());
+            }
+        }
+
+        public void AssertUnchanged() => Assert.True(after < 1.01 * before, $"{before >> 10} kB became {after >> 10} kB");
+
+        private bool IsBefore(int done, int end) => done <= end && done > end - (counted / 10) && done % (counted / 50) == 0;
+
+        /// <summary>Pages in memory (second figure of statm), after the collector gave back what it could.</summary>
+        private static long Bytes()
+        {
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+            return long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1], CultureInfo.InvariantCulture) * Environment.SystemPageSize;
+        }
+    }
+}
