@@ -130,6 +130,10 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
         check.buffer("offset", offset, 1, 4);
         double sum = 0.0;
         for (int64_t i = 0; i < blocks; ++i) {
+            if (!(absmax[i] >= 0.0F && std::isfinite(absmax[i]))) {
+                check.fail("absmax[" + std::to_string(i) + "] is " + std::to_string(absmax[i]) +
+                           ", expected a finite number that is not negative");
+            }
             sum += static_cast<double>(absmax[i]);
         }
         const auto mean = static_cast<float>(sum / static_cast<double>(blocks));
@@ -141,9 +145,10 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
                 largest = std::max(largest, std::fabs(absmax[i] - mean));
             }
             nested_absmax[first / NIBBLE_ABSMAX_BLOCK] = largest;
-            const float inverse = largest > 0.0F ? 1.0F / largest : 0.0F;
+            // Divided, not multiplied by 1 / largest, which is infinite for a subnormal scale.
+            const float divisor = largest > 0.0F ? largest : 1.0F;
             for (int64_t i = first; i < end; ++i) {
-                codes[i] = signed_nearest[code_grid_index((absmax[i] - mean) * inverse)];
+                codes[i] = signed_nearest[code_grid_index((absmax[i] - mean) / divisor)];
             }
         }
     });

@@ -77,7 +77,7 @@ NIBBLE_API nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src
                                              float* absmax);
 
 /* Double quantisation of absmax[blocks]: offset = mean(absmax); codes[blocks] in the signed dynamic map of
- * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. */
+ * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. Negative and non-finite values are refused. */
 NIBBLE_API nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, uint8_t* codes,
                                                     float* nested_absmax, float* offset);
 
@@ -193,7 +193,8 @@ NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_adamw* config, flo
                                                  float* moment1, float* moment2, int64_t count);
 
 /* Block-wise states, block 256: codes1 in the signed, codes2 in the unsigned dynamic map; absmax [ceil(count / 256)].
- * nibble_adamw_init_8bit writes the states of a parameter that was never stepped. */
+ * nibble_adamw_init_8bit writes the states of a parameter that was never stepped. A gradient that is not finite makes
+ * the states of its block NaN. */
 NIBBLE_API nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
                                                 int64_t count);
 NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_adamw* config, float* param, const float* grad,

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "support.h"
 
 using namespace nibble_test;
@@ -56,6 +58,28 @@ TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_
         expect_close(loss, eloss, 2e-5, "loss");
         expect_close(dhidden, edhidden, tolerance(dtype), "dhidden");
         expect_close(dhead, edhead, 5e-5, "dhead");
+    }
+}
+
+TEST_P(CrossEntropy, one_logit_that_is_not_a_number_makes_the_loss_not_a_number) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const size_t vocab = 200;
+    const Tensor hidden(dtype, random_values(8, 1));
+    for (size_t wrong = 10; wrong < vocab; wrong += 9) {
+        auto values = random_values(vocab * 8, 2);
+        values[wrong * 8] = std::numeric_limits<float>::quiet_NaN();
+        const Tensor head(dtype, values);
+        nibble_weight view{};
+        view.rows = static_cast<int64_t>(vocab);
+        view.cols = 8;
+        view.format = dtype;
+        view.data = head.data();
+        const int64_t label = 3;
+        float loss = 0;
+        float lse = 0;
+        expect_ok(nibble_linear_cross_entropy_forward(&view, dtype, hidden.data(), &label, 1, &loss, &lse));
+        EXPECT_TRUE(std::isnan(loss)) << "logit " << wrong << " left a loss of " << loss;
+        EXPECT_TRUE(std::isnan(lse)) << "logit " << wrong << " left " << lse;
     }
 }
 
