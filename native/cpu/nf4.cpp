@@ -106,8 +106,8 @@ nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t c
         check.dtype(dtype);
         check.not_negative("count", count);
         check.buffer("src", src, count, element_size(dtype));
-        check.buffer("packed", packed, (count + 1) / 2, 1);
-        check.buffer("absmax", absmax, (count + NIBBLE_NF4_BLOCK - 1) / NIBBLE_NF4_BLOCK, 4);
+        check.buffer("packed", packed, ceil_div(count, 2), 1);
+        check.buffer("absmax", absmax, ceil_div(count, NIBBLE_NF4_BLOCK), 4);
         kernels().nf4_quantize(dtype, src, count, packed, absmax);
         for (int64_t block = 0; block * NIBBLE_NF4_BLOCK < count; ++block) {
             if (!std::isfinite(absmax[block])) {
@@ -126,7 +126,7 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
         check.positive("blocks", blocks);
         check.buffer("absmax", absmax, blocks, 4);
         check.buffer("codes", codes, blocks, 1);
-        check.buffer("nested_absmax", nested_absmax, (blocks + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK, 4);
+        check.buffer("nested_absmax", nested_absmax, ceil_div(blocks, NIBBLE_ABSMAX_BLOCK), 4);
         check.buffer("offset", offset, 1, 4);
         double sum = 0.0;
         for (int64_t i = 0; i < blocks; ++i) {

@@ -51,7 +51,9 @@ NIBBLE_API int32_t nibble_abi_version(void);
 /* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
 NIBBLE_API const char* nibble_last_error(void);
 
-/* Number of threads that operators use; at least 1. The default is that of the OpenMP runtime. */
+/* Number of threads that operators use, 1 to NIBBLE_MAX_THREADS. The default is that of the OpenMP runtime. A call
+ * keeps the number that it began with. */
+#define NIBBLE_MAX_THREADS 1024
 NIBBLE_API nibble_status nibble_set_num_threads(int32_t threads);
 NIBBLE_API int32_t nibble_get_num_threads(void);
 
@@ -129,8 +131,8 @@ NIBBLE_API nibble_status nibble_linear_forward(const nibble_weight* weight, cons
                                                float* lora_hidden);
 
 /* dx[M,K] = dy[M,N] * W (+ the adapter's share); da[rank,K], db[N,rank] float32, overwritten.
- * dx may be null when nobody needs it. Without lora, x, lora_hidden, da and db must be null. With lora, x and
- * lora_hidden (as forward wrote it; null: recomputed) are read, and da, db are required. */
+ * Without lora, x, lora_hidden, da and db must be null. With lora, x and lora_hidden (as forward wrote it; null:
+ * recomputed) are read, da and db are required, and dx may be null when nobody needs it. */
 NIBBLE_API nibble_status nibble_linear_backward(const nibble_weight* weight, const nibble_lora* lora,
                                                 nibble_dtype dtype, const void* x, const float* lora_hidden,
                                                 const void* dy, int64_t m, void* dx, float* da, float* db);
