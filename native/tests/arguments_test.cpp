@@ -58,11 +58,16 @@ TEST_F(LinearArguments, impossible_adapters_are_refused) {
     lora.rank = 2;
     lora.dropout = 1.0F;
     expect_refused(forward(x.data()), "lora.dropout");
+    lora.dropout = -0.1F;
+    expect_refused(forward(x.data()), "lora.dropout");
     lora.dropout = std::numeric_limits<float>::quiet_NaN();
     expect_refused(forward(x.data()), "lora.dropout");
     lora.dropout = 0;
     lora.a = nullptr;
     expect_refused(forward(x.data()), "lora.a is null");
+    lora.a = a.data();
+    lora.b = nullptr;
+    expect_refused(forward(x.data()), "lora.b is null");
 }
 
 TEST_F(LinearArguments, no_rows_are_no_work) {
@@ -138,6 +143,17 @@ TEST(Library, refuses_instruction_sets_that_the_machine_lacks_and_thread_counts_
     expect_refused(nibble_set_isa(static_cast<nibble_isa>(nibble_best_isa() + 1)), "not to be had");
     expect_refused(nibble_set_num_threads(0), "threads is 0");
     EXPECT_EQ(nibble_abi_version(), NIBBLE_ABI_VERSION);
+}
+
+TEST(Library, tells_the_thread_count_and_the_instruction_set_that_were_set) {
+    for (const int32_t threads : {3, NIBBLE_MAX_THREADS, 2}) {
+        expect_ok(nibble_set_num_threads(threads));
+        EXPECT_EQ(nibble_get_num_threads(), threads);
+    }
+    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        EXPECT_EQ(nibble_get_isa(), isa);
+    }
 }
 
 TEST(Library, refuses_more_threads_than_the_documented_most) {
