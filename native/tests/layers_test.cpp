@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "support.h"
 
 using namespace nibble_test;
@@ -99,6 +101,22 @@ TEST_P(Layers, rope_turns_by_the_angle_and_back_also_in_place_and_leaves_the_res
         expect_close(y, expected, tolerance(dtype), "y");
         expect_ok(nibble_rope(dtype, y.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 1, y.data()));
         expect_close(y, x, 2 * tolerance(dtype), "x");
+    }
+}
+
+TEST_P(Layers, a_gate_that_is_not_a_number_gives_what_is_not_a_number_and_spares_its_neighbours) {
+    const nibble_dtype dtype = GetParam().dtype;
+    std::vector<float> gates(33, 1.0F);
+    gates[7] = std::numeric_limits<float>::quiet_NaN();
+    const Tensor gate(dtype, gates);
+    const Tensor ones(dtype, std::vector<float>(33, 1.0F));
+    Tensor y(dtype, 33), dgate(dtype, 33), dup(dtype, 33);
+    expect_ok(nibble_swiglu_forward(dtype, gate.data(), ones.data(), 33, y.data()));
+    expect_ok(nibble_swiglu_backward(dtype, gate.data(), ones.data(), ones.data(), 33, dgate.data(), dup.data()));
+    for (const Tensor* result : {&y, &dgate, &dup}) {
+        for (size_t i = 0; i < 33; ++i) {
+            EXPECT_EQ(std::isnan((*result)[i]), i == 7) << i;
+        }
     }
 }
 
