@@ -1,4 +1,4 @@
-#include <cstring>
+#include <algorithm>
 
 #include "checks.h"
 #include "dispatch.h"
@@ -7,19 +7,19 @@ using namespace nibble;
 
 namespace {
 
-constexpr int64_t blocks_of(int64_t count) {
-    return (count + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK;
-}
-
 void check_config(const Checks& check, const nibble_adamw* config) {
     if (config == nullptr) {
         check.fail("config is null");
     }
     check.positive("config.step", config->step);
+    check.finite("config.grad_scale", config->grad_scale);
     for (const auto& [name, value] :
          {std::pair{"config.learning_rate", config->learning_rate}, std::pair{"config.epsilon", config->epsilon},
-          std::pair{"config.weight_decay", config->weight_decay}, std::pair{"config.grad_scale", config->grad_scale}}) {
+          std::pair{"config.weight_decay", config->weight_decay}}) {
         check.finite(name, value);
+        if (value < 0.0) {
+            check.fail(std::string(name) + " is " + std::to_string(value) + ", expected zero or a positive number");
+        }
     }
     for (const auto& [name, beta] :
          {std::pair{"config.beta1", config->beta1}, std::pair{"config.beta2", config->beta2}}) {
@@ -51,13 +51,13 @@ nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* ab
         check.not_negative("count", count);
         check.buffer("codes1", codes1, count, 1);
         check.buffer("codes2", codes2, count, 1);
-        check.buffer("absmax1", absmax1, blocks_of(count), 4);
-        check.buffer("absmax2", absmax2, blocks_of(count), 4);
+        check.buffer("absmax1", absmax1, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
+        check.buffer("absmax2", absmax2, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
         // A scale of zero makes any code mean zero.
-        std::memset(codes1, 0, static_cast<size_t>(count));
-        std::memset(codes2, 0, static_cast<size_t>(count));
-        std::memset(absmax1, 0, sizeof(float) * static_cast<size_t>(blocks_of(count)));
-        std::memset(absmax2, 0, sizeof(float) * static_cast<size_t>(blocks_of(count)));
+        std::fill_n(codes1, count, uint8_t{0});
+        std::fill_n(codes2, count, uint8_t{0});
+        std::fill_n(absmax1, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 0.0F);
+        std::fill_n(absmax2, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 0.0F);
     });
 }
 
@@ -71,8 +71,8 @@ nibble_status nibble_adamw_step_8bit(const nibble_adamw* config, float* param, c
         check.buffer("grad", grad, count, 4);
         check.buffer("codes1", codes1, count, 1);
         check.buffer("codes2", codes2, count, 1);
-        check.buffer("absmax1", absmax1, blocks_of(count), 4);
-        check.buffer("absmax2", absmax2, blocks_of(count), 4);
+        check.buffer("absmax1", absmax1, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
+        check.buffer("absmax2", absmax2, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
         kernels().adamw_8bit(*config, param, grad, codes1, codes2, absmax1, absmax2, count);
     });
 }

@@ -44,7 +44,12 @@ void Checks::buffer(const char* argument, const void* data, int64_t count, int64
 }
 
 void Checks::optional_buffer(const char* argument, const void* data, int64_t count, int64_t element_size) const {
-    (void)product(argument, count, element_size);
+    constexpr int64_t kMostBytes = int64_t{1} << 48;
+    const int64_t bytes = product(argument, count, element_size);
+    if (bytes > kMostBytes) {
+        fail(std::string(argument) + " would have " + std::to_string(bytes) +
+             " bytes, more than a process can address");
+    }
     if (reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(element_size) != 0) {
         fail(std::string(argument) + " is not aligned to its element size of " + std::to_string(element_size) +
              " bytes");
@@ -74,14 +79,14 @@ void Checks::weight(const nibble_weight* weight) const {
         buffer("weight.data", weight->data, count, element_size(weight->format));
         return;
     }
-    const int64_t blocks = (count + NIBBLE_NF4_BLOCK - 1) / NIBBLE_NF4_BLOCK;
-    buffer("weight.data", weight->data, (count + 1) / 2, 1);
+    const int64_t blocks = ceil_div(count, NIBBLE_NF4_BLOCK);
+    buffer("weight.data", weight->data, ceil_div(count, 2), 1);
     if (weight->absmax != nullptr) {
         buffer("weight.absmax", weight->absmax, blocks, 4);
         return;
     }
     buffer("weight.absmax_codes (as weight.absmax is null)", weight->absmax_codes, blocks, 1);
-    buffer("weight.nested_absmax", weight->nested_absmax, (blocks + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK, 4);
+    buffer("weight.nested_absmax", weight->nested_absmax, ceil_div(blocks, NIBBLE_ABSMAX_BLOCK), 4);
 }
 
 void Checks::lora(const nibble_lora* lora, const nibble_weight& weight) const {

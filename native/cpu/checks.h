@@ -17,7 +17,8 @@ class Checks {
     void not_negative(const char* argument, int64_t value) const;
     void finite(const char* argument, double value) const;
 
-    // A buffer of `count` elements: present (unless there are none), aligned to its element, and addressable.
+    // A buffer of `count` elements: present (unless there are none), aligned to its element, and addressable. Sizes
+    // that pass leave room for the kernels' own sums and products.
     void buffer(const char* argument, const void* data, int64_t count, int64_t element_size) const;
     void optional_buffer(const char* argument, const void* data, int64_t count, int64_t element_size) const;
 
@@ -30,6 +31,11 @@ class Checks {
   private:
     const char* name_;
 };
+
+// a / b rounded up, without overflow whatever a is.
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+    return a / b + (a % b != 0 ? 1 : 0);
+}
 
 // Bytes of one element.
 int64_t element_size(int32_t dtype) noexcept;

@@ -46,7 +46,7 @@ namespace avx512_bf16 {
 extern const KernelTable table;
 }
 
-// The kernels in use, and the number of threads they run on.
+// The kernels in use, and the number of threads that the call under way runs on.
 const KernelTable& kernels() noexcept;
 int threads() noexcept;
 

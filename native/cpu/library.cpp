@@ -1,6 +1,7 @@
 // The library's own state: error texts, thread count, instruction set. The one place that decides which kernels run.
 #include <omp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <string>
@@ -14,6 +15,14 @@ namespace {
 thread_local char last_error[512] = "";
 
 std::atomic<int32_t> thread_count{0};  // 0: as many as the OpenMP runtime offers.
+
+// Scratch memory is sized by the number of threads, so a change by another thread must wait for the next call.
+thread_local int32_t call_threads = 1;
+
+int32_t chosen_threads() noexcept {
+    const int32_t chosen = thread_count.load(std::memory_order_relaxed);
+    return chosen > 0 ? chosen : std::clamp(omp_get_max_threads(), 1, NIBBLE_MAX_THREADS);
+}
 
 nibble_isa detect_best_isa() {
     __builtin_cpu_init();
@@ -37,9 +46,13 @@ void set_last_error(const char* text) noexcept {
     std::snprintf(last_error, sizeof(last_error), "%s", text);
 }
 
+void begin_call() noexcept {
+    set_last_error("");
+    call_threads = chosen_threads();
+}
+
 int threads() noexcept {
-    const int32_t chosen = thread_count.load(std::memory_order_relaxed);
-    return chosen > 0 ? chosen : omp_get_max_threads();
+    return call_threads;
 }
 
 const KernelTable& kernels() noexcept {
@@ -60,13 +73,17 @@ const char* nibble_last_error(void) {
 
 nibble_status nibble_set_num_threads(int32_t threads) {
     return guarded([&] {
-        Checks("set_num_threads").positive("threads", threads);
+        if (threads < 1 || threads > NIBBLE_MAX_THREADS) {
+            Checks("set_num_threads")
+                .fail("threads is " + std::to_string(threads) + ", expected 1 to " +
+                      std::to_string(NIBBLE_MAX_THREADS));
+        }
         thread_count = threads;
     });
 }
 
 int32_t nibble_get_num_threads(void) {
-    return threads();
+    return chosen_threads();
 }
 
 nibble_isa nibble_best_isa(void) {

@@ -106,8 +106,8 @@ nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t c
         check.dtype(dtype);
         check.not_negative("count", count);
         check.buffer("src", src, count, element_size(dtype));
-        check.buffer("packed", packed, (count + 1) / 2, 1);
-        check.buffer("absmax", absmax, (count + NIBBLE_NF4_BLOCK - 1) / NIBBLE_NF4_BLOCK, 4);
+        check.buffer("packed", packed, ceil_div(count, 2), 1);
+        check.buffer("absmax", absmax, ceil_div(count, NIBBLE_NF4_BLOCK), 4);
         kernels().nf4_quantize(dtype, src, count, packed, absmax);
         for (int64_t block = 0; block * NIBBLE_NF4_BLOCK < count; ++block) {
             if (!std::isfinite(absmax[block])) {
@@ -126,10 +126,14 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
         check.positive("blocks", blocks);
         check.buffer("absmax", absmax, blocks, 4);
         check.buffer("codes", codes, blocks, 1);
-        check.buffer("nested_absmax", nested_absmax, (blocks + NIBBLE_ABSMAX_BLOCK - 1) / NIBBLE_ABSMAX_BLOCK, 4);
+        check.buffer("nested_absmax", nested_absmax, ceil_div(blocks, NIBBLE_ABSMAX_BLOCK), 4);
         check.buffer("offset", offset, 1, 4);
         double sum = 0.0;
         for (int64_t i = 0; i < blocks; ++i) {
+            if (!(absmax[i] >= 0.0F && std::isfinite(absmax[i]))) {
+                check.fail("absmax[" + std::to_string(i) + "] is " + std::to_string(absmax[i]) +
+                           ", expected a finite number that is not negative");
+            }
             sum += static_cast<double>(absmax[i]);
         }
         const auto mean = static_cast<float>(sum / static_cast<double>(blocks));
@@ -141,9 +145,10 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
                 largest = std::max(largest, std::fabs(absmax[i] - mean));
             }
             nested_absmax[first / NIBBLE_ABSMAX_BLOCK] = largest;
-            const float inverse = largest > 0.0F ? 1.0F / largest : 0.0F;
+            // Divided, not multiplied by 1 / largest, which is infinite for a subnormal scale.
+            const float divisor = largest > 0.0F ? largest : 1.0F;
             for (int64_t i = first; i < end; ++i) {
-                codes[i] = signed_nearest[code_grid_index((absmax[i] - mean) * inverse)];
+                codes[i] = signed_nearest[code_grid_index((absmax[i] - mean) / divisor)];
             }
         }
     });

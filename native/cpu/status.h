@@ -12,6 +12,9 @@ namespace nibble {
 
 void set_last_error(const char* text) noexcept;
 
+// Clears this thread's error text and fixes the number of threads that threads() gives until the next call.
+void begin_call() noexcept;
+
 // Thrown for arguments a caller got wrong; its text names the operator, the argument, what was found and expected.
 struct InvalidArgument : std::invalid_argument {
     using std::invalid_argument::invalid_argument;
@@ -20,7 +23,7 @@ struct InvalidArgument : std::invalid_argument {
 template <typename Body>
 nibble_status guarded(Body&& body) noexcept {
     try {
-        set_last_error("");
+        begin_call();
         body();
         return NIBBLE_OK;
     } catch (const InvalidArgument& error) {

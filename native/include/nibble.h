@@ -51,7 +51,9 @@ NIBBLE_API int32_t nibble_abi_version(void);
 /* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
 NIBBLE_API const char* nibble_last_error(void);
 
-/* Number of threads that operators use; at least 1. The default is that of the OpenMP runtime. */
+/* Number of threads that operators use, 1 to NIBBLE_MAX_THREADS. The default is that of the OpenMP runtime. A call
+ * keeps the number that it began with. */
+#define NIBBLE_MAX_THREADS 1024
 NIBBLE_API nibble_status nibble_set_num_threads(int32_t threads);
 NIBBLE_API int32_t nibble_get_num_threads(void);
 
@@ -77,7 +79,7 @@ NIBBLE_API nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src
                                              float* absmax);
 
 /* Double quantisation of absmax[blocks]: offset = mean(absmax); codes[blocks] in the signed dynamic map of
- * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. */
+ * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. Negative and non-finite values are refused. */
 NIBBLE_API nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, uint8_t* codes,
                                                     float* nested_absmax, float* offset);
 
@@ -129,8 +131,8 @@ NIBBLE_API nibble_status nibble_linear_forward(const nibble_weight* weight, cons
                                                float* lora_hidden);
 
 /* dx[M,K] = dy[M,N] * W (+ the adapter's share); da[rank,K], db[N,rank] float32, overwritten.
- * dx may be null when nobody needs it. Without lora, x, lora_hidden, da and db must be null. With lora, x and
- * lora_hidden (as forward wrote it; null: recomputed) are read, and da, db are required. */
+ * Without lora, x, lora_hidden, da and db must be null. With lora, x and lora_hidden (as forward wrote it; null:
+ * recomputed) are read, da and db are required, and dx may be null when nobody needs it. */
 NIBBLE_API nibble_status nibble_linear_backward(const nibble_weight* weight, const nibble_lora* lora,
                                                 nibble_dtype dtype, const void* x, const float* lora_hidden,
                                                 const void* dy, int64_t m, void* dx, float* da, float* db);
@@ -193,7 +195,8 @@ NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_adamw* config, flo
                                                  float* moment1, float* moment2, int64_t count);
 
 /* Block-wise states, block 256: codes1 in the signed, codes2 in the unsigned dynamic map; absmax [ceil(count / 256)].
- * nibble_adamw_init_8bit writes the states of a parameter that was never stepped. */
+ * nibble_adamw_init_8bit writes the states of a parameter that was never stepped. A gradient that is not finite makes
+ * the states of its block NaN. */
 NIBBLE_API nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
                                                 int64_t count);
 NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_adamw* config, float* param, const float* grad,

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "support.h"
 
 using namespace nibble_test;
@@ -44,6 +46,58 @@ TEST(AdamW, five_steps_equal_the_golden_parameters_and_states_with_8_bit_states_
         expect_close(absmax2, golden<float>("adamw.absmax2"), 1e-5, "absmax2");
         EXPECT_EQ(codes1, golden<uint8_t>("adamw.state1"));
         EXPECT_EQ(codes2, golden<uint8_t>("adamw.state2"));
+    }
+}
+
+TEST(AdamW, steps_equal_float64_with_every_setting_on_every_instruction_set) {
+    nibble_adamw config{0.02, 0.8, 0.95, 0.1, 0.3, 0.5, 1};
+    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        auto param = random_values(301, 1);
+        std::vector<float> m(301), v(301);
+        std::vector<double> ep(param.begin(), param.end()), em(301), ev(301);
+        for (config.step = 1; config.step <= 4; ++config.step) {
+            const auto grad = random_values(301, static_cast<uint32_t>(config.step));
+            expect_ok(nibble_adamw_step_32bit(&config, param.data(), grad.data(), m.data(), v.data(), 301));
+            for (size_t i = 0; i < 301; ++i) {
+                const double g = static_cast<double>(grad[i]) * config.grad_scale;
+                em[i] = config.beta1 * em[i] + (1 - config.beta1) * g;
+                ev[i] = config.beta2 * ev[i] + (1 - config.beta2) * g * g;
+                const auto t = static_cast<double>(config.step);
+                const double step = em[i] / (1 - std::pow(config.beta1, t)) /
+                                    (std::sqrt(ev[i] / (1 - std::pow(config.beta2, t))) + config.epsilon);
+                ep[i] -= config.learning_rate * (config.weight_decay * ep[i] + step);
+            }
+        }
+        expect_close(param, ep, 1e-6, "param");
+        expect_close(m, em, 1e-6, "moment1");
+        expect_close(v, ev, 1e-6, "moment2");
+    }
+}
+
+TEST(AdamW, a_gradient_that_is_not_finite_poisons_its_block_of_8_bit_states_and_no_other) {
+    for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                              -std::numeric_limits<float>::infinity()}) {
+        for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+            expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+            auto param = random_values(300, 1);
+            auto grad = random_values(300, 2);
+            grad[5] = wrong;
+            std::vector<uint8_t> codes1(300), codes2(300);
+            std::vector<float> absmax1(2), absmax2(2);
+            expect_ok(nibble_adamw_init_8bit(codes1.data(), codes2.data(), absmax1.data(), absmax2.data(), 300));
+            nibble_adamw config = kConfig;
+            expect_ok(nibble_adamw_step_8bit(&config, param.data(), grad.data(), codes1.data(), codes2.data(),
+                                             absmax1.data(), absmax2.data(), 300));
+            EXPECT_TRUE(std::isnan(absmax1[0]) && std::isnan(absmax2[0]));
+            EXPECT_TRUE(std::isnan(param[5]));
+            grad[5] = 0;
+            ++config.step;
+            expect_ok(nibble_adamw_step_8bit(&config, param.data(), grad.data(), codes1.data(), codes2.data(),
+                                             absmax1.data(), absmax2.data(), 300));
+            EXPECT_TRUE(std::isnan(param[255]));
+            EXPECT_TRUE(std::isfinite(param[256]) && std::isfinite(param[299]));
+        }
     }
 }
 

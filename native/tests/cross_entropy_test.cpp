@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "support.h"
 
 using namespace nibble_test;
@@ -5,10 +7,10 @@ using namespace nibble_test;
 class CrossEntropy : public OnEachMachine {};
 INSTANTIATE_TEST_SUITE_P(Each, CrossEntropy, testing::ValuesIn(machines()), name_of);
 
-TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_vocabularies_of_several_slices) {
+TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_several_slices_and_chunks) {
     const nibble_dtype dtype = GetParam().dtype;
     for (const auto& [tokens, vocab, width] :
-         {std::tuple<size_t, size_t, size_t>{1, 33, 8}, {17, 1100, 30}, {129, 96, 65}}) {
+         {std::tuple<size_t, size_t, size_t>{1, 33, 8}, {17, 1100, 30}, {129, 96, 65}, {500, 40, 9}}) {
         const Tensor hidden(dtype, random_values(tokens * width, 1));
         const Tensor head(dtype, random_values(vocab * width, 2, 0.5F));
         nibble_weight view{};
@@ -59,16 +61,104 @@ TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_
     }
 }
 
+TEST_P(CrossEntropy, losses_and_gradients_repeat_to_the_bit_and_hardly_differ_between_thread_counts) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const int64_t tokens = 20, vocab = 1100, width = 30;
+    const auto count = static_cast<size_t>(tokens * width);
+    const Tensor hidden(dtype, random_values(count, 1));
+    const Tensor values(dtype, random_values(static_cast<size_t>(vocab * width), 2, 0.5F));
+    nibble_weight head{};
+    head.rows = vocab;
+    head.cols = width;
+    head.format = dtype;
+    head.data = values.data();
+    std::vector<int64_t> labels(static_cast<size_t>(tokens));
+    for (size_t t = 0; t < labels.size(); ++t) {
+        labels[t] = static_cast<int64_t>(t * 57 % static_cast<size_t>(vocab));
+    }
+    const std::vector<float> grad(labels.size(), 1.0F);
+
+    struct Results {
+        std::vector<float> loss, lse, dhead;
+        Tensor dhidden;
+        bool operator==(const Results&) const = default;
+    };
+    std::vector<Results> results;
+    for (const int threads : {1, 1, 2, 2, 3, 3, 5, 5}) {
+        expect_ok(nibble_set_num_threads(threads));
+        Results r{std::vector<float>(labels.size()), std::vector<float>(labels.size()),
+                  std::vector<float>(values.size()), Tensor(dtype, count)};
+        expect_ok(nibble_linear_cross_entropy_forward(&head, dtype, hidden.data(), labels.data(), tokens, r.loss.data(),
+                                                      r.lse.data()));
+        expect_ok(nibble_linear_cross_entropy_backward(&head, dtype, hidden.data(), labels.data(), tokens, r.lse.data(),
+                                                       grad.data(), r.dhidden.data(), r.dhead.data()));
+        results.push_back(std::move(r));
+        if (results.size() % 2 == 0) {
+            EXPECT_TRUE(results.back() == results[results.size() - 2]) << threads << " threads";
+        }
+        expect_close(results.back().loss, results.front().loss, 1e-6, "loss");
+        expect_close(results.back().dhidden, results.front().dhidden, tolerance(dtype), "dhidden");
+        expect_close(results.back().dhead, results.front().dhead, 5e-6, "dhead");
+    }
+}
+
+TEST_P(CrossEntropy, ignored_labels_everywhere_give_no_loss_and_no_gradient) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const Tensor hidden(dtype, random_values(6 * 8, 1));
+    const Tensor values(dtype, random_values(40 * 8, 2));
+    nibble_weight head{};
+    head.rows = 40;
+    head.cols = 8;
+    head.format = dtype;
+    head.data = values.data();
+    const std::vector<int64_t> labels(6, -100);
+    const std::vector<float> grad(6, 1.0F);
+    std::vector<float> loss(6, 9.0F), lse(6);
+    Tensor dhidden(dtype, std::vector<float>(6 * 8, 9.0F));
+    std::vector<float> dhead(40 * 8, 0.5F);
+    expect_ok(
+        nibble_linear_cross_entropy_forward(&head, dtype, hidden.data(), labels.data(), 6, loss.data(), lse.data()));
+    expect_ok(nibble_linear_cross_entropy_backward(&head, dtype, hidden.data(), labels.data(), 6, lse.data(),
+                                                   grad.data(), dhidden.data(), dhead.data()));
+    EXPECT_EQ(loss, std::vector<float>(6));
+    EXPECT_TRUE(dhidden == Tensor(dtype, 6 * 8));
+    EXPECT_EQ(dhead, std::vector<float>(40 * 8, 0.5F));
+}
+
+TEST_P(CrossEntropy, one_logit_that_is_not_a_number_makes_the_loss_not_a_number) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const size_t vocab = 200;
+    const Tensor hidden(dtype, random_values(8, 1));
+    for (size_t wrong = 10; wrong < vocab; wrong += 9) {
+        auto values = random_values(vocab * 8, 2);
+        values[wrong * 8] = std::numeric_limits<float>::quiet_NaN();
+        const Tensor head(dtype, values);
+        nibble_weight view{};
+        view.rows = static_cast<int64_t>(vocab);
+        view.cols = 8;
+        view.format = dtype;
+        view.data = head.data();
+        const int64_t label = 3;
+        float loss = 0;
+        float lse = 0;
+        expect_ok(nibble_linear_cross_entropy_forward(&view, dtype, hidden.data(), &label, 1, &loss, &lse));
+        EXPECT_TRUE(std::isnan(loss)) << "logit " << wrong << " left a loss of " << loss;
+        EXPECT_TRUE(std::isnan(lse)) << "logit " << wrong << " left " << lse;
+    }
+}
+
 TEST(CrossEntropyLabels, a_label_outside_the_vocabulary_is_refused_by_its_place) {
     const auto values = random_values(4 * 8, 1);
     nibble_weight view{};
     view.rows = 4;
     view.cols = 8;
     view.data = values.data();
-    const int64_t labels[] = {1, 4};
     float loss[2];
     float lse[2];
-    EXPECT_EQ(nibble_linear_cross_entropy_forward(&view, NIBBLE_F32, values.data(), labels, 2, loss, lse),
-              NIBBLE_INVALID_ARGUMENT);
-    EXPECT_NE(std::string(nibble_last_error()).find("labels[1] is 4"), std::string::npos);
+    for (const int64_t wrong : {int64_t{4}, int64_t{-1}, int64_t{-101}, INT64_MAX, INT64_MIN}) {
+        const int64_t labels[] = {1, wrong};
+        EXPECT_EQ(nibble_linear_cross_entropy_forward(&view, NIBBLE_F32, values.data(), labels, 2, loss, lse),
+                  NIBBLE_INVALID_ARGUMENT);
+        EXPECT_NE(std::string(nibble_last_error()).find("labels[1] is " + std::to_string(wrong)), std::string::npos);
+    }
 }

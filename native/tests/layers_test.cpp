@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "support.h"
 
 using namespace nibble_test;
@@ -7,8 +9,9 @@ INSTANTIATE_TEST_SUITE_P(Each, Layers, testing::ValuesIn(machines()), name_of);
 
 TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
     const nibble_dtype dtype = GetParam().dtype;
-    for (const auto& [rows, cols] : {std::pair<size_t, size_t>{1, 64}, {3, 172}, {17, 7}, {129, 65}}) {
-        const Tensor x(dtype, random_values(rows * cols, 1));
+    for (const auto& [rows, cols] : {std::pair<size_t, size_t>{1, 64}, {3, 172}, {17, 7}, {129, 65}, {2, 2500}}) {
+        // So small that eps counts.
+        const Tensor x(dtype, random_values(rows * cols, 1, 0.01F));
         const Tensor dy(dtype, random_values(rows * cols, 2));
         const auto weight = random_values(cols, 3);
         Tensor y(dtype, rows * cols);
@@ -40,6 +43,28 @@ TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
         expect_close(y, ey, tolerance(dtype), "y");
         expect_close(dx, edx, tolerance(dtype), "dx");
         expect_close(dweight, edw, 2e-5, "dweight");
+    }
+}
+
+TEST_P(Layers, rms_norm_gradients_repeat_to_the_bit_and_hardly_differ_between_thread_counts) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const Tensor x(dtype, random_values(50 * 70, 1));
+    const Tensor dy(dtype, random_values(50 * 70, 2));
+    const auto weight = random_values(70, 3);
+    const auto inverse = random_values(50, 4);
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3, 5, 64}) {
+        expect_ok(nibble_set_num_threads(threads));
+        std::vector<std::vector<float>> runs;
+        for (int run = 0; run < 2; ++run) {
+            Tensor dx(dtype, x.size());
+            std::vector<float>& dweight = runs.emplace_back(70);
+            expect_ok(nibble_rms_norm_backward(dtype, x.data(), weight.data(), inverse.data(), dy.data(), 50, 70,
+                                               dx.data(), dweight.data()));
+        }
+        EXPECT_EQ(runs[0], runs[1]) << threads << " threads";
+        first = first.empty() ? runs[0] : first;
+        expect_close(runs[0], first, 1e-6, "dweight");
     }
 }
 
@@ -76,6 +101,22 @@ TEST_P(Layers, rope_turns_by_the_angle_and_back_also_in_place_and_leaves_the_res
         expect_close(y, expected, tolerance(dtype), "y");
         expect_ok(nibble_rope(dtype, y.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 1, y.data()));
         expect_close(y, x, 2 * tolerance(dtype), "x");
+    }
+}
+
+TEST_P(Layers, a_gate_that_is_not_a_number_gives_what_is_not_a_number_and_spares_its_neighbours) {
+    const nibble_dtype dtype = GetParam().dtype;
+    std::vector<float> gates(33, 1.0F);
+    gates[7] = std::numeric_limits<float>::quiet_NaN();
+    const Tensor gate(dtype, gates);
+    const Tensor ones(dtype, std::vector<float>(33, 1.0F));
+    Tensor y(dtype, 33), dgate(dtype, 33), dup(dtype, 33);
+    expect_ok(nibble_swiglu_forward(dtype, gate.data(), ones.data(), 33, y.data()));
+    expect_ok(nibble_swiglu_backward(dtype, gate.data(), ones.data(), ones.data(), 33, dgate.data(), dup.data()));
+    for (const Tensor* result : {&y, &dgate, &dup}) {
+        for (size_t i = 0; i < 33; ++i) {
+            EXPECT_EQ(std::isnan((*result)[i]), i == 7) << i;
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+#include <thread>
+
 #include "support.h"
 
 using namespace nibble_test;
@@ -76,7 +78,10 @@ struct Shape {
     int64_t m, n, k;
 };
 
-const Shape kShapes[] = {{1, 65, 172}, {3, 320, 128}, {17, 64, 172}, {129, 96, 320}, {5, 33, 7}};
+// Odd and even depths, widths with and without a rest, few rows over several runs of a weight's row, and rows enough
+// for a second copy.
+const Shape kShapes[] = {{1, 65, 172}, {3, 320, 128}, {17, 64, 172}, {129, 96, 320},
+                         {5, 33, 7},   {2, 9, 1300},  {1000, 9, 36}};
 
 }  // namespace
 
@@ -126,6 +131,7 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
             const auto b = random_values(static_cast<size_t>(s.n * rank), 22, 0.2F);
             const nibble_lora lora{rank, 1.5F, dropout, a.data(), b.data(), 0x123456789ABCDEFULL, 7, 3};
             const Tensor x(dtype, random_values(static_cast<size_t>(s.m * s.k), 1));
+            const Tensor bias(dtype, random_values(static_cast<size_t>(s.n), 2));
             const Tensor dy(dtype, random_values(static_cast<size_t>(s.m * s.n), 3));
             Tensor y(dtype, static_cast<size_t>(s.m * s.n));
             Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
@@ -133,7 +139,7 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
             std::vector<float> da(a.size());
             std::vector<float> db(b.size());
             expect_ok(
-                nibble_linear_forward(&weight.view, nullptr, &lora, dtype, x.data(), s.m, y.data(), hidden.data()));
+                nibble_linear_forward(&weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(), hidden.data()));
             expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), s.m,
                                              dx.data(), da.data(), db.data()));
 
@@ -159,7 +165,7 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
                     }
                 }
                 for (int64_t n = 0; n < s.n; ++n) {
-                    double sum = 0;
+                    double sum = bias[static_cast<size_t>(n)];
                     for (int64_t k = 0; k < s.k; ++k) {
                         sum += x[at(i, s.k, k)] * weight.at(n, k);
                         edx[at(i, s.k, k)] += dy[at(i, s.n, n)] * weight.at(n, k);
@@ -188,19 +194,125 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
     }
 }
 
-TEST_P(Linear, results_are_the_same_to_the_bit_at_every_run_and_thread_count_of_the_forward_pass) {
+TEST_P(Linear, forward_and_backward_are_the_same_to_the_bit_at_every_run_and_thread_count) {
     const nibble_dtype dtype = GetParam().dtype;
-    const Weight weight(96, 320, Weight::Kind::nested, dtype);
-    const Tensor x(dtype, random_values(129 * 320, 1));
-    std::vector<Tensor> results;
-    for (const int threads : {1, 2, 2}) {
+    const int64_t m = 129, n = 96, k = 320, rank = 6;
+    const Weight weight(n, k, Weight::Kind::nested, dtype);
+    const auto a = random_values(static_cast<size_t>(rank * k), 21, 0.2F);
+    const auto b = random_values(static_cast<size_t>(n * rank), 22, 0.2F);
+    const nibble_lora lora{rank, 1.5F, 0.1F, a.data(), b.data(), 42, 7, 3};
+    const Tensor x(dtype, random_values(static_cast<size_t>(m * k), 1));
+    const Tensor dy(dtype, random_values(static_cast<size_t>(m * n), 3));
+
+    struct Results {
+        Tensor plain, y, dx;
+        std::vector<float> hidden, da, db;
+        bool operator==(const Results&) const = default;
+    };
+    std::vector<Results> results;
+    for (const int threads : {1, 1, 2, 2, 3, 3, 5, 5}) {
         expect_ok(nibble_set_num_threads(threads));
-        results.emplace_back(dtype, static_cast<size_t>(129 * 96));
-        expect_ok(nibble_linear_forward(&weight.view, nullptr, nullptr, dtype, x.data(), 129, results.back().data(),
-                                        nullptr));
+        Results r{Tensor(dtype, dy.size()),     Tensor(dtype, dy.size()),
+                  Tensor(dtype, x.size()),      std::vector<float>(static_cast<size_t>(m * rank)),
+                  std::vector<float>(a.size()), std::vector<float>(b.size())};
+        expect_ok(nibble_linear_forward(&weight.view, nullptr, nullptr, dtype, x.data(), m, r.plain.data(), nullptr));
+        expect_ok(nibble_linear_forward(&weight.view, nullptr, &lora, dtype, x.data(), m, r.y.data(), r.hidden.data()));
+        expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), r.hidden.data(), dy.data(), m,
+                                         r.dx.data(), r.da.data(), r.db.data()));
+        results.push_back(std::move(r));
+        EXPECT_TRUE(results.back() == results.front()) << threads << " threads";
     }
-    EXPECT_TRUE(results[0] == results[1]);
-    EXPECT_TRUE(results[1] == results[2]);
+}
+
+TEST_P(Linear, backward_gives_the_same_adapter_gradients_without_a_kept_hidden_and_without_an_input_gradient) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const int64_t m = 19, n = 33, k = 70, rank = 3;
+    const Weight weight(n, k, Weight::Kind::nf4, dtype);
+    const auto a = random_values(static_cast<size_t>(rank * k), 21);
+    const auto b = random_values(static_cast<size_t>(n * rank), 22);
+    const nibble_lora lora{rank, 1.5F, 0.25F, a.data(), b.data(), 42, 7, 3};
+    const Tensor x(dtype, random_values(static_cast<size_t>(m * k), 1));
+    const Tensor dy(dtype, random_values(static_cast<size_t>(m * n), 3));
+    Tensor y(dtype, dy.size());
+    std::vector<float> hidden(static_cast<size_t>(m * rank));
+    expect_ok(nibble_linear_forward(&weight.view, nullptr, &lora, dtype, x.data(), m, y.data(), hidden.data()));
+    Tensor dx(dtype, x.size());
+    std::vector<float> da(a.size()), db(b.size());
+    expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), m, dx.data(),
+                                     da.data(), db.data()));
+    std::vector<float> other_da(a.size()), other_db(b.size());
+    expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), nullptr, dy.data(), m, nullptr,
+                                     other_da.data(), other_db.data()));
+    EXPECT_EQ(other_da, da);
+    EXPECT_EQ(other_db, db);
+}
+
+TEST_P(Linear, long_sums_of_one_sign_keep_float32_accuracy) {
+    if (GetParam().dtype != NIBBLE_F32) {
+        GTEST_SKIP() << "rounding the result to 16 bits hides the sum's error";
+    }
+    const int64_t n = 33, k = 40000;
+    std::vector<float> values = random_values(static_cast<size_t>(n * k), 1);
+    for (float& value : values) {
+        value = std::fabs(value);
+    }
+    nibble_weight weight{};
+    weight.rows = n;
+    weight.cols = k;
+    weight.data = values.data();
+    for (const int64_t m : {2, 7}) {
+        const std::vector<float> x(values.begin(), values.begin() + m * k);
+        std::vector<float> y(static_cast<size_t>(m * n));
+        expect_ok(nibble_linear_forward(&weight, nullptr, nullptr, NIBBLE_F32, x.data(), m, y.data(), nullptr));
+        for (int64_t i = 0; i < m; ++i) {
+            for (int64_t j = 0; j < n; ++j) {
+                double sum = 0;
+                for (int64_t d = 0; d < k; ++d) {
+                    sum += static_cast<double>(x[static_cast<size_t>(i * k + d)]) *
+                           static_cast<double>(values[static_cast<size_t>(j * k + d)]);
+                }
+                EXPECT_NEAR(static_cast<double>(y[static_cast<size_t>(i * n + j)]) / sum, 1.0, 1e-6) << m << " rows";
+            }
+        }
+    }
+}
+
+TEST_P(Linear, callers_on_several_threads_do_not_disturb_each_other) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const int64_t m = 31, n = 96, k = 128;
+    const Weight weight(n, k, Weight::Kind::nested, dtype);
+    const Tensor x(dtype, random_values(static_cast<size_t>(m * k), 1));
+    const auto forward = [&] {
+        Tensor y(dtype, static_cast<size_t>(m * n));
+        expect_ok(nibble_linear_forward(&weight.view, nullptr, nullptr, dtype, x.data(), m, y.data(), nullptr));
+        return y;
+    };
+    const Tensor expected = forward();
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 3; ++caller) {
+        callers.emplace_back([&] {
+            for (int run = 0; run < 5; ++run) {
+                EXPECT_TRUE(forward() == expected);
+            }
+        });
+    }
+    for (std::thread& caller : callers) {
+        caller.join();
+    }
+}
+
+TEST(LinearGradients, of_no_rows_are_zero) {
+    const auto values = random_values(4 * 8, 1);
+    nibble_weight weight{};
+    weight.rows = 4;
+    weight.cols = 8;
+    weight.data = values.data();
+    const nibble_lora lora{2, 1, 0, values.data(), values.data(), 0, 0, 0};
+    std::vector<float> da(2 * 8, 9.0F), db(4 * 2, 9.0F);
+    expect_ok(nibble_linear_backward(&weight, &lora, NIBBLE_F32, nullptr, nullptr, nullptr, 0, nullptr, da.data(),
+                                     db.data()));
+    EXPECT_EQ(da, std::vector<float>(da.size()));
+    EXPECT_EQ(db, std::vector<float>(db.size()));
 }
 
 TEST(Dropout, philox_gives_the_published_known_answers) {

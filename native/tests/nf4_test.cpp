@@ -116,6 +116,99 @@ TEST(Nf4, a_short_last_block_and_an_odd_count_survive_the_round_trip) {
     }
 }
 
+TEST(Nf4, blocks_of_subnormal_values_keep_their_zeros_and_signs_on_every_instruction_set) {
+    std::vector<float> values(64);
+    values[1] = 1e-39F;
+    values[2] = -1e-39F;
+    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        std::vector<uint8_t> packed(32);
+        std::vector<float> absmax(1);
+        expect_ok(nibble_nf4_quantize(NIBBLE_F32, values.data(), 64, packed.data(), absmax.data()));
+        const nibble_weight weight = nf4_view(packed, absmax, 1, 64);
+        std::vector<float> back(64);
+        expect_ok(nibble_dequantize(&weight, NIBBLE_F32, back.data()));
+        EXPECT_EQ(back, values);
+    }
+}
+
+TEST(Nf4, double_quantisation_scales_each_block_by_its_own_largest_distance_from_the_mean) {
+    auto absmax = random_values(300, 5, 0.1F);
+    double mean = 0;
+    for (float& value : absmax) {
+        value = std::fabs(value);
+    }
+    absmax[255] = 2;  // The last of a full block, and of the short one.
+    absmax[299] = 3;
+    for (const float value : absmax) {
+        mean += static_cast<double>(value) / 300;
+    }
+    std::vector<uint8_t> codes(300);
+    float nested[2];
+    float offset = 0;
+    expect_ok(nibble_nf4_quantize_absmax(absmax.data(), 300, codes.data(), nested, &offset));
+    EXPECT_FLOAT_EQ(offset, static_cast<float>(mean));
+    EXPECT_FLOAT_EQ(nested[0], static_cast<float>(2 - mean));
+    EXPECT_FLOAT_EQ(nested[1], static_cast<float>(3 - mean));
+    EXPECT_EQ(codes[255], 255);
+    EXPECT_EQ(codes[299], 255);
+}
+
+TEST(Nf4, scales_that_differ_by_subnormal_amounts_survive_double_quantisation) {
+    const std::vector<float> absmax{1e-39F, 2e-39F, 3e-39F};
+    std::vector<uint8_t> codes(3);
+    float nested = 0;
+    float offset = 0;
+    expect_ok(nibble_nf4_quantize_absmax(absmax.data(), 3, codes.data(), &nested, &offset));
+    for (size_t i = 0; i < 3; ++i) {
+        EXPECT_NEAR(nibble_dynamic_map_signed()[codes[i]] * nested + offset, absmax[i], 1e-41F) << i;
+    }
+}
+
+TEST(Nf4, scales_that_are_negative_or_not_finite_are_refused_by_their_place) {
+    std::vector<uint8_t> codes(300);
+    std::vector<float> nested(2);
+    float offset = 0;
+    for (const float wrong : {-1.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+        std::vector<float> absmax(300, 1.0F);
+        absmax[270] = wrong;
+        EXPECT_EQ(nibble_nf4_quantize_absmax(absmax.data(), 300, codes.data(), nested.data(), &offset),
+                  NIBBLE_INVALID_ARGUMENT);
+        EXPECT_NE(std::string(nibble_last_error()).find("absmax[270]"), std::string::npos) << nibble_last_error();
+    }
+}
+
+TEST(Dequantize, rounds_to_16_bits_to_nearest_even_and_keeps_what_is_not_finite_on_every_instruction_set) {
+    std::vector<float> values = random_values(1000, 9);
+    for (const float special : {1.00390625F, 1.01171875F, -1.00390625F, 3.4e38F, 65519.0F, 65520.0F, 1e-7F,
+                                std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+        values.push_back(special);
+    }
+    nibble_weight weight{};
+    weight.rows = 1;
+    weight.cols = static_cast<int64_t>(values.size());
+    weight.data = values.data();
+    for (const auto& [isa, dtype] : machines()) {
+        expect_ok(nibble_set_isa(isa));
+        Tensor rounded(dtype, values.size());
+        expect_ok(nibble_dequantize(&weight, dtype, rounded.data()));
+        EXPECT_TRUE(rounded == Tensor(dtype, values));
+        // A NaN whose mantissa lies in the bits that rounding drops.
+        const uint32_t bits = 0x7F800001;
+        float nan;
+        std::memcpy(&nan, &bits, sizeof(nan));
+        nibble_weight one{};
+        one.rows = one.cols = 1;
+        one.data = &nan;
+        uint16_t narrow = 0;
+        if (dtype != NIBBLE_F32) {
+            expect_ok(nibble_dequantize(&one, dtype, &narrow));
+            const uint16_t infinity = dtype == NIBBLE_BF16 ? 0x7F80 : 0x7C00;
+            EXPECT_GT(narrow & 0x7FFF, infinity);
+        }
+    }
+}
+
 TEST(Nf4, a_value_that_is_not_finite_is_refused_by_its_place) {
     auto values = random_values(256, 3);
     values[130] = std::numeric_limits<float>::infinity();

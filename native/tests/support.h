@@ -35,6 +35,9 @@ inline uint16_t float_to_bf16(float value) {
 inline float half_to_float(uint16_t bits) {
     const int exponent = (bits >> 10) & 31;
     const int mantissa = bits & 1023;
+    if (exponent == 31) {
+        return mantissa != 0 ? NAN : (bits & 0x8000) != 0 ? -INFINITY : INFINITY;
+    }
     const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
                                           : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
     return (bits & 0x8000) != 0 ? -magnitude : magnitude;

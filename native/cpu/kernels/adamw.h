@@ -42,13 +42,16 @@ inline void adamw_32bit(const nibble_adamw& config, float* param, const float* g
 
 inline void requantize(const float* values, int64_t count, const uint8_t* nearest, uint8_t* codes, float* absmax) {
     float largest = 0.0F;
+    float poison = 0.0F;  // NaN with any value that is not finite; the codes cannot say so, the scale can.
     for (int64_t i = 0; i < count; ++i) {
         const float magnitude = std::fabs(values[i]);
         largest = magnitude > largest ? magnitude : largest;
+        poison += values[i] * 0.0F;
     }
-    *absmax = largest;
+    *absmax = largest + poison;
+    const bool scaled = *absmax > 0.0F;
     for (int64_t i = 0; i < count; ++i) {
-        codes[i] = nearest[code_grid_index(largest > 0.0F ? values[i] / largest : 0.0F)];
+        codes[i] = nearest[code_grid_index(scaled ? values[i] / largest : 0.0F)];
     }
 }
 

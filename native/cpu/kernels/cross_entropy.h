@@ -16,7 +16,7 @@ inline void merge(Running& into, Running other) {
     if (other.largest > into.largest) {
         into.sum = into.sum * fast_exp(into.largest - other.largest) + other.sum;
         into.largest = other.largest;
-    } else if (other.sum > 0.0F) {
+    } else if (other.sum != 0.0F) {  // True of NaN, which must reach the loss.
         into.sum += other.sum * fast_exp(other.largest - into.largest);
     }
 }

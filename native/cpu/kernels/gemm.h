@@ -32,14 +32,11 @@ struct Term {
 template <typename Element, typename Pack>
 Term(Rows<Element>, int64_t, Pack) -> Term<Element, Pack>;
 
-// acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols].
+// acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols]. A tile is summed on its own and then added, so that the
+// rounding error of a long sum grows with the number of tiles and not of terms.
 template <int R>
 void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* tile, float* acc) {
-    Vec sum[R][2];
-    for (int r = 0; r < R; ++r) {
-        sum[r][0] = load(acc + r * kTileCols);
-        sum[r][1] = load(acc + r * kTileCols + kLanes);
-    }
+    Vec sum[R][2] = {};
     for (int64_t d = 0; d < depth; ++d) {
         const Vec left = load(tile + d * kTileCols);
         const Vec right = load(tile + d * kTileCols + kLanes);
@@ -50,8 +47,8 @@ void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* t
         }
     }
     for (int r = 0; r < R; ++r) {
-        store(acc + r * kTileCols, sum[r][0]);
-        store(acc + r * kTileCols + kLanes, sum[r][1]);
+        store(acc + r * kTileCols, load(acc + r * kTileCols) + sum[r][0]);
+        store(acc + r * kTileCols + kLanes, load(acc + r * kTileCols + kLanes) + sum[r][1]);
     }
 }
 
@@ -59,11 +56,7 @@ void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* t
 // The same in bfloat16: the tile holds pairs of consecutive depths, [depth / 2][kTileCols][2].
 template <int R>
 void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloat16* tile, float* acc) {
-    __m512 sum[R][2];
-    for (int r = 0; r < R; ++r) {
-        sum[r][0] = _mm512_loadu_ps(acc + r * kTileCols);
-        sum[r][1] = _mm512_loadu_ps(acc + r * kTileCols + kLanes);
-    }
+    __m512 sum[R][2] = {};
     for (int64_t d = 0; d < depth; d += 2) {
         const auto left = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols));
         const auto right = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols + 2 * kLanes));
@@ -76,8 +69,8 @@ void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloa
         }
     }
     for (int r = 0; r < R; ++r) {
-        _mm512_storeu_ps(acc + r * kTileCols, sum[r][0]);
-        _mm512_storeu_ps(acc + r * kTileCols + kLanes, sum[r][1]);
+        store(acc + r * kTileCols, load(acc + r * kTileCols) + sum[r][0]);
+        store(acc + r * kTileCols + kLanes, load(acc + r * kTileCols + kLanes) + sum[r][1]);
     }
 }
 

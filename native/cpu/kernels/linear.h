@@ -76,13 +76,15 @@ void linear_few_rows(const nibble_weight& weight, const T* bias, const T* x, int
             decode(weight, n * k + d, run, values);
             for (int64_t r = 0; r < m; ++r) {
                 const float* row = rows + r * k + d;
+                Vec part = {};
                 int64_t i = 0;
                 for (; i + kLanes <= run; i += kLanes) {
-                    sums[r] += load(row + i) * load(values + i);
+                    part += load(row + i) * load(values + i);
                 }
                 for (; i < run; ++i) {
                     tails[r] += row[i] * values[i];
                 }
+                sums[r] += part;
             }
         }
         for (int64_t r = 0; r < m; ++r) {

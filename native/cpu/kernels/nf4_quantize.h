@@ -20,10 +20,11 @@ void quantize_block(const T* src, int64_t count, uint8_t* packed, float* absmax)
         poison += value * 0.0F;
     }
     *absmax = largest + poison;
-    const float inverse = largest > 0.0F ? 1.0F / largest : 0.0F;
+    // Divided, not multiplied by 1 / largest, which is infinite for a subnormal scale.
+    const float divisor = largest > 0.0F ? largest : 1.0F;
     for (int64_t i = 0; i < count; i += 2) {
-        const uint8_t high = nearest_nf4(values[i] * inverse);
-        const uint8_t low = i + 1 < count ? nearest_nf4(values[i + 1] * inverse) : uint8_t{0};
+        const uint8_t high = nearest_nf4(values[i] / divisor);
+        const uint8_t low = i + 1 < count ? nearest_nf4(values[i + 1] / divisor) : uint8_t{0};
         packed[i / 2] = static_cast<uint8_t>(high << 4 | low);
     }
 }

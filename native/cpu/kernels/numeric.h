@@ -115,7 +115,9 @@ inline float fast_exp(float x) {
     p = p * r + 5.0000001201e-1F;
     p = p * r * r + r + 1.0F;
     // In two factors, so that 2^128 of the largest arguments does not overflow on its own.
-    const int32_t exponent = static_cast<int32_t>(n);
+    int32_t exponent;
+    std::memcpy(&exponent, &shifted, sizeof(exponent));
+    exponent -= 0x4B400000;  // The bits of 1.5 * 2^23: what is left is n, and some number where x is NaN, as p is.
     const int32_t half = exponent >> 1;
     const int32_t bits1 = (half + 127) << 23;
     const int32_t bits2 = (exponent - half + 127) << 23;
