@@ -50,6 +50,10 @@ extern const KernelTable table;
 const KernelTable& kernels() noexcept;
 int threads() noexcept;
 
+// As many of them as `work`, in elements or vectors touched, keeps busy: to wake a thread costs what it computes in
+// some microseconds, and far more where other programs want the processor.
+int threads_for(int64_t work) noexcept;
+
 // Code books; see nf4.cpp.
 extern const float nf4_code[16];
 const float* dynamic_map_signed() noexcept;

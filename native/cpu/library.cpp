@@ -55,6 +55,11 @@ int threads() noexcept {
     return call_threads;
 }
 
+int threads_for(int64_t work) noexcept {
+    constexpr int64_t kWorkPerThread = 1 << 13;
+    return static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads()));
+}
+
 const KernelTable& kernels() noexcept {
     return *tables[current_isa.load(std::memory_order_relaxed)];
 }

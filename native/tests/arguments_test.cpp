@@ -163,9 +163,9 @@ TEST(Library, refuses_more_threads_than_the_documented_most) {
 }
 
 TEST(Library, a_call_keeps_its_thread_count_while_another_thread_changes_it) {
-    const auto values = random_values(300 * 8, 1, 0.1F);
+    const auto values = random_values(6000 * 8, 1, 0.1F);
     nibble_weight head{};
-    head.rows = 300;
+    head.rows = 6000;
     head.cols = 8;
     head.data = values.data();
     const std::vector<int64_t> labels(20, 7);

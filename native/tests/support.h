@@ -130,11 +130,11 @@ struct Machine {
     nibble_dtype dtype;
 };
 
-inline std::vector<Machine> machines() {
+inline std::vector<Machine> machines(std::vector<nibble_dtype> dtypes = {NIBBLE_F32, NIBBLE_BF16, NIBBLE_F16}) {
     std::vector<Machine> all;
     for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        for (int dtype = 0; dtype <= 2; ++dtype) {
-            all.push_back({static_cast<nibble_isa>(isa), static_cast<nibble_dtype>(dtype)});
+        for (const nibble_dtype dtype : dtypes) {
+            all.push_back({static_cast<nibble_isa>(isa), dtype});
         }
     }
     return all;

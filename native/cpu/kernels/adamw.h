@@ -34,7 +34,8 @@ struct AdamWFactors {
 inline void adamw_32bit(const nibble_adamw& config, float* param, const float* grad, float* moment1, float* moment2,
                         int64_t count) {
     const AdamWFactors update(config);
-#pragma omp parallel for schedule(static) num_threads(threads())
+    const int workers = threads_for(count);
+#pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t i = 0; i < count; ++i) {
         param[i] = update(param[i], grad[i], moment1[i], moment2[i]);
     }
@@ -60,7 +61,8 @@ inline void adamw_8bit(const nibble_adamw& config, float* param, const float* gr
     const AdamWFactors update(config);
     const float* map1 = dynamic_map_signed();
     const float* map2 = dynamic_map_unsigned();
-#pragma omp parallel for schedule(static) num_threads(threads())
+    const int workers = threads_for(count);
+#pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t block = 0; block < ceil_div(count, NIBBLE_ABSMAX_BLOCK); ++block) {
         float moment1[NIBBLE_ABSMAX_BLOCK];
         float moment2[NIBBLE_ABSMAX_BLOCK];

@@ -98,7 +98,8 @@ inline void dequantize(const nibble_weight& weight, nibble_dtype dtype, void* ds
         using T = decltype(type);
         constexpr int64_t kRun = 64 * NIBBLE_NF4_BLOCK;
         const int64_t count = weight.rows * weight.cols;
-#pragma omp parallel for num_threads(threads())
+        const int workers = threads_for(count);
+#pragma omp parallel for num_threads(workers)
         for (int64_t run = 0; run < ceil_div(count, kRun); ++run) {
             alignas(64) float values[kRun];
             const int64_t length = min_of(kRun, count - run * kRun);

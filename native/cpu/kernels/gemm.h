@@ -131,7 +131,7 @@ void accumulate(const Term<Element, Pack>& term, int64_t row_first, int64_t rows
 // threads.
 template <typename Finish, typename... Terms>
 void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms) {
-    const int workers = threads();
+    const int workers = threads_for(m * n * (... + terms.depth) / kLanes);
     const int64_t col_tiles = ceil_div(n, kTileCols);
     // Few columns (an adapter's rank) leave threads idle unless the rows are cut as well.
     const int64_t wanted = col_tiles >= 2 * workers ? 1 : ceil_div(2 * workers, col_tiles);

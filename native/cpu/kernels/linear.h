@@ -15,7 +15,8 @@ constexpr bool multiplies_natively(int64_t depth) {
 
 template <typename T>
 void float_rows(const T* src, int64_t rows, int64_t cols, const nibble_lora* dropout, int64_t first_row, float* dst) {
-#pragma omp parallel for schedule(static) num_threads(threads())
+    const int workers = threads_for(rows * cols);
+#pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t r = 0; r < rows; ++r) {
         float* row = dst + r * cols;
         convert_to_float(src + r * cols, cols, row);
@@ -59,14 +60,25 @@ inline constexpr int64_t kCopyRows = 2 * kRowChunk;
 // Few rows: every weight is decoded once and multiplied from registers, without packing.
 inline constexpr int64_t kFewRows = 4;
 
+inline float dot(const float* a, const float* b, int64_t count) {
+    float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; ++i) {
+        sum += a[i] * b[i];
+    }
+    return sum;
+}
+
 template <typename T>
-void linear_few_rows(const nibble_weight& weight, const T* bias, const T* x, int64_t m, T* y) {
+void linear_few_rows(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* lora_hidden,
+                     const T* x, int64_t m, T* y) {
     constexpr int64_t kRun = 1024;
     const int64_t k = weight.cols;
     Scratch copy(m * k * static_cast<int64_t>(sizeof(float)));
     auto* rows = copy.as<float>();
     convert_to_float(x, m * k, rows);
-#pragma omp parallel for schedule(static) num_threads(threads())
+    const int workers = threads_for(weight.rows * k);
+#pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t n = 0; n < weight.rows; ++n) {
         alignas(64) float values[kRun];
         Vec sums[kFewRows] = {};
@@ -88,11 +100,14 @@ void linear_few_rows(const nibble_weight& weight, const T* bias, const T* x, int
             }
         }
         for (int64_t r = 0; r < m; ++r) {
-            float sum = tails[r];
+            float sum = tails[r] + (bias != nullptr ? to_float(bias[n]) : 0.0F);
             for (int lane = 0; lane < kLanes; ++lane) {
                 sum += sums[r][lane];
             }
-            y[r * weight.rows + n] = from_float<T>(sum + (bias != nullptr ? to_float(bias[n]) : 0.0F));
+            if (lora != nullptr) {
+                sum += lora->scale * dot(lora_hidden + r * lora->rank, lora->b + n * lora->rank, lora->rank);
+            }
+            y[r * weight.rows + n] = from_float<T>(sum);
         }
     }
 }
@@ -115,16 +130,18 @@ void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_
                        float* lora_hidden) {
     const int64_t k = weight.cols;
     const int64_t n = weight.rows;
-    if (lora == nullptr && m <= kFewRows) {
-        return linear_few_rows(weight, bias, x, m, y);
-    }
     const int64_t rank = lora == nullptr ? 0 : lora->rank;
     Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
     float* hidden = lora_hidden == nullptr ? own_hidden.as<float>() : lora_hidden;
+    if (lora != nullptr) {
+        lora_down(*lora, x, m, k, hidden);
+    }
+    if (m <= kFewRows) {
+        return linear_few_rows(weight, bias, lora, hidden, x, m, y);
+    }
     Scratch scaled(m * rank * static_cast<int64_t>(sizeof(float)));
     nibble_weight up{};
     if (lora != nullptr) {
-        lora_down(*lora, x, m, k, hidden);
         for (int64_t i = 0; i < m * rank; ++i) {
             scaled.as<float>()[i] = hidden[i] * lora->scale;
         }

@@ -32,7 +32,8 @@ void quantize_block(const T* src, int64_t count, uint8_t* packed, float* absmax)
 inline void nf4_quantize(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax) {
     with_type(dtype, [&](auto type) {
         const auto* values = static_cast<const decltype(type)*>(src);
-#pragma omp parallel for schedule(static) num_threads(threads())
+        const int workers = threads_for(count);
+#pragma omp parallel for schedule(static) num_threads(workers)
         for (int64_t block = 0; block < ceil_div(count, NIBBLE_NF4_BLOCK); ++block) {
             const int64_t first = block * NIBBLE_NF4_BLOCK;
             quantize_block(values + first, min_of(NIBBLE_NF4_BLOCK, count - first), packed + first / 2, absmax + block);

@@ -3,7 +3,8 @@
 
 template <typename T>
 void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols, float eps, T* y, float* inv_rms) {
-#pragma omp parallel for schedule(static) num_threads(threads())
+    const int workers = threads_for(rows * cols);
+#pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t r = 0; r < rows; ++r) {
         const T* row = x + r * cols;
         double sum = 0.0;
@@ -39,7 +40,7 @@ inline void rms_norm_forward(nibble_dtype dtype, const void* x, const float* wei
 template <typename T>
 void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, int64_t rows, int64_t cols,
                       T* dx, float* dweight) {
-    const int workers = threads();
+    const int workers = threads_for(rows * cols);
     Scratch partial(dweight == nullptr ? 0 : workers * cols * static_cast<int64_t>(sizeof(float)));
     auto* sums = partial.as<float>();
     if (dweight != nullptr) {

@@ -6,7 +6,8 @@ void rope_of(const T* x, const float* cos, const float* sin, int64_t tokens, int
              int64_t rotary_dim, bool inverse, T* y) {
     const int64_t half = rotary_dim / 2;
     const float sign = inverse ? -1.0F : 1.0F;
-#pragma omp parallel for schedule(static) num_threads(threads())
+    const int workers = threads_for(tokens * heads * head_dim);
+#pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t row = 0; row < tokens * heads; ++row) {
         const float* c = cos + row / heads * half;
         const float* s = sin + row / heads * half;

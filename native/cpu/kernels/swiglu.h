@@ -6,7 +6,8 @@ inline float sigmoid(float x) {
 
 template <typename T>
 void glu_forward_of(const T* gate, const T* up, int64_t count, T* y) {
-#pragma omp parallel for simd schedule(static) num_threads(threads())
+    const int workers = threads_for(count);
+#pragma omp parallel for simd schedule(static) num_threads(workers)
     for (int64_t i = 0; i < count; ++i) {
         const float g = to_float(gate[i]);
         y[i] = from_float<T>(g * sigmoid(g) * to_float(up[i]));
@@ -22,7 +23,8 @@ inline void swiglu_forward(nibble_dtype dtype, const void* gate, const void* up,
 
 template <typename T>
 void glu_backward_of(const T* gate, const T* up, const T* dy, int64_t count, T* dgate, T* dup) {
-#pragma omp parallel for simd schedule(static) num_threads(threads())
+    const int workers = threads_for(count);
+#pragma omp parallel for simd schedule(static) num_threads(workers)
     for (int64_t i = 0; i < count; ++i) {
         const float g = to_float(gate[i]);
         const float d = to_float(dy[i]);
