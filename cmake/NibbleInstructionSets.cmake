@@ -8,7 +8,7 @@ function(nibble_add_instruction_sets library source)
   foreach(isa portable avx2 avx512 avx512_bf16)
     set(object ${library}_${isa})
     add_library(${object} OBJECT ${source})
-    target_include_directories(${object} PRIVATE include cpu)
+    target_include_directories(${object} PRIVATE include api cpu)
     nibble_compile_options(${object})
     target_compile_definitions(${object} PRIVATE NIBBLE_ISA=${isa})
     # GCC 12 takes the deliberately undefined registers of its own AVX-512 headers for mistakes.

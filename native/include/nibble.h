@@ -1,4 +1,4 @@
-/* Nibble's native core: one C ABI over kernels for CPU.
+/* Nibble's native core: one C ABI over kernels for CPU and CUDA.
  *
  * Conventions
  *   - Every operator returns a nibble_status. On anything but NIBBLE_OK, nibble_last_error() of the same thread says
@@ -29,7 +29,8 @@ typedef enum nibble_status {
     NIBBLE_OK = 0,
     NIBBLE_INVALID_ARGUMENT = 1,
     NIBBLE_OUT_OF_MEMORY = 2,
-    NIBBLE_INTERNAL_ERROR = 3
+    NIBBLE_INTERNAL_ERROR = 3,
+    NIBBLE_DEVICE_ERROR = 4 /* the GPU or its driver refused; the text is the driver's */
 } nibble_status;
 
 typedef enum nibble_dtype { NIBBLE_F32 = 0, NIBBLE_BF16 = 1, NIBBLE_F16 = 2 } nibble_dtype;
@@ -45,7 +46,7 @@ typedef enum nibble_isa {
 /* ---- library ---------------------------------------------------------------------------------------------------- */
 
 /* Version of this ABI; a caller built against another value must not go on. */
-#define NIBBLE_ABI_VERSION 1
+#define NIBBLE_ABI_VERSION 2
 NIBBLE_API int32_t nibble_abi_version(void);
 
 /* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
@@ -62,6 +63,32 @@ NIBBLE_API nibble_isa nibble_best_isa(void);
 NIBBLE_API nibble_isa nibble_get_isa(void);
 NIBBLE_API nibble_status nibble_set_isa(nibble_isa isa);
 
+/* ---- devices -------------------------------------------------------------------------------------------------------
+ * An operator runs where its `device` says; null is the CPU. For a GPU the library checks the arguments, decides which
+ * kernels run over which grid, and hands every launch to the caller, who owns driver, module and stream. The kernels
+ * are those of native/cuda. Pointers are then the GPU's, and work is queued when the operator returns, not done. */
+
+typedef struct nibble_launch {
+    const char* kernel; /* its name in the module */
+    uint32_t grid[3];
+    uint32_t threads; /* of a block, along its first axis */
+    uint32_t shared_bytes;
+    uint32_t argument_bytes;
+    const void* arguments; /* one struct, the kernel's only parameter */
+} nibble_launch;
+
+typedef struct nibble_device {
+    int32_t compute_capability; /* 75, 80, 86, 89, 90, 120 */
+    int32_t multiprocessors;
+    int32_t shared_bytes_per_block; /* the most that a kernel may be given */
+    void* context;                  /* handed back to the functions below */
+    /* Queues a kernel; on failure writes one line to error. */
+    nibble_status (*launch)(void* context, const nibble_launch* launch, char* error, int32_t error_bytes);
+    /* Device memory, aligned to 256 bytes, for the operator under way; null when there is none. Memory that the caller
+     * hands out again to work queued later on the same stream is fine. */
+    void* (*workspace)(void* context, uint64_t bytes);
+} nibble_device;
+
 /* ---- NF4 (QLoRA, arXiv:2305.14314; bit-compatible with bitsandbytes) -----------------------------------------------
  * Blocks of 64 consecutive elements of the flattened tensor; two elements a byte, the first in the HIGH nibble; the
  * last block may be short, an odd last element has a zero low nibble. */
@@ -74,12 +101,14 @@ NIBBLE_API const float* nibble_nf4_code(void);
 NIBBLE_API const float* nibble_dynamic_map_signed(void);
 NIBBLE_API const float* nibble_dynamic_map_unsigned(void);
 
-/* src[count] of dtype -> packed[ceil(count / 2)], absmax[ceil(count / 64)]. Non-finite values are refused. */
-NIBBLE_API nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed,
+/* src[count] of dtype -> packed[ceil(count / 2)], absmax[ceil(count / 64)]. Non-finite values are refused; on a GPU, where
+ * nobody waits for them, they make the scale of their block NaN. */
+NIBBLE_API nibble_status nibble_nf4_quantize(const nibble_device* device, nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed,
                                              float* absmax);
 
 /* Double quantisation of absmax[blocks]: offset = mean(absmax); codes[blocks] in the signed dynamic map of
- * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. Negative and non-finite values are refused. */
+ * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. Negative and non-finite values are refused. On the CPU
+ * only: scales are a sixty-fourth of the weights. */
 NIBBLE_API nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, uint8_t* codes,
                                                     float* nested_absmax, float* offset);
 
@@ -106,7 +135,7 @@ typedef struct nibble_weight {
 } nibble_weight;
 
 /* The whole weight as dtype into dst[rows * cols] (for tests, merging and export; layers never need it). */
-NIBBLE_API nibble_status nibble_dequantize(const nibble_weight* weight, nibble_dtype dtype, void* dst);
+NIBBLE_API nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype, void* dst);
 
 /* ---- linear layers -------------------------------------------------------------------------------------------------
  * A low-rank adapter (LoRA, arXiv:2106.09685): y += scale * drop(x) * A^T * B^T, A [rank, K], B [N, rank], float32.
@@ -126,14 +155,14 @@ typedef struct nibble_lora {
 
 /* y[M,N] = x[M,K] * W^T (+ bias[N], of the call's dtype) (+ adapter). bias and lora may be null.
  * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. */
-NIBBLE_API nibble_status nibble_linear_forward(const nibble_weight* weight, const void* bias, const nibble_lora* lora,
+NIBBLE_API nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight, const void* bias, const nibble_lora* lora,
                                                nibble_dtype dtype, const void* x, int64_t m, void* y,
                                                float* lora_hidden);
 
 /* dx[M,K] = dy[M,N] * W (+ the adapter's share); da[rank,K], db[N,rank] float32, overwritten.
  * Without lora, x, lora_hidden, da and db must be null. With lora, x and lora_hidden (as forward wrote it; null:
  * recomputed) are read, da and db are required, and dx may be null when nobody needs it. */
-NIBBLE_API nibble_status nibble_linear_backward(const nibble_weight* weight, const nibble_lora* lora,
+NIBBLE_API nibble_status nibble_linear_backward(const nibble_device* device, const nibble_weight* weight, const nibble_lora* lora,
                                                 nibble_dtype dtype, const void* x, const float* lora_hidden,
                                                 const void* dy, int64_t m, void* dx, float* da, float* db);
 
@@ -142,38 +171,39 @@ NIBBLE_API nibble_status nibble_linear_backward(const nibble_weight* weight, con
 
 /* y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; x, y [rows, cols]; weight float32 [cols].
  * inv_rms (may be null): float32 [rows], kept for backward. */
-NIBBLE_API nibble_status nibble_rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
+NIBBLE_API nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
                                                  int64_t cols, float eps, void* y, float* inv_rms);
 
 /* dx [rows, cols]; dweight float32 [cols], overwritten, may be null. */
-NIBBLE_API nibble_status nibble_rms_norm_backward(nibble_dtype dtype, const void* x, const float* weight,
+NIBBLE_API nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight,
                                                   const float* inv_rms, const void* dy, int64_t rows, int64_t cols,
                                                   void* dx, float* dweight);
 
 /* Rotary embedding (arXiv:2104.09864) in the half-split layout, in place or not: with d = rotary_dim / 2, elements i
  * and i + d of each head turn by the angle whose cosine and sine are cos/sin[token, i]; elements past rotary_dim pass.
  * x, y [tokens, heads, head_dim]; cos, sin float32 [tokens, rotary_dim / 2]. inverse != 0 turns back (the gradient). */
-NIBBLE_API nibble_status nibble_rope(nibble_dtype dtype, const void* x, const float* cos, const float* sin,
+NIBBLE_API nibble_status nibble_rope(const nibble_device* device, nibble_dtype dtype, const void* x, const float* cos, const float* sin,
                                      int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim,
                                      int32_t inverse, void* y);
 
 /* y = silu(gate) * up, element-wise over count elements (arXiv:2002.05202). */
-NIBBLE_API nibble_status nibble_swiglu_forward(nibble_dtype dtype, const void* gate, const void* up, int64_t count,
+NIBBLE_API nibble_status nibble_swiglu_forward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, int64_t count,
                                                void* y);
-NIBBLE_API nibble_status nibble_swiglu_backward(nibble_dtype dtype, const void* gate, const void* up, const void* dy,
+NIBBLE_API nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, const void* dy,
                                                 int64_t count, void* dgate, void* dup);
 
 /* ---- loss ----------------------------------------------------------------------------------------------------------
  * Cross-entropy straight from hidden states and the output head, in chunks: [tokens, vocab] never exists. labels[t] is
- * the target of row t (already shifted), or -100 for none; anything else outside [0, vocab) is refused.
+ * the target of row t (already shifted), or -100 for none; anything else outside [0, vocab) is refused (on a GPU: its loss
+ * is NaN).
  * loss[tokens]: float32 negative log-likelihoods, 0 where ignored. log_sum_exp[tokens]: kept for backward. */
-NIBBLE_API nibble_status nibble_linear_cross_entropy_forward(const nibble_weight* head, nibble_dtype dtype,
+NIBBLE_API nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head, nibble_dtype dtype,
                                                              const void* hidden, const int64_t* labels, int64_t tokens,
                                                              float* loss, float* log_sum_exp);
 
 /* Gradient of sum(loss_grad[t] * loss[t]): dhidden [tokens, K] of dtype; dhead float32 [vocab, K], ADDED to, may be
  * null. */
-NIBBLE_API nibble_status nibble_linear_cross_entropy_backward(const nibble_weight* head, nibble_dtype dtype,
+NIBBLE_API nibble_status nibble_linear_cross_entropy_backward(const nibble_device* device, const nibble_weight* head, nibble_dtype dtype,
                                                               const void* hidden, const int64_t* labels, int64_t tokens,
                                                               const float* log_sum_exp, const float* loss_grad,
                                                               void* dhidden, float* dhead);
@@ -191,7 +221,7 @@ typedef struct nibble_adamw {
     int64_t step;
 } nibble_adamw;
 
-NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_adamw* config, float* param, const float* grad,
+NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_adamw* config, float* param, const float* grad,
                                                  float* moment1, float* moment2, int64_t count);
 
 /* Block-wise states, block 256: codes1 in the signed, codes2 in the unsigned dynamic map; absmax [ceil(count / 256)].
@@ -199,7 +229,7 @@ NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_adamw* config, flo
  * the states of its block NaN. */
 NIBBLE_API nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
                                                 int64_t count);
-NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_adamw* config, float* param, const float* grad,
+NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_device* device, const nibble_adamw* config, float* param, const float* grad,
                                                 uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
                                                 int64_t count);
 

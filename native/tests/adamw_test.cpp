@@ -12,14 +12,14 @@ const nibble_adamw kConfig{1e-3, 0.9, 0.999, 1e-8, 0.01, 1.0, 1};
 
 TEST(AdamW, five_steps_equal_the_golden_parameters_with_float32_states_on_every_instruction_set) {
     REQUIRE_GOLDEN_VECTORS();
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
         auto param = golden<float>("adamw.param0");
         std::vector<float> m(param.size()), v(param.size());
         nibble_adamw config = kConfig;
         for (config.step = 1; config.step <= 5; ++config.step) {
             const auto grad = golden<float>("adamw.grad" + std::to_string(config.step));
-            expect_ok(nibble_adamw_step_32bit(&config, param.data(), grad.data(), m.data(), v.data(),
+            expect_ok(nibble_adamw_step_32bit(on(), &config, param.data(), grad.data(), m.data(), v.data(),
                                               static_cast<int64_t>(param.size())));
         }
         expect_close(param, golden<float>("adamw.param5_f32"), 1e-5, "param");
@@ -28,8 +28,8 @@ TEST(AdamW, five_steps_equal_the_golden_parameters_with_float32_states_on_every_
 
 TEST(AdamW, five_steps_equal_the_golden_parameters_and_states_with_8_bit_states_on_every_instruction_set) {
     REQUIRE_GOLDEN_VECTORS();
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
         auto param = golden<float>("adamw.param0");
         const auto count = static_cast<int64_t>(param.size());
         std::vector<uint8_t> codes1(param.size(), 9), codes2(param.size(), 9);
@@ -38,7 +38,7 @@ TEST(AdamW, five_steps_equal_the_golden_parameters_and_states_with_8_bit_states_
         nibble_adamw config = kConfig;
         for (config.step = 1; config.step <= 5; ++config.step) {
             const auto grad = golden<float>("adamw.grad" + std::to_string(config.step));
-            expect_ok(nibble_adamw_step_8bit(&config, param.data(), grad.data(), codes1.data(), codes2.data(),
+            expect_ok(nibble_adamw_step_8bit(on(), &config, param.data(), grad.data(), codes1.data(), codes2.data(),
                                              absmax1.data(), absmax2.data(), count));
         }
         expect_close(param, golden<float>("adamw.param5_q8"), 1e-5, "param");
@@ -51,14 +51,14 @@ TEST(AdamW, five_steps_equal_the_golden_parameters_and_states_with_8_bit_states_
 
 TEST(AdamW, steps_equal_float64_with_every_setting_on_every_instruction_set) {
     nibble_adamw config{0.02, 0.8, 0.95, 0.1, 0.3, 0.5, 1};
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
         auto param = random_values(301, 1);
         std::vector<float> m(301), v(301);
         std::vector<double> ep(param.begin(), param.end()), em(301), ev(301);
         for (config.step = 1; config.step <= 4; ++config.step) {
             const auto grad = random_values(301, static_cast<uint32_t>(config.step));
-            expect_ok(nibble_adamw_step_32bit(&config, param.data(), grad.data(), m.data(), v.data(), 301));
+            expect_ok(nibble_adamw_step_32bit(on(), &config, param.data(), grad.data(), m.data(), v.data(), 301));
             for (size_t i = 0; i < 301; ++i) {
                 const double g = static_cast<double>(grad[i]) * config.grad_scale;
                 em[i] = config.beta1 * em[i] + (1 - config.beta1) * g;
@@ -78,8 +78,8 @@ TEST(AdamW, steps_equal_float64_with_every_setting_on_every_instruction_set) {
 TEST(AdamW, a_gradient_that_is_not_finite_poisons_its_block_of_8_bit_states_and_no_other) {
     for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                               -std::numeric_limits<float>::infinity()}) {
-        for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-            expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+        for (const Machine& machine : machines({NIBBLE_F32})) {
+            const Using use(machine);
             auto param = random_values(300, 1);
             auto grad = random_values(300, 2);
             grad[5] = wrong;
@@ -87,13 +87,13 @@ TEST(AdamW, a_gradient_that_is_not_finite_poisons_its_block_of_8_bit_states_and_
             std::vector<float> absmax1(2), absmax2(2);
             expect_ok(nibble_adamw_init_8bit(codes1.data(), codes2.data(), absmax1.data(), absmax2.data(), 300));
             nibble_adamw config = kConfig;
-            expect_ok(nibble_adamw_step_8bit(&config, param.data(), grad.data(), codes1.data(), codes2.data(),
+            expect_ok(nibble_adamw_step_8bit(on(), &config, param.data(), grad.data(), codes1.data(), codes2.data(),
                                              absmax1.data(), absmax2.data(), 300));
             EXPECT_TRUE(std::isnan(absmax1[0]) && std::isnan(absmax2[0]));
             EXPECT_TRUE(std::isnan(param[5]));
             grad[5] = 0;
             ++config.step;
-            expect_ok(nibble_adamw_step_8bit(&config, param.data(), grad.data(), codes1.data(), codes2.data(),
+            expect_ok(nibble_adamw_step_8bit(on(), &config, param.data(), grad.data(), codes1.data(), codes2.data(),
                                              absmax1.data(), absmax2.data(), 300));
             EXPECT_TRUE(std::isnan(param[255]));
             EXPECT_TRUE(std::isfinite(param[256]) && std::isfinite(param[299]));
@@ -108,10 +108,10 @@ TEST(AdamW, a_gradient_scale_equals_scaled_gradients) {
     std::vector<float> m1(300), v1(300), m2(300), v2(300);
     nibble_adamw config = kConfig;
     config.grad_scale = 0.25;
-    expect_ok(nibble_adamw_step_32bit(&config, first.data(), grad.data(), m1.data(), v1.data(), 300));
+    expect_ok(nibble_adamw_step_32bit(on(), &config, first.data(), grad.data(), m1.data(), v1.data(), 300));
     for (float& value : grad) {
         value *= 0.25F;
     }
-    expect_ok(nibble_adamw_step_32bit(&kConfig, second.data(), grad.data(), m2.data(), v2.data(), 300));
+    expect_ok(nibble_adamw_step_32bit(on(), &kConfig, second.data(), grad.data(), m2.data(), v2.data(), 300));
     EXPECT_EQ(first, second);
 }

@@ -23,7 +23,7 @@ struct LinearArguments : testing::Test {
     nibble_lora lora{2, 1, 0, a.data(), b.data(), 0, 0, 0};
 
     nibble_status forward(const void* input, int64_t m = 2, int dtype = 0) {
-        return nibble_linear_forward(&weight, nullptr, &lora, static_cast<nibble_dtype>(dtype), input, m, y.data(),
+        return nibble_linear_forward(on(), &weight, nullptr, &lora, static_cast<nibble_dtype>(dtype), input, m, y.data(),
                                      nullptr);
     }
 };
@@ -36,7 +36,7 @@ TEST_F(LinearArguments, null_negative_misaligned_and_unknown_arguments_are_refus
     expect_refused(forward(x.data(), -1), "m is -1");
     expect_refused(forward(reinterpret_cast<const char*>(x.data()) + 1), "x is not aligned");
     expect_refused(forward(x.data(), 2, 9), "dtype is 9");
-    expect_refused(nibble_linear_forward(nullptr, nullptr, nullptr, NIBBLE_F32, x.data(), 2, y.data(), nullptr),
+    expect_refused(nibble_linear_forward(on(), nullptr, nullptr, nullptr, NIBBLE_F32, x.data(), 2, y.data(), nullptr),
                    "weight is null");
 }
 
@@ -84,13 +84,13 @@ TEST(Arguments, sizes_that_no_memory_can_have_are_refused) {
     weight.format = NIBBLE_WEIGHT_NF4;
     weight.data = codes.data();
     weight.absmax = x.data();
-    expect_refused(nibble_dequantize(&weight, NIBBLE_F32, y.data()), "more than a process can address");
+    expect_refused(nibble_dequantize(on(), &weight, NIBBLE_F32, y.data()), "more than a process can address");
     expect_refused(nibble_adamw_init_8bit(codes.data(), codes.data(), y.data(), y.data(), INT64_MAX),
                    "more than a process can address");
-    expect_refused(nibble_rms_norm_backward(NIBBLE_BF16, x.data(), x.data(), x.data(), x.data(), 0,
+    expect_refused(nibble_rms_norm_backward(on(), NIBBLE_BF16, x.data(), x.data(), x.data(), x.data(), 0,
                                             INT64_MAX / NIBBLE_MAX_THREADS, y.data(), y.data()),
                    "more than a process can address");
-    expect_refused(nibble_swiglu_forward(NIBBLE_F32, x.data(), x.data(), INT64_MAX, y.data()), "does not fit");
+    expect_refused(nibble_swiglu_forward(on(), NIBBLE_F32, x.data(), x.data(), INT64_MAX, y.data()), "does not fit");
 }
 
 TEST(Arguments, nothing_to_do_needs_no_buffers) {
@@ -101,42 +101,42 @@ TEST(Arguments, nothing_to_do_needs_no_buffers) {
     head.rows = 2;
     head.cols = 4;
     head.data = weight.data();
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
-        expect_ok(nibble_nf4_quantize(NIBBLE_BF16, nullptr, 0, nullptr, nullptr));
-        expect_ok(nibble_rms_norm_forward(NIBBLE_F32, nullptr, weight.data(), 0, 8, 0, nullptr, nullptr));
-        expect_ok(nibble_rms_norm_backward(NIBBLE_F32, nullptr, weight.data(), nullptr, nullptr, 0, 8, nullptr,
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
+        expect_ok(nibble_nf4_quantize(on(), NIBBLE_BF16, nullptr, 0, nullptr, nullptr));
+        expect_ok(nibble_rms_norm_forward(on(), NIBBLE_F32, nullptr, weight.data(), 0, 8, 0, nullptr, nullptr));
+        expect_ok(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, weight.data(), nullptr, nullptr, 0, 8, nullptr,
                                            dweight.data()));
         EXPECT_EQ(dweight, std::vector<float>(8));
-        expect_ok(nibble_rope(NIBBLE_F16, nullptr, nullptr, nullptr, 0, 1, 8, 8, 0, nullptr));
-        expect_ok(nibble_swiglu_forward(NIBBLE_F32, nullptr, nullptr, 0, nullptr));
-        expect_ok(nibble_swiglu_backward(NIBBLE_F32, nullptr, nullptr, nullptr, 0, nullptr, nullptr));
-        expect_ok(nibble_linear_cross_entropy_forward(&head, NIBBLE_F32, nullptr, nullptr, 0, nullptr, nullptr));
-        expect_ok(nibble_linear_cross_entropy_backward(&head, NIBBLE_F32, nullptr, nullptr, 0, nullptr, nullptr,
+        expect_ok(nibble_rope(on(), NIBBLE_F16, nullptr, nullptr, nullptr, 0, 1, 8, 8, 0, nullptr));
+        expect_ok(nibble_swiglu_forward(on(), NIBBLE_F32, nullptr, nullptr, 0, nullptr));
+        expect_ok(nibble_swiglu_backward(on(), NIBBLE_F32, nullptr, nullptr, nullptr, 0, nullptr, nullptr));
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, NIBBLE_F32, nullptr, nullptr, 0, nullptr, nullptr));
+        expect_ok(nibble_linear_cross_entropy_backward(on(), &head, NIBBLE_F32, nullptr, nullptr, 0, nullptr, nullptr,
                                                        nullptr, nullptr));
         expect_ok(nibble_adamw_init_8bit(nullptr, nullptr, nullptr, nullptr, 0));
-        expect_ok(nibble_adamw_step_8bit(&config, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0));
-        expect_ok(nibble_adamw_step_32bit(&config, nullptr, nullptr, nullptr, nullptr, 0));
+        expect_ok(nibble_adamw_step_8bit(on(), &config, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0));
+        expect_ok(nibble_adamw_step_32bit(on(), &config, nullptr, nullptr, nullptr, nullptr, 0));
     }
 }
 
 TEST(Arguments, of_the_layers_are_checked) {
     const auto x = random_values(8, 1);
     std::vector<float> y(8);
-    expect_refused(nibble_rms_norm_forward(NIBBLE_F32, x.data(), x.data(), 1, 0, 0, y.data(), nullptr), "cols is 0");
-    expect_refused(nibble_rope(NIBBLE_F32, x.data(), x.data(), x.data(), 1, 1, 8, 7, 0, y.data()), "rotary_dim is 7");
-    expect_refused(nibble_swiglu_forward(NIBBLE_F32, x.data(), nullptr, 8, y.data()), "up is null");
+    expect_refused(nibble_rms_norm_forward(on(), NIBBLE_F32, x.data(), x.data(), 1, 0, 0, y.data(), nullptr), "cols is 0");
+    expect_refused(nibble_rope(on(), NIBBLE_F32, x.data(), x.data(), x.data(), 1, 1, 8, 7, 0, y.data()), "rotary_dim is 7");
+    expect_refused(nibble_swiglu_forward(on(), NIBBLE_F32, x.data(), nullptr, 8, y.data()), "up is null");
     nibble_adamw config{1e-3, 0.9, 0.999, 1e-8, 0, 1, 0};
-    expect_refused(nibble_adamw_step_32bit(&config, y.data(), x.data(), y.data(), y.data(), 8), "config.step is 0");
+    expect_refused(nibble_adamw_step_32bit(on(), &config, y.data(), x.data(), y.data(), y.data(), 8), "config.step is 0");
     config.step = 1;
     for (double nibble_adamw::*const setting :
          {&nibble_adamw::learning_rate, &nibble_adamw::epsilon, &nibble_adamw::weight_decay}) {
         nibble_adamw wrong = config;
         wrong.*setting = -0.1;
-        expect_refused(nibble_adamw_step_32bit(&wrong, y.data(), x.data(), y.data(), y.data(), 8), "is -0.1");
+        expect_refused(nibble_adamw_step_32bit(on(), &wrong, y.data(), x.data(), y.data(), y.data(), 8), "is -0.1");
     }
     config.beta1 = 1;
-    expect_refused(nibble_adamw_step_32bit(&config, y.data(), x.data(), y.data(), y.data(), 8), "config.beta1");
+    expect_refused(nibble_adamw_step_32bit(on(), &config, y.data(), x.data(), y.data(), y.data(), 8), "config.beta1");
 }
 
 TEST(Library, refuses_instruction_sets_that_the_machine_lacks_and_thread_counts_below_one) {
@@ -179,7 +179,7 @@ TEST(Library, a_call_keeps_its_thread_count_while_another_thread_changes_it) {
     });
     std::vector<float> expected;
     for (int run = 0; run < 2000 || changes < 2000; ++run) {
-        expect_ok(nibble_linear_cross_entropy_forward(&head, NIBBLE_F32, values.data(), labels.data(), 20, loss.data(),
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, NIBBLE_F32, values.data(), labels.data(), 20, loss.data(),
                                                       lse.data()));
         if (run == 0) {
             expected = loss;
@@ -198,7 +198,7 @@ TEST(Library, memory_that_cannot_be_had_is_a_status) {
     float value = 1;
     expect_ok(nibble_set_num_threads(NIBBLE_MAX_THREADS));
     EXPECT_EQ(
-        nibble_rms_norm_backward(NIBBLE_F32, nullptr, &value, nullptr, nullptr, 0, int64_t{1} << 45, nullptr, &value),
+        nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, &value, nullptr, nullptr, 0, int64_t{1} << 45, nullptr, &value),
         NIBBLE_OUT_OF_MEMORY);
     EXPECT_STREQ(nibble_last_error(), "out of memory for scratch buffers");
     expect_ok(nibble_set_num_threads(2));

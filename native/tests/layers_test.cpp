@@ -20,8 +20,8 @@ TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
         std::vector<float> dweight(cols);
         const auto r = static_cast<int64_t>(rows);
         const auto c = static_cast<int64_t>(cols);
-        expect_ok(nibble_rms_norm_forward(dtype, x.data(), weight.data(), r, c, 1e-5F, y.data(), inverse.data()));
-        expect_ok(nibble_rms_norm_backward(dtype, x.data(), weight.data(), inverse.data(), dy.data(), r, c, dx.data(),
+        expect_ok(nibble_rms_norm_forward(on(), dtype, x.data(), weight.data(), r, c, 1e-5F, y.data(), inverse.data()));
+        expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), r, c, dx.data(),
                                            dweight.data()));
         std::vector<double> ey(y.size()), edx(dx.size()), edw(cols);
         for (size_t i = 0; i < rows; ++i) {
@@ -60,7 +60,7 @@ TEST_P(Layers, rms_norm_gradients_repeat_to_the_bit_and_hardly_differ_between_th
         for (int run = 0; run < 2; ++run) {
             Tensor dx(dtype, x.size());
             std::vector<float>& dweight = runs.emplace_back(70);
-            expect_ok(nibble_rms_norm_backward(dtype, x.data(), weight.data(), inverse.data(), dy.data(), kRows, 70,
+            expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), kRows, 70,
                                                dx.data(), dweight.data()));
         }
         EXPECT_EQ(runs[0], runs[1]) << threads << " threads";
@@ -82,7 +82,7 @@ TEST_P(Layers, rope_turns_by_the_angle_and_back_also_in_place_and_leaves_the_res
             sin.push_back(std::sin(0.37F * static_cast<float>(i)));
         }
         Tensor y(dtype, count);
-        expect_ok(nibble_rope(dtype, x.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 0, y.data()));
+        expect_ok(nibble_rope(on(), dtype, x.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 0, y.data()));
         std::vector<double> expected(count);
         for (int64_t row = 0; row < tokens * heads; ++row) {
             for (int64_t i = 0; i < head_dim; ++i) {
@@ -100,7 +100,7 @@ TEST_P(Layers, rope_turns_by_the_angle_and_back_also_in_place_and_leaves_the_res
             }
         }
         expect_close(y, expected, tolerance(dtype), "y");
-        expect_ok(nibble_rope(dtype, y.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 1, y.data()));
+        expect_ok(nibble_rope(on(), dtype, y.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 1, y.data()));
         expect_close(y, x, 2 * tolerance(dtype), "x");
     }
 }
@@ -112,8 +112,8 @@ TEST_P(Layers, a_gate_that_is_not_a_number_gives_what_is_not_a_number_and_spares
     const Tensor gate(dtype, gates);
     const Tensor ones(dtype, std::vector<float>(33, 1.0F));
     Tensor y(dtype, 33), dgate(dtype, 33), dup(dtype, 33);
-    expect_ok(nibble_swiglu_forward(dtype, gate.data(), ones.data(), 33, y.data()));
-    expect_ok(nibble_swiglu_backward(dtype, gate.data(), ones.data(), ones.data(), 33, dgate.data(), dup.data()));
+    expect_ok(nibble_swiglu_forward(on(), dtype, gate.data(), ones.data(), 33, y.data()));
+    expect_ok(nibble_swiglu_backward(on(), dtype, gate.data(), ones.data(), ones.data(), 33, dgate.data(), dup.data()));
     for (const Tensor* result : {&y, &dgate, &dup}) {
         for (size_t i = 0; i < 33; ++i) {
             EXPECT_EQ(std::isnan((*result)[i]), i == 7) << i;
@@ -133,8 +133,8 @@ TEST_P(Layers, swiglu_and_its_gradients_equal_float64_over_the_whole_range_of_ga
     Tensor y(dtype, 1029);
     Tensor dgate(dtype, 1029);
     Tensor dup(dtype, 1029);
-    expect_ok(nibble_swiglu_forward(dtype, gate.data(), up.data(), 1029, y.data()));
-    expect_ok(nibble_swiglu_backward(dtype, gate.data(), up.data(), dy.data(), 1029, dgate.data(), dup.data()));
+    expect_ok(nibble_swiglu_forward(on(), dtype, gate.data(), up.data(), 1029, y.data()));
+    expect_ok(nibble_swiglu_backward(on(), dtype, gate.data(), up.data(), dy.data(), 1029, dgate.data(), dup.data()));
     for (size_t i = 0; i < 1029; ++i) {
         const double g = gate[i];
         const double s = 1 / (1 + std::exp(-g));

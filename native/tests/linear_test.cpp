@@ -44,7 +44,7 @@ struct Weight {
             const int64_t blocks = (count + 63) / 64;
             packed.resize(static_cast<size_t>((count + 1) / 2));
             absmax.resize(static_cast<size_t>(blocks));
-            expect_ok(nibble_nf4_quantize(dtype, dense.data(), count, packed.data(), absmax.data()));
+            expect_ok(nibble_nf4_quantize(on(), dtype, dense.data(), count, packed.data(), absmax.data()));
             view.format = NIBBLE_WEIGHT_NF4;
             view.data = packed.data();
             view.absmax = absmax.data();
@@ -58,7 +58,7 @@ struct Weight {
                 view.nested_absmax = nested.data();
             }
         }
-        expect_ok(nibble_dequantize(&view, NIBBLE_F32, values.data()));
+        expect_ok(nibble_dequantize(on(), &view, NIBBLE_F32, values.data()));
     }
 
     double at(int64_t row, int64_t col) const {
@@ -99,8 +99,8 @@ TEST_P(Linear, forward_and_input_gradient_equal_float64_over_every_weight_format
             Tensor y(dtype, static_cast<size_t>(s.m * s.n));
             Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
             expect_ok(
-                nibble_linear_forward(&weight.view, bias.data(), nullptr, dtype, x.data(), s.m, y.data(), nullptr));
-            expect_ok(nibble_linear_backward(&weight.view, nullptr, dtype, nullptr, nullptr, dy.data(), s.m, dx.data(),
+                nibble_linear_forward(on(), &weight.view, bias.data(), nullptr, dtype, x.data(), s.m, y.data(), nullptr));
+            expect_ok(nibble_linear_backward(on(), &weight.view, nullptr, dtype, nullptr, nullptr, dy.data(), s.m, dx.data(),
                                              nullptr, nullptr));
             std::vector<double> expected_y(y.size());
             std::vector<double> expected_dx(dx.size());
@@ -139,8 +139,8 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
             std::vector<float> da(a.size());
             std::vector<float> db(b.size());
             expect_ok(
-                nibble_linear_forward(&weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(), hidden.data()));
-            expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), s.m,
+                nibble_linear_forward(on(), &weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(), hidden.data()));
+            expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), s.m,
                                              dx.data(), da.data(), db.data()));
 
             const auto at = [](int64_t row, int64_t width, int64_t col) {
@@ -215,9 +215,9 @@ TEST_P(Linear, forward_and_backward_are_the_same_to_the_bit_at_every_run_and_thr
         Results r{Tensor(dtype, dy.size()),     Tensor(dtype, dy.size()),
                   Tensor(dtype, x.size()),      std::vector<float>(static_cast<size_t>(m * rank)),
                   std::vector<float>(a.size()), std::vector<float>(b.size())};
-        expect_ok(nibble_linear_forward(&weight.view, nullptr, nullptr, dtype, x.data(), m, r.plain.data(), nullptr));
-        expect_ok(nibble_linear_forward(&weight.view, nullptr, &lora, dtype, x.data(), m, r.y.data(), r.hidden.data()));
-        expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), r.hidden.data(), dy.data(), m,
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, nullptr, dtype, x.data(), m, r.plain.data(), nullptr));
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, r.y.data(), r.hidden.data()));
+        expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), r.hidden.data(), dy.data(), m,
                                          r.dx.data(), r.da.data(), r.db.data()));
         results.push_back(std::move(r));
         EXPECT_TRUE(results.back() == results.front()) << threads << " threads";
@@ -235,13 +235,13 @@ TEST_P(Linear, backward_gives_the_same_adapter_gradients_without_a_kept_hidden_a
     const Tensor dy(dtype, random_values(static_cast<size_t>(m * n), 3));
     Tensor y(dtype, dy.size());
     std::vector<float> hidden(static_cast<size_t>(m * rank));
-    expect_ok(nibble_linear_forward(&weight.view, nullptr, &lora, dtype, x.data(), m, y.data(), hidden.data()));
+    expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, y.data(), hidden.data()));
     Tensor dx(dtype, x.size());
     std::vector<float> da(a.size()), db(b.size());
-    expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), m, dx.data(),
+    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), m, dx.data(),
                                      da.data(), db.data()));
     std::vector<float> other_da(a.size()), other_db(b.size());
-    expect_ok(nibble_linear_backward(&weight.view, &lora, dtype, x.data(), nullptr, dy.data(), m, nullptr,
+    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), nullptr, dy.data(), m, nullptr,
                                      other_da.data(), other_db.data()));
     EXPECT_EQ(other_da, da);
     EXPECT_EQ(other_db, db);
@@ -264,7 +264,7 @@ TEST_P(LinearFloat32, long_sums_of_one_sign_keep_float32_accuracy) {
     for (const int64_t m : {2, 7}) {
         const std::vector<float> x(values.begin(), values.begin() + m * k);
         std::vector<float> y(static_cast<size_t>(m * n));
-        expect_ok(nibble_linear_forward(&weight, nullptr, nullptr, NIBBLE_F32, x.data(), m, y.data(), nullptr));
+        expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, NIBBLE_F32, x.data(), m, y.data(), nullptr));
         for (int64_t i = 0; i < m; ++i) {
             for (int64_t j = 0; j < n; ++j) {
                 double sum = 0;
@@ -285,7 +285,7 @@ TEST_P(Linear, callers_on_several_threads_do_not_disturb_each_other) {
     const Tensor x(dtype, random_values(static_cast<size_t>(m * k), 1));
     const auto forward = [&] {
         Tensor y(dtype, static_cast<size_t>(m * n));
-        expect_ok(nibble_linear_forward(&weight.view, nullptr, nullptr, dtype, x.data(), m, y.data(), nullptr));
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, nullptr, dtype, x.data(), m, y.data(), nullptr));
         return y;
     };
     const Tensor expected = forward();
@@ -310,7 +310,7 @@ TEST(LinearGradients, of_no_rows_are_zero) {
     weight.data = values.data();
     const nibble_lora lora{2, 1, 0, values.data(), values.data(), 0, 0, 0};
     std::vector<float> da(2 * 8, 9.0F), db(4 * 2, 9.0F);
-    expect_ok(nibble_linear_backward(&weight, &lora, NIBBLE_F32, nullptr, nullptr, nullptr, 0, nullptr, da.data(),
+    expect_ok(nibble_linear_backward(on(), &weight, &lora, NIBBLE_F32, nullptr, nullptr, nullptr, 0, nullptr, da.data(),
                                      db.data()));
     EXPECT_EQ(da, std::vector<float>(da.size()));
     EXPECT_EQ(db, std::vector<float>(db.size()));
@@ -345,14 +345,15 @@ TEST(LinearGolden, products_over_bitsandbytes_weights_are_met) {
         const std::string suffix = std::to_string(m);
         const auto x = golden<float>("wide.x" + suffix);
         const auto dy = golden<float>("wide.dy" + suffix);
-        for (const auto& [isa, dtype] : machines()) {
-            expect_ok(nibble_set_isa(isa));
+        for (const Machine& machine : machines()) {
+            const Using use(machine);
+            const nibble_dtype dtype = machine.dtype;
             const Tensor input(dtype, x);
             const Tensor gradient(dtype, dy);
             Tensor y(dtype, static_cast<size_t>(m * 256));
             Tensor dx(dtype, static_cast<size_t>(m * 1024));
-            expect_ok(nibble_linear_forward(&weight, nullptr, nullptr, dtype, input.data(), m, y.data(), nullptr));
-            expect_ok(nibble_linear_backward(&weight, nullptr, dtype, nullptr, nullptr, gradient.data(), m, dx.data(),
+            expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, dtype, input.data(), m, y.data(), nullptr));
+            expect_ok(nibble_linear_backward(on(), &weight, nullptr, dtype, nullptr, nullptr, gradient.data(), m, dx.data(),
                                              nullptr, nullptr));
             expect_close(y, golden<float>("wide.y" + suffix), tolerance(dtype), "y");
             expect_close(dx, golden<float>("wide.dx" + suffix), tolerance(dtype), "dx");

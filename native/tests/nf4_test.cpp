@@ -31,11 +31,11 @@ TEST_P(Nf4Golden, packed_bytes_and_absmax_equal_bitsandbytes_wherever_rounding_i
     const auto weight = golden<float>(name + ".weight");
     const auto margin = golden<float>(name + ".margin");
     const auto expected = golden<uint8_t>(name + ".nf4");
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
         std::vector<uint8_t> packed(expected.size());
         std::vector<float> absmax(weight.size() / 64);
-        expect_ok(nibble_nf4_quantize(NIBBLE_F32, weight.data(), static_cast<int64_t>(weight.size()), packed.data(),
+        expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, weight.data(), static_cast<int64_t>(weight.size()), packed.data(),
                                       absmax.data()));
         EXPECT_EQ(absmax, golden<float>(name + ".absmax"));
         for (size_t i = 0; i < weight.size(); ++i) {
@@ -72,13 +72,13 @@ TEST_P(Nf4Golden, dequantised_values_equal_bitsandbytes_to_1e_6) {
     const auto codes = golden<uint8_t>(name + ".absmax_q8");
     const auto nested = golden<float>(name + ".nested_absmax");
     const auto count = static_cast<int64_t>(packed.size() * 2);
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
         nibble_weight weight = nf4_view(packed, absmax, 1, count);
         for (const char* suffix : {".dequant", ".dequant_nested"}) {
             const auto expected = golden<float>(name + suffix);
             std::vector<float> values(expected.size());
-            expect_ok(nibble_dequantize(&weight, NIBBLE_F32, values.data()));
+            expect_ok(nibble_dequantize(on(), &weight, NIBBLE_F32, values.data()));
             for (size_t i = 0; i < values.size(); ++i) {
                 ASSERT_NEAR(values[i], expected[i], 1e-6 * std::fabs(expected[i]) + 1e-12)
                     << suffix << " element " << i;
@@ -105,11 +105,11 @@ TEST(Nf4, a_short_last_block_and_an_odd_count_survive_the_round_trip) {
     const auto values = random_values(64 + 33, 7);
     std::vector<uint8_t> packed(49);
     std::vector<float> absmax(2);
-    expect_ok(nibble_nf4_quantize(NIBBLE_F32, values.data(), 97, packed.data(), absmax.data()));
+    expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, values.data(), 97, packed.data(), absmax.data()));
     EXPECT_EQ(packed.back() & 15, 0);
     const nibble_weight weight = nf4_view(packed, absmax, 1, 97);
     std::vector<float> back(97);
-    expect_ok(nibble_dequantize(&weight, NIBBLE_F32, back.data()));
+    expect_ok(nibble_dequantize(on(), &weight, NIBBLE_F32, back.data()));
     for (size_t i = 0; i < 97; ++i) {
         // The widest gap of the code book is 0.304 of the scale, so rounding moves a value by at most half of that.
         EXPECT_NEAR(back[i], values[i], 0.153 * absmax[i / 64]);
@@ -120,14 +120,14 @@ TEST(Nf4, blocks_of_subnormal_values_keep_their_zeros_and_signs_on_every_instruc
     std::vector<float> values(64);
     values[1] = 1e-39F;
     values[2] = -1e-39F;
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa)));
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
         std::vector<uint8_t> packed(32);
         std::vector<float> absmax(1);
-        expect_ok(nibble_nf4_quantize(NIBBLE_F32, values.data(), 64, packed.data(), absmax.data()));
+        expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, values.data(), 64, packed.data(), absmax.data()));
         const nibble_weight weight = nf4_view(packed, absmax, 1, 64);
         std::vector<float> back(64);
-        expect_ok(nibble_dequantize(&weight, NIBBLE_F32, back.data()));
+        expect_ok(nibble_dequantize(on(), &weight, NIBBLE_F32, back.data()));
         EXPECT_EQ(back, values);
     }
 }
@@ -188,10 +188,11 @@ TEST(Dequantize, rounds_to_16_bits_to_nearest_even_and_keeps_what_is_not_finite_
     weight.rows = 1;
     weight.cols = static_cast<int64_t>(values.size());
     weight.data = values.data();
-    for (const auto& [isa, dtype] : machines()) {
-        expect_ok(nibble_set_isa(isa));
+    for (const Machine& machine : machines()) {
+        const Using use(machine);
+        const nibble_dtype dtype = machine.dtype;
         Tensor rounded(dtype, values.size());
-        expect_ok(nibble_dequantize(&weight, dtype, rounded.data()));
+        expect_ok(nibble_dequantize(on(), &weight, dtype, rounded.data()));
         EXPECT_TRUE(rounded == Tensor(dtype, values));
         // A NaN whose mantissa lies in the bits that rounding drops.
         const uint32_t bits = 0x7F800001;
@@ -202,7 +203,7 @@ TEST(Dequantize, rounds_to_16_bits_to_nearest_even_and_keeps_what_is_not_finite_
         one.data = &nan;
         uint16_t narrow = 0;
         if (dtype != NIBBLE_F32) {
-            expect_ok(nibble_dequantize(&one, dtype, &narrow));
+            expect_ok(nibble_dequantize(on(), &one, dtype, &narrow));
             const uint16_t infinity = dtype == NIBBLE_BF16 ? 0x7F80 : 0x7C00;
             EXPECT_GT(narrow & 0x7FFF, infinity);
         }
@@ -214,10 +215,10 @@ TEST(Nf4, a_value_that_is_not_finite_is_refused_by_its_place) {
     values[130] = std::numeric_limits<float>::infinity();
     std::vector<uint8_t> packed(128);
     std::vector<float> absmax(4);
-    EXPECT_EQ(nibble_nf4_quantize(NIBBLE_F32, values.data(), 256, packed.data(), absmax.data()),
+    EXPECT_EQ(nibble_nf4_quantize(on(), NIBBLE_F32, values.data(), 256, packed.data(), absmax.data()),
               NIBBLE_INVALID_ARGUMENT);
     EXPECT_NE(std::string(nibble_last_error()).find("128 to 191"), std::string::npos);
     values[130] = std::numeric_limits<float>::quiet_NaN();
-    EXPECT_EQ(nibble_nf4_quantize(NIBBLE_F32, values.data(), 256, packed.data(), absmax.data()),
+    EXPECT_EQ(nibble_nf4_quantize(on(), NIBBLE_F32, values.data(), 256, packed.data(), absmax.data()),
               NIBBLE_INVALID_ARGUMENT);
 }

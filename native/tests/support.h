@@ -9,10 +9,12 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "driver.h"
 #include "nibble.h"
 
 namespace nibble_test {
@@ -105,10 +107,6 @@ inline double tolerance(nibble_dtype dtype) {
     return dtype == NIBBLE_F32 ? 2e-5 : dtype == NIBBLE_BF16 ? 1.2e-2 : 2e-3;
 }
 
-inline void expect_ok(nibble_status status) {
-    ASSERT_EQ(status, NIBBLE_OK) << nibble_last_error();
-}
-
 // |found - expected| against the largest value of its row of outputs, which is what a sum's rounding scales with.
 template <typename Found, typename Expected>
 void expect_close(const Found& found, const Expected& expected, double relative, const char* what) {
@@ -124,35 +122,87 @@ void expect_close(const Found& found, const Expected& expected, double relative,
     }
 }
 
-// Parameters of a test that runs on one instruction set with one element type.
-struct Machine {
-    nibble_isa isa;
-    nibble_dtype dtype;
-};
-
-inline std::vector<Machine> machines(std::vector<nibble_dtype> dtypes = {NIBBLE_F32, NIBBLE_BF16, NIBBLE_F16}) {
-    std::vector<Machine> all;
-    for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
-        for (const nibble_dtype dtype : dtypes) {
-            all.push_back({static_cast<nibble_isa>(isa), dtype});
+// The emulated GPUs, one of each generation whose kernels differ.
+inline std::vector<std::unique_ptr<nibble::cuda::Gpu>>& gpus() {
+    static const nibble::cuda::Driver driver(NIBBLE_CUDA_EMULATED);
+    static std::vector<std::unique_ptr<nibble::cuda::Gpu>> all;
+    if (all.empty()) {
+        int count = 0;
+        driver.check(driver.device_count(&count), "cuDeviceGetCount");
+        for (int ordinal = 0; ordinal < count; ++ordinal) {
+            all.push_back(std::make_unique<nibble::cuda::Gpu>(driver, ordinal, "the emulation brings its own kernels"));
         }
     }
     return all;
 }
 
+// Parameters of a test that runs on one instruction set of the CPU or one GPU, with one element type.
+struct Machine {
+    nibble_isa isa;
+    nibble_dtype dtype;
+    int gpu = -1;
+};
+
+inline std::vector<Machine> machines(std::vector<nibble_dtype> dtypes = {NIBBLE_F32, NIBBLE_BF16, NIBBLE_F16}) {
+    std::vector<Machine> all;
+    for (const nibble_dtype dtype : dtypes) {
+        for (int isa = 0; isa <= nibble_best_isa(); ++isa) {
+            all.push_back({static_cast<nibble_isa>(isa), dtype});
+        }
+        for (size_t gpu = 0; gpu < gpus().size(); ++gpu) {
+            all.push_back({NIBBLE_ISA_PORTABLE, dtype, static_cast<int>(gpu)});
+        }
+    }
+    return all;
+}
+
+// The GPU that the test runs on; null for the CPU.
+inline nibble::cuda::Gpu* current_gpu = nullptr;
+
+inline const nibble_device* on() {
+    return current_gpu == nullptr ? nullptr : current_gpu->device();
+}
+
+inline void expect_ok(nibble_status status) {
+    ASSERT_EQ(status, NIBBLE_OK) << nibble_last_error();
+    if (current_gpu != nullptr) {
+        current_gpu->synchronize();
+    }
+}
+
+// While it lives, calls go to a machine.
+class Using {
+  public:
+    explicit Using(const Machine& machine) {
+        if (machine.gpu < 0) {
+            expect_ok(nibble_set_isa(machine.isa));
+            return;
+        }
+        current_gpu = gpus()[static_cast<size_t>(machine.gpu)].get();
+    }
+    ~Using() {
+        current_gpu = nullptr;
+        nibble_set_isa(nibble_best_isa());
+    }
+    Using(const Using&) = delete;
+    Using& operator=(const Using&) = delete;
+};
+
 inline std::string name_of(const testing::TestParamInfo<Machine>& info) {
     const char* const sets[] = {"portable", "avx2", "avx512", "avx512_bf16"};
     const char* const types[] = {"f32", "bf16", "f16"};
-    return std::string(sets[info.param.isa]) + "_" + types[info.param.dtype];
+    const Machine& machine = info.param;
+    return (machine.gpu < 0 ? sets[machine.isa]
+                            : "sm" + std::to_string(gpus()[static_cast<size_t>(machine.gpu)]->compute_capability())) +
+           "_" + types[machine.dtype];
 }
 
 class OnEachMachine : public testing::TestWithParam<Machine> {
   protected:
-    void SetUp() override { expect_ok(nibble_set_isa(GetParam().isa)); }
-    void TearDown() override {
-        expect_ok(nibble_set_isa(nibble_best_isa()));
-        expect_ok(nibble_set_num_threads(2));
-    }
+    void TearDown() override { expect_ok(nibble_set_num_threads(2)); }
+
+  private:
+    Using machine_{GetParam()};
 };
 
 // A golden vector from shared/vectors/nf4; skips the test where the folder is absent.

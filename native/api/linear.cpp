@@ -3,9 +3,9 @@
 
 using namespace nibble;
 
-nibble_status nibble_linear_forward(const nibble_weight* weight, const void* bias, const nibble_lora* lora,
+nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight, const void* bias, const nibble_lora* lora,
                                     nibble_dtype dtype, const void* x, int64_t m, void* y, float* lora_hidden) {
-    return guarded([&] {
+    return guarded(device, [&] {
         const Checks check("linear_forward");
         check.weight(weight);
         check.lora(lora, *weight);
@@ -22,10 +22,10 @@ nibble_status nibble_linear_forward(const nibble_weight* weight, const void* bia
     });
 }
 
-nibble_status nibble_linear_backward(const nibble_weight* weight, const nibble_lora* lora, nibble_dtype dtype,
+nibble_status nibble_linear_backward(const nibble_device* device, const nibble_weight* weight, const nibble_lora* lora, nibble_dtype dtype,
                                      const void* x, const float* lora_hidden, const void* dy, int64_t m, void* dx,
                                      float* da, float* db) {
-    return guarded([&] {
+    return guarded(device, [&] {
         const Checks check("linear_backward");
         check.weight(weight);
         check.lora(lora, *weight);
@@ -44,7 +44,7 @@ nibble_status nibble_linear_backward(const nibble_weight* weight, const nibble_l
             check.buffer("da", da, lora->rank * weight->cols, 4);
             check.buffer("db", db, weight->rows * lora->rank, 4);
         }
-        if (m > 0) {
+        if (m > 0 || device != nullptr) {
             kernels().linear_backward(*weight, lora, dtype, x, lora_hidden, dy, m, dx, da, db);
         } else if (lora != nullptr) {
             for (int64_t i = 0; i < lora->rank * weight->cols; ++i) {

@@ -18,6 +18,7 @@ std::atomic<int32_t> thread_count{0};  // 0: as many as the OpenMP runtime offer
 
 // Scratch memory is sized by the number of threads, so a change by another thread must wait for the next call.
 thread_local int32_t call_threads = 1;
+thread_local const nibble_device* call_device = nullptr;
 
 int32_t chosen_threads() noexcept {
     const int32_t chosen = thread_count.load(std::memory_order_relaxed);
@@ -46,9 +47,14 @@ void set_last_error(const char* text) noexcept {
     std::snprintf(last_error, sizeof(last_error), "%s", text);
 }
 
-void begin_call() noexcept {
+void begin_call(const nibble_device* device) noexcept {
     set_last_error("");
     call_threads = chosen_threads();
+    call_device = device;
+}
+
+const nibble_device* device() noexcept {
+    return call_device;
 }
 
 int threads() noexcept {
@@ -61,7 +67,7 @@ int threads_for(int64_t work) noexcept {
 }
 
 const KernelTable& kernels() noexcept {
-    return *tables[current_isa.load(std::memory_order_relaxed)];
+    return call_device != nullptr ? cuda::table : *tables[current_isa.load(std::memory_order_relaxed)];
 }
 
 }  // namespace nibble

@@ -1,5 +1,6 @@
-// The table of kernels that each instruction set fills. Sources under kernels/ are compiled once per set (isa.cpp),
-// each time in a namespace of its own, so that no code of a richer set can be linked into a poorer one.
+// The table of operators that each instruction set of a CPU fills, and CUDA. Sources under cpu/kernels/ are compiled
+// once per set (isa.cpp), each time in a namespace of its own, so that no code of a richer set can be linked into a
+// poorer one. Entry points check arguments and then call through the table.
 #pragma once
 
 #include "nibble.h"
@@ -46,8 +47,13 @@ namespace avx512_bf16 {
 extern const KernelTable table;
 }
 
-// The kernels in use, and the number of threads that the call under way runs on.
+namespace cuda {
+extern const KernelTable table;
+}
+
+// The kernels of the call under way, the device that it named (null: the CPU), and the number of threads it runs on.
 const KernelTable& kernels() noexcept;
+const nibble_device* device() noexcept;
 int threads() noexcept;
 
 // As many of them as `work`, in elements or vectors touched, keeps busy: to wake a thread costs what it computes in

@@ -4,9 +4,9 @@
 
 using namespace nibble;
 
-nibble_status nibble_rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
+nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
                                       int64_t cols, float eps, void* y, float* inv_rms) {
-    return guarded([&] {
+    return guarded(device, [&] {
         const Checks check("rms_norm_forward");
         check.dtype(dtype);
         check.not_negative("rows", rows);
@@ -23,9 +23,9 @@ nibble_status nibble_rms_norm_forward(nibble_dtype dtype, const void* x, const f
     });
 }
 
-nibble_status nibble_rms_norm_backward(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,
+nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,
                                        const void* dy, int64_t rows, int64_t cols, void* dx, float* dweight) {
-    return guarded([&] {
+    return guarded(device, [&] {
         const Checks check("rms_norm_backward");
         check.dtype(dtype);
         check.not_negative("rows", rows);
@@ -41,9 +41,9 @@ nibble_status nibble_rms_norm_backward(nibble_dtype dtype, const void* x, const 
     });
 }
 
-nibble_status nibble_rope(nibble_dtype dtype, const void* x, const float* cos, const float* sin, int64_t tokens,
+nibble_status nibble_rope(const nibble_device* device, nibble_dtype dtype, const void* x, const float* cos, const float* sin, int64_t tokens,
                           int64_t heads, int64_t head_dim, int64_t rotary_dim, int32_t inverse, void* y) {
-    return guarded([&] {
+    return guarded(device, [&] {
         const Checks check("rope");
         check.dtype(dtype);
         check.not_negative("tokens", tokens);
@@ -62,8 +62,8 @@ nibble_status nibble_rope(nibble_dtype dtype, const void* x, const float* cos, c
     });
 }
 
-nibble_status nibble_swiglu_forward(nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y) {
-    return guarded([&] {
+nibble_status nibble_swiglu_forward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y) {
+    return guarded(device, [&] {
         const Checks check("swiglu_forward");
         check.dtype(dtype);
         check.not_negative("count", count);
@@ -74,9 +74,9 @@ nibble_status nibble_swiglu_forward(nibble_dtype dtype, const void* gate, const 
     });
 }
 
-nibble_status nibble_swiglu_backward(nibble_dtype dtype, const void* gate, const void* up, const void* dy,
+nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, const void* dy,
                                      int64_t count, void* dgate, void* dup) {
-    return guarded([&] {
+    return guarded(device, [&] {
         const Checks check("swiglu_backward");
         check.dtype(dtype);
         check.not_negative("count", count);

@@ -100,8 +100,8 @@ const float* nibble_dynamic_map_unsigned(void) {
     return dynamic_map_unsigned();
 }
 
-nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax) {
-    return guarded([&] {
+nibble_status nibble_nf4_quantize(const nibble_device* device, nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax) {
+    return guarded(device, [&] {
         const Checks check("nf4_quantize");
         check.dtype(dtype);
         check.not_negative("count", count);
@@ -109,7 +109,7 @@ nibble_status nibble_nf4_quantize(nibble_dtype dtype, const void* src, int64_t c
         check.buffer("packed", packed, ceil_div(count, 2), 1);
         check.buffer("absmax", absmax, ceil_div(count, NIBBLE_NF4_BLOCK), 4);
         kernels().nf4_quantize(dtype, src, count, packed, absmax);
-        for (int64_t block = 0; block * NIBBLE_NF4_BLOCK < count; ++block) {
+        for (int64_t block = 0; device == nullptr && block * NIBBLE_NF4_BLOCK < count; ++block) {
             if (!std::isfinite(absmax[block])) {
                 check.fail("src has a value that is not finite in elements " +
                            std::to_string(block * NIBBLE_NF4_BLOCK) + " to " +
@@ -154,8 +154,8 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
     });
 }
 
-nibble_status nibble_dequantize(const nibble_weight* weight, nibble_dtype dtype, void* dst) {
-    return guarded([&] {
+nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype, void* dst) {
+    return guarded(device, [&] {
         const Checks check("dequantize");
         check.weight(weight);
         check.dtype(dtype);

@@ -1,0 +1,76 @@
+// AdamW with float32 or 8-bit block-wise states, one pass over parameter, gradient and states.
+#include "adamw.h"
+
+#include "codes.h"
+
+namespace nibble::cuda {
+
+// Moments are updated in place; returns the new parameter.
+NIBBLE_DEVICE float update(const AdamWFactors& f, float param, float grad, float& moment1, float& moment2) {
+    const float g = grad * f.grad_scale;
+    moment1 = f.beta1 * moment1 + f.one_minus_beta1 * g;
+    moment2 = f.beta2 * moment2 + f.one_minus_beta2 * g * g;
+    return param * f.kept - f.step_size * moment1 / (sqrt_of(moment2) * f.root_factor + f.epsilon);
+}
+
+NIBBLE_DEVICE void adamw_32bit(const AdamW32Arguments& args) {
+    for (int64_t i = static_cast<int64_t>(block_index(0)) * kAdamWThreads + thread_index(); i < args.param.count;
+         i += static_cast<int64_t>(grid_size(0)) * kAdamWThreads) {
+        float moment1 = args.moment1[i];
+        float moment2 = args.moment2[i];
+        args.param[i] = update(args.factors, args.param[i], args.grad[i], moment1, moment2);
+        args.moment1[i] = moment1;
+        args.moment2[i] = moment2;
+    }
+}
+
+// The entry nearest to a value of [-1, 1] that was first rounded to an even grid of 65,536 points, as bitsandbytes does:
+// a value just beside a midpoint goes where its grid point goes.
+NIBBLE_DEVICE uint8_t nearest_entry(const DynamicMap& map, float value) {
+    constexpr float kGridScale = 32767.5F;
+    const auto point = static_cast<int>((value + 1.0F) * kGridScale + 0.5F);
+    const float rounded = static_cast<float>(point) / kGridScale - 1.0F;
+    int code = 0;  // The number of entries whose midpoint with the next lies below.
+    for (int step = 128; step > 0; step /= 2) {
+        const int next = code + step;
+        if (map.value[next] - rounded < rounded - map.value[next - 1]) {
+            code = next;
+        }
+    }
+    return static_cast<uint8_t>(code);
+}
+
+// A block's moments to its 8 bits; a moment that is not finite makes the scale NaN, since codes cannot say so.
+NIBBLE_DEVICE void requantize(const DynamicMap& map, float value, bool present, Shared<float> scratch,
+                              Global<uint8_t> codes, int64_t index, Global<float> absmax) {
+    const float largest = block_max<kAdamWThreads>(present ? absolute(value) : 0.0F, scratch);
+    const float poison = block_sum<kAdamWThreads>(present ? value * 0.0F : 0.0F, scratch);
+    const float scale = largest + poison;
+    if (thread_index() == 0) {
+        absmax[block_index(0)] = scale;
+    }
+    if (present) {
+        codes[index] = nearest_entry(map, scale > 0.0F ? value / largest : 0.0F);
+    }
+}
+
+NIBBLE_DEVICE void adamw_8bit(const AdamW8Arguments& args) {
+    const Shared<float> scratch = shared_memory<float>(0);
+    const int64_t i = static_cast<int64_t>(block_index(0)) * kAdamWThreads + thread_index();
+    const bool present = i < args.param.count;
+    float moment1 = 0.0F;
+    float moment2 = 0.0F;
+    if (present) {
+        moment1 = kSignedMap.value[args.codes1[i]] * args.absmax1[block_index(0)];
+        moment2 = kUnsignedMap.value[args.codes2[i]] * args.absmax2[block_index(0)];
+        args.param[i] = update(args.factors, args.param[i], args.grad[i], moment1, moment2);
+    }
+    block_barrier();  // Every thread has read the old scales.
+    requantize(kSignedMap, moment1, present, scratch, args.codes1, i, args.absmax1);
+    requantize(kUnsignedMap, moment2, present, scratch, args.codes2, i, args.absmax2);
+}
+
+NIBBLE_KERNEL(adamw_32bit_step, AdamW32Arguments, kAdamWThreads, adamw_32bit)
+NIBBLE_KERNEL(adamw_8bit_step, AdamW8Arguments, kAdamWThreads, adamw_8bit)
+
+}  // namespace nibble::cuda

@@ -1,0 +1,133 @@
+// Which kernels make a linear layer, and over which grids.
+#include "linear.h"
+
+#include <algorithm>
+
+#include "launch.h"
+#include "operators.h"
+#include "tile_size.h"
+
+namespace nibble::cuda {
+
+namespace {
+
+// A skinny product has few tiles, so its depth is cut until every multiprocessor has two blocks; parts shorter than 256
+// would spend their time on the sum that follows.
+int64_t splits_of(int64_t tiles, int64_t depth) {
+    const int64_t wanted = ceil_div(2 * device()->multiprocessors, std::max<int64_t>(tiles, 1));
+    return std::clamp<int64_t>(wanted, 1, std::max<int64_t>(depth / 256, 1));
+}
+
+// One of the adapter's products into out[rows, columns].
+template <typename T>
+void adapter_product(const char* kernel, nibble_dtype dtype, AdapterProductArguments<T> args, int64_t rows,
+                     int64_t row_tile, int64_t columns, int64_t column_tile, int64_t depth, float* out) {
+    const Grid tiles{ceil_div(columns, column_tile), ceil_div(rows, row_tile)};
+    const int64_t splits = splits_of(tiles.x * tiles.y, depth);
+    const Global<float> result{out, rows * columns};
+    args.depth_of_split = ceil_div(std::max<int64_t>(depth, 1), splits);
+    args.out = splits == 1 ? result : workspace<float>(splits * rows * columns);
+    launch(typed(kernel, dtype), {tiles.x, tiles.y, splits}, kTileThreads, kSkinnyTileShared, args);
+    if (splits > 1) {
+        launch("sum_splits", {std::min(ceil_div(result.count, kSumThreads), int64_t{4096})}, kSumThreads, 0,
+               SumSplitsArguments{{args.out.data, args.out.count}, result, splits});
+    }
+}
+
+template <typename T>
+AdapterProductArguments<T> product_arguments(const nibble_weight& weight, const nibble_lora& lora, int64_t m) {
+    AdapterProductArguments<T> args{};
+    args.adapter = view(&lora, weight);
+    args.m = m;
+    args.n = weight.rows;
+    args.k = weight.cols;
+    return args;
+}
+
+template <typename T>
+void make_hidden(const nibble_weight& weight, const nibble_lora& lora, nibble_dtype dtype, const void* x, int64_t m,
+                 float* hidden) {
+    auto args = product_arguments<T>(weight, lora, m);
+    args.activation = span<const T>(x, m * weight.cols);
+    adapter_product("adapter_hidden", dtype, args, m, 64, lora.rank, 16, weight.cols, hidden);
+}
+
+}  // namespace
+
+void linear_forward(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
+                    const void* x, int64_t m, void* y, float* lora_hidden) {
+    with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        LinearForwardArguments<T, T> args{};
+        args.weight = view(weight);
+        args.row_count = weight.rows;
+        args.adapter = view(lora, weight);
+        args.bias = span<const T>(bias, weight.rows);
+        args.x = span<const T>(x, m * weight.cols);
+        args.y = span<T>(y, m * weight.rows);
+        args.m = m;
+        if (lora != nullptr) {
+            float* hidden = lora_hidden != nullptr ? lora_hidden : workspace<float>(m * lora->rank).data;
+            make_hidden<T>(weight, *lora, dtype, x, m, hidden);
+            args.hidden = {hidden, m * lora->rank};
+        }
+        launch(typed("linear_forward", dtype), {ceil_div(weight.rows, 64), ceil_div(m, 64)}, kTileThreads, kWideTileShared,
+               args);
+    });
+}
+
+void linear_logits(const nibble_weight& head, int64_t first_row, int64_t row_count, nibble_dtype dtype,
+                   const void* hidden, int64_t tokens, float* logits) {
+    with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        LinearForwardArguments<T, float> args{};
+        args.weight = view(head);
+        args.first_row = first_row;
+        args.row_count = row_count;
+        args.x = span<const T>(hidden, tokens * head.cols);
+        args.y = {logits, tokens * row_count};
+        args.m = tokens;
+        launch(typed("linear_logits", dtype), {ceil_div(row_count, 64), ceil_div(tokens, 64)}, kTileThreads,
+               kWideTileShared, args);
+    });
+}
+
+void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
+                     const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db) {
+    with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        const int64_t n = weight.rows;
+        const int64_t k = weight.cols;
+        LinearInputGradientArguments<T> args{};
+        args.weight = view(weight);
+        args.adapter = view(lora, weight);
+        args.dy = span<const T>(dy, m * n);
+        args.dx = span<T>(dx, m * k);
+        args.m = m;
+        if (lora != nullptr) {
+            const float* hidden = lora_hidden;
+            if (hidden == nullptr) {
+                float* own = workspace<float>(m * lora->rank).data;
+                make_hidden<T>(weight, *lora, dtype, x, m, own);
+                hidden = own;
+            }
+            auto product = product_arguments<T>(weight, *lora, m);
+            product.activation = args.dy;
+            const Global<float> grad_hidden = workspace<float>(m * lora->rank);
+            adapter_product("adapter_hidden_gradient", dtype, product, m, 64, lora->rank, 16, n, grad_hidden.data);
+            args.grad_hidden = {grad_hidden.data, grad_hidden.count};
+
+            product.hidden = {hidden, m * lora->rank};
+            adapter_product("adapter_b_gradient", dtype, product, n, 64, lora->rank, 16, m, db);
+            product.hidden = args.grad_hidden;
+            product.activation = span<const T>(x, m * k);
+            adapter_product("adapter_a_gradient", dtype, product, lora->rank, 16, k, 64, m, da);
+        }
+        if (dx != nullptr) {
+            launch(typed("linear_input_gradient", dtype), {ceil_div(k, 64), ceil_div(m, 64)}, kTileThreads, kWideTileShared,
+                   args);
+        }
+    });
+}
+
+}  // namespace nibble::cuda

@@ -1,0 +1,167 @@
+// Linear layers and their adapters for every element type, weight format and size. Float32 activations, weights that are
+// not NF4, rows that begin inside a block, and chips without the matching tensor cores come here; nf4_linear.cu has the
+// fast path of the others.
+#include "linear.h"
+
+#include "operands.h"
+#include "tile.h"
+
+namespace nibble::cuda {
+
+// y += scale * hidden * B^T is `rank` more depths of the same product.
+template <typename T, typename Out>
+NIBBLE_DEVICE void linear_forward(const LinearForwardArguments<T, Out>& args) {
+    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
+    const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
+    const AdapterView& adapter = args.adapter;
+    Tile<64, 64> tile;
+    if (adapter.rank > 0) {
+        tile.add(0, adapter.rank, Rows<float>{args.hidden, args.m, adapter.rank, row, adapter.scale},
+                 TurnedColumns<float>{adapter.b, args.weight.rows, adapter.rank, column});
+    }
+    tile.add(0, args.weight.cols, Rows<T>{args.x, args.m, args.weight.cols, row},
+             WeightTurned{args.weight, args.first_row + column});
+    tile.for_each(row, args.m, column, args.row_count, [&](int64_t r, int64_t c, float sum) {
+        const float bias = args.bias.present() ? to_float(args.bias[c]) : 0.0F;
+        args.y[r * args.row_count + c] = from_float<Out>(sum + bias);
+    });
+}
+
+// The mask acts on the adapter's share alone, which is therefore summed first.
+template <typename T>
+NIBBLE_DEVICE void linear_input_gradient(const LinearInputGradientArguments<T>& args) {
+    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
+    const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
+    const AdapterView& adapter = args.adapter;
+    const int64_t k = args.weight.cols;
+    Tile<64, 64> tile;
+    if (adapter.rank > 0) {
+        tile.add(0, adapter.rank, Rows<float>{args.grad_hidden, args.m, adapter.rank, row},
+                 Columns<float>{adapter.a, k, column});
+        if (adapter.dropout.threshold > 0) {
+            NIBBLE_UNROLL
+            for (int i = 0; i < tile.kThreadRows; ++i) {
+                NIBBLE_UNROLL
+                for (int j = 0; j < tile.kThreadColumns; ++j) {
+                    tile.sums[i][j] *= dropout_factor(adapter.dropout, (row + tile.first_row() + i) * k + column +
+                                                                           tile.first_column() + j);
+                }
+            }
+        }
+    }
+    tile.add(0, args.weight.rows, Rows<T>{args.dy, args.m, args.weight.rows, row}, WeightStraight{args.weight, column});
+    tile.for_each(row, args.m, column, k,
+                  [&](int64_t r, int64_t c, float sum) { args.dx[r * k + c] = from_float<T>(sum); });
+}
+
+// The part of the depth that this block sums, and where it writes.
+template <typename T>
+struct Split {
+    int64_t first;
+    int64_t end;
+    int64_t offset;
+
+    NIBBLE_DEVICE Split(const AdapterProductArguments<T>& args, int64_t depth, int64_t rows, int64_t columns)
+        : first(block_index(2) * args.depth_of_split),
+          end(min_of(first + args.depth_of_split, depth)),
+          offset(block_index(2) * rows * columns) {}
+};
+
+// hidden[m, rank] = drop(x) * A^T.
+template <typename T>
+NIBBLE_DEVICE void adapter_hidden(const AdapterProductArguments<T>& args) {
+    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
+    const int64_t column = static_cast<int64_t>(block_index(0)) * 16;
+    const int64_t rank = args.adapter.rank;
+    const Split<T> split(args, args.k, args.m, rank);
+    Tile<64, 16> tile;
+    tile.add(split.first, split.end, DroppedRows<T>{args.activation, args.m, args.k, row, args.adapter.dropout},
+             TurnedColumns<float>{args.adapter.a, rank, args.k, column});
+    tile.for_each(row, args.m, column, rank,
+                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * rank + c] = sum; });
+}
+
+// grad_hidden[m, rank] = scale * dy * B.
+template <typename T>
+NIBBLE_DEVICE void adapter_hidden_gradient(const AdapterProductArguments<T>& args) {
+    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
+    const int64_t column = static_cast<int64_t>(block_index(0)) * 16;
+    const int64_t rank = args.adapter.rank;
+    const Split<T> split(args, args.n, args.m, rank);
+    Tile<64, 16> tile;
+    tile.add(split.first, split.end, Rows<T>{args.activation, args.m, args.n, row, args.adapter.scale},
+             Columns<float>{args.adapter.b, rank, column});
+    tile.for_each(row, args.m, column, rank,
+                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * rank + c] = sum; });
+}
+
+// dA[rank, K] = grad_hidden^T * drop(x).
+template <typename T>
+NIBBLE_DEVICE void adapter_a_gradient(const AdapterProductArguments<T>& args) {
+    const int64_t row = static_cast<int64_t>(block_index(1)) * 16;
+    const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
+    const int64_t rank = args.adapter.rank;
+    const Split<T> split(args, args.m, rank, args.k);
+    Tile<16, 64> tile;
+    tile.add(split.first, split.end, Turned<float>{args.hidden, rank, row},
+             DroppedColumns<T>{args.activation, args.k, column, args.adapter.dropout});
+    tile.for_each(row, rank, column, args.k,
+                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * args.k + c] = sum; });
+}
+
+// dB[N, rank] = scale * dy^T * hidden.
+template <typename T>
+NIBBLE_DEVICE void adapter_b_gradient(const AdapterProductArguments<T>& args) {
+    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
+    const int64_t column = static_cast<int64_t>(block_index(0)) * 16;
+    const int64_t rank = args.adapter.rank;
+    const Split<T> split(args, args.m, args.n, rank);
+    Tile<64, 16> tile;
+    tile.add(split.first, split.end, Turned<T>{args.activation, args.n, row, args.adapter.scale},
+             Columns<float>{args.hidden, rank, column});
+    tile.for_each(row, args.n, column, rank,
+                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * rank + c] = sum; });
+}
+
+NIBBLE_DEVICE void sum_splits(const SumSplitsArguments& args) {
+    const int64_t count = args.out.count;
+    for (int64_t i = static_cast<int64_t>(block_index(0)) * kSumThreads + thread_index(); i < count;
+         i += static_cast<int64_t>(grid_size(0)) * kSumThreads) {
+        float sum = 0.0F;
+        for (int64_t split = 0; split < args.splits; ++split) {
+            sum += args.partial[split * count + i];
+        }
+        args.out[i] = sum;
+    }
+}
+
+using ForwardF32 = LinearForwardArguments<float, float>;
+using ForwardBf16 = LinearForwardArguments<bf16, bf16>;
+using ForwardF16 = LinearForwardArguments<f16, f16>;
+using LogitsBf16 = LinearForwardArguments<bf16, float>;
+using LogitsF16 = LinearForwardArguments<f16, float>;
+
+NIBBLE_KERNEL(linear_forward_f32, ForwardF32, kTileThreads, linear_forward)
+NIBBLE_KERNEL(linear_forward_bf16, ForwardBf16, kTileThreads, linear_forward)
+NIBBLE_KERNEL(linear_forward_f16, ForwardF16, kTileThreads, linear_forward)
+NIBBLE_KERNEL(linear_logits_f32, ForwardF32, kTileThreads, linear_forward)
+NIBBLE_KERNEL(linear_logits_bf16, LogitsBf16, kTileThreads, linear_forward)
+NIBBLE_KERNEL(linear_logits_f16, LogitsF16, kTileThreads, linear_forward)
+NIBBLE_KERNEL(linear_input_gradient_f32, LinearInputGradientArguments<float>, kTileThreads, linear_input_gradient)
+NIBBLE_KERNEL(linear_input_gradient_bf16, LinearInputGradientArguments<bf16>, kTileThreads, linear_input_gradient)
+NIBBLE_KERNEL(linear_input_gradient_f16, LinearInputGradientArguments<f16>, kTileThreads, linear_input_gradient)
+NIBBLE_KERNEL(adapter_hidden_f32, AdapterProductArguments<float>, kTileThreads, adapter_hidden)
+NIBBLE_KERNEL(adapter_hidden_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_hidden)
+NIBBLE_KERNEL(adapter_hidden_f16, AdapterProductArguments<f16>, kTileThreads, adapter_hidden)
+NIBBLE_KERNEL(adapter_hidden_gradient_f32, AdapterProductArguments<float>, kTileThreads, adapter_hidden_gradient)
+NIBBLE_KERNEL(adapter_hidden_gradient_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_hidden_gradient)
+NIBBLE_KERNEL(adapter_hidden_gradient_f16, AdapterProductArguments<f16>, kTileThreads, adapter_hidden_gradient)
+NIBBLE_KERNEL(adapter_a_gradient_f32, AdapterProductArguments<float>, kTileThreads, adapter_a_gradient)
+NIBBLE_KERNEL(adapter_a_gradient_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_a_gradient)
+NIBBLE_KERNEL(adapter_a_gradient_f16, AdapterProductArguments<f16>, kTileThreads, adapter_a_gradient)
+NIBBLE_KERNEL(adapter_b_gradient_f32, AdapterProductArguments<float>, kTileThreads, adapter_b_gradient)
+NIBBLE_KERNEL(adapter_b_gradient_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_b_gradient)
+NIBBLE_KERNEL(adapter_b_gradient_f16, AdapterProductArguments<f16>, kTileThreads, adapter_b_gradient)
+NIBBLE_KERNEL(sum_splits, SumSplitsArguments, kSumThreads, sum_splits)
+
+}  // namespace nibble::cuda

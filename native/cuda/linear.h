@@ -1,0 +1,56 @@
+// Arguments of the linear layers' general kernels (linear.cu).
+#pragma once
+
+#include "adapter.h"
+#include "weight.h"
+
+namespace nibble::cuda {
+
+// y[m, count] = x * W[first .. first + count)^T + hidden * B^T * scale + bias. Only a whole W has an adapter or bias.
+template <typename T, typename Out>
+struct LinearForwardArguments {
+    WeightView weight;
+    int64_t first_row;
+    int64_t row_count;
+    AdapterView adapter;
+    Global<const T> bias;
+    Global<const T> x;
+    Global<const float> hidden;
+    Global<Out> y;
+    int64_t m;
+};
+
+// dx[m, K] = dy * W + mask * (grad_hidden * A).
+template <typename T>
+struct LinearInputGradientArguments {
+    WeightView weight;
+    AdapterView adapter;
+    Global<const T> dy;
+    Global<const float> grad_hidden;
+    Global<T> dx;
+    int64_t m;
+};
+
+// The adapter's skinny products, all float32. The depth is cut into `splits` parts, and each writes a matrix of its own.
+template <typename T>
+struct AdapterProductArguments {
+    AdapterView adapter;
+    int64_t m;
+    int64_t n;
+    int64_t k;
+    Global<const T> activation;  // x for hidden and dA, dy for grad_hidden and dB.
+    Global<const float> hidden;  // grad_hidden for dA, hidden for dB.
+    Global<float> out;           // [splits, rows, columns]
+    int64_t depth_of_split;
+};
+
+// out[i] = the sum of partial[s, i] over s.
+struct SumSplitsArguments {
+    Global<const float> partial;
+    Global<float> out;
+    int64_t splits;
+};
+
+inline constexpr int kSumThreads = 256;
+
+}  // namespace nibble::cuda

@@ -1,0 +1,84 @@
+#include "tensor_core.h"
+
+#include <bit>
+#include <cstring>
+
+#include "block.h"
+
+namespace nibble::simt {
+
+namespace {
+
+using Lanes = std::array<LaneOperands, kWarpSize>;
+
+struct MultiplyInput {
+    const uint32_t* a;
+    const uint32_t* b;
+};
+
+float element(uint32_t pair, int index, bool is_bf16) {
+    const auto bits = static_cast<uint16_t>(pair >> (16 * index));
+    return is_bf16 ? std::bit_cast<float>(static_cast<uint32_t>(bits) << 16) : static_cast<float>(std::bit_cast<_Float16>(bits));
+}
+
+template <int K, bool kBf16>
+void multiply_warp(const Lanes& lanes) {
+    float a[16][K];
+    float b[K][8];
+    for (int lane = 0; lane < kWarpSize; ++lane) {
+        const int g = lane / 4;
+        const int t = lane % 4;
+        const auto& input = *static_cast<const MultiplyInput*>(lanes[static_cast<std::size_t>(lane)].input);
+        for (int half = 0; half < K / 8; ++half) {
+            for (int i = 0; i < 2; ++i) {
+                const int k = 8 * half + 2 * t + i;
+                a[g][k] = element(input.a[2 * half], i, kBf16);
+                a[g + 8][k] = element(input.a[2 * half + 1], i, kBf16);
+                b[k][g] = element(input.b[half], i, kBf16);
+            }
+        }
+    }
+    for (int lane = 0; lane < kWarpSize; ++lane) {
+        auto* d = static_cast<float*>(lanes[static_cast<std::size_t>(lane)].output);
+        for (int i = 0; i < 4; ++i) {
+            const int row = lane / 4 + 8 * (i / 2);
+            const int column = 2 * (lane % 4) + i % 2;
+            float sum = 0.0F;
+            for (int k = 0; k < K; ++k) {
+                sum += a[row][k] * b[k][column];
+            }
+            d[i] += sum;
+        }
+    }
+}
+
+}  // namespace
+
+void load_matrix(uint32_t (&matrix)[4], std::size_t row_offset) {
+    struct Input {
+        unsigned char row[16];
+    } input;
+    std::memcpy(input.row, Block::current().read_shared(row_offset, 16), 16);
+    Block::current().warp_operation(
+        [](const Lanes& lanes) {
+            for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+                auto* out = static_cast<uint32_t*>(lanes[lane].output);
+                for (std::size_t m = 0; m < 4; ++m) {
+                    const auto& source = *static_cast<const Input*>(lanes[8 * m + lane / 4].input);
+                    std::memcpy(out + m, source.row + 4 * (lane % 4), 4);
+                }
+            }
+        },
+        &input, matrix);
+}
+
+template <int K>
+void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool is_bf16) {
+    const MultiplyInput input{a, b};
+    Block::current().warp_operation(is_bf16 ? &multiply_warp<K, true> : &multiply_warp<K, false>, &input, d);
+}
+
+template void multiply<16>(float (&)[4], const uint32_t (&)[4], const uint32_t (&)[2], bool);
+template void multiply<8>(float (&)[4], const uint32_t (&)[4], const uint32_t (&)[2], bool);
+
+}  // namespace nibble::simt
