@@ -91,7 +91,7 @@ NIBBLE_DEVICE void hidden_gradient(const HiddenGradientArguments& args) {
     tile.add(args.first, args.first + args.slice,
              SliceRows{args.gradient, args.tokens, args.slice, args.first, row}, WeightStraight{args.head, column});
     tile.for_each(row, args.tokens, column, k,
-                  [&](int64_t r, int64_t c, float sum) { args.dhidden[r * k + c] += sum; });
+                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dhidden[r * k + c] += sum; });
 }
 
 template <typename T>
@@ -101,7 +101,7 @@ NIBBLE_DEVICE void head_gradient(const HeadGradientArguments<T>& args) {
     Tile<64, 64> tile;
     tile.add(0, args.tokens, Turned<float>{args.gradient, args.slice, row}, Columns<T>{args.hidden, args.k, column});
     tile.for_each(row, args.slice, column, args.k,
-                  [&](int64_t r, int64_t c, float sum) { args.dhead[(args.first + r) * args.k + c] += sum; });
+                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dhead[(args.first + r) * args.k + c] += sum; });
 }
 
 // Sets zero where there is no source.

@@ -6,12 +6,14 @@
 
 namespace nibble::cuda {
 
-// The scale of one NF4 block; double-quantised scales are decoded here, in registers.
-NIBBLE_DEVICE float block_scale(const WeightView& weight, int64_t block) {
+// The scale of one NF4 block; double-quantised scales are decoded here, in registers. `map` is the signed dynamic map,
+// best in shared memory where lanes look up different entries at once.
+template <typename Map>
+NIBBLE_DEVICE float block_scale(const WeightView& weight, const Map& map, int64_t block) {
     if (weight.absmax.present()) {
         return weight.absmax[block];
     }
-    return kSignedMap.value[weight.absmax_codes[block]] * weight.nested_absmax[block / kAbsmaxBlock] +
+    return map[weight.absmax_codes[block]] * weight.nested_absmax[block / kAbsmaxBlock] +
            weight.absmax_offset;
 }
 
@@ -30,7 +32,8 @@ NIBBLE_DEVICE float decode(const WeightView& weight, int64_t index) {
             return to_float(elements<f16>(weight)[index]);
         default: {
             const uint8_t byte = weight.data[index / 2];
-            return kNf4Codes.value[index % 2 == 0 ? byte >> 4 : byte & 15] * block_scale(weight, index / kNf4Block);
+            return kNf4Codes.value[index % 2 == 0 ? byte >> 4 : byte & 15] * 
+                   block_scale(weight, kSignedMap.value, index / kNf4Block);
         }
     }
 }

@@ -3,6 +3,8 @@
 
 namespace nibble::cuda {
 
+#define NIBBLE_HAS_BF16 (__CUDA_ARCH__ >= 800)  // On tensor cores.
+
 #define NIBBLE_KERNEL(name, Arguments, threads, body)                                                      \
     extern "C" __attribute__((global)) __attribute__((launch_bounds(threads))) void name(Arguments args) { \
         body(args);                                                                                        \

@@ -11,6 +11,8 @@
 
 namespace nibble::cuda {
 
+#define NIBBLE_HAS_BF16 1
+
 #define NIBBLE_KERNEL(name, Arguments, threads, body)                                                          \
     namespace {                                                                                                \
     const ::nibble::simt::Registration name##_registration{                                                    \

@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "launch.h"
+#include "linear_plan.h"
+#include "nf4_linear.h"
 #include "operators.h"
 #include "tile_size.h"
 
@@ -52,6 +54,34 @@ void make_hidden(const nibble_weight& weight, const nibble_lora& lora, nibble_dt
     adapter_product("adapter_hidden", dtype, args, m, 64, lora.rank, 16, weight.cols, hidden);
 }
 
+bool aligned(const void* data) {
+    return reinterpret_cast<uintptr_t>(data) % 16 == 0;
+}
+
+// The product by the fast kernels, where there is a plan for it.
+template <typename T>
+void fast_product(const LinearPlan& plan, Direction direction, nibble_dtype dtype, Nf4ProductArguments<T> args,
+                  int64_t columns) {
+    const bool few = plan.row_tile <= kFewRows;
+    const std::string name = few                                ? plan.kernel
+                             : direction == Direction::forward ? std::string(plan.kernel) + "_forward"
+                                                               : std::string(plan.kernel) + "_backward";
+    args.depth_of_split = plan.depth_of_split;
+    if (plan.splits > 1) {
+        args.partial = workspace<float>(plan.splits * args.m * columns);
+    }
+    launch(typed(name.c_str(), dtype),
+           {ceil_div(columns, plan.column_tile), ceil_div(args.m, plan.row_tile), plan.splits}, plan.threads,
+           plan.shared_bytes, args);
+    if (plan.splits > 1) {
+        launch(typed("linear_finish", dtype),
+               {std::min(ceil_div(args.m * columns, kFinishThreads), int64_t{32} * device()->multiprocessors)},
+               kFinishThreads, 0,
+               LinearFinishArguments<T>{
+                   {args.partial.data, args.partial.count}, args.bias, args.out, columns, plan.splits});
+    }
+}
+
 }  // namespace
 
 void linear_forward(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
@@ -70,6 +100,14 @@ void linear_forward(const nibble_weight& weight, const void* bias, const nibble_
             float* hidden = lora_hidden != nullptr ? lora_hidden : workspace<float>(m * lora->rank).data;
             make_hidden<T>(weight, *lora, dtype, x, m, hidden);
             args.hidden = {hidden, m * lora->rank};
+        }
+        const LinearPlan plan =
+            plan_linear(*device(), Direction::forward, weight, dtype, m, aligned(weight.data) && aligned(x));
+        if (!plan.general()) {
+            return fast_product(
+                plan, Direction::forward, dtype,
+                Nf4ProductArguments<T>{args.weight, args.adapter, args.bias, args.x, args.hidden, args.y, {}, m, 0},
+                weight.rows);
         }
         launch(typed("linear_forward", dtype), {ceil_div(weight.rows, 64), ceil_div(m, 64)}, kTileThreads, kWideTileShared,
                args);
@@ -123,10 +161,18 @@ void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibbl
             product.activation = span<const T>(x, m * k);
             adapter_product("adapter_a_gradient", dtype, product, lora->rank, 16, k, 64, m, da);
         }
-        if (dx != nullptr) {
-            launch(typed("linear_input_gradient", dtype), {ceil_div(k, 64), ceil_div(m, 64)}, kTileThreads, kWideTileShared,
-                   args);
+        if (dx == nullptr || m == 0) {
+            return;
         }
+        const LinearPlan plan = plan_linear(*device(), Direction::backward, weight, dtype, m,
+                                            aligned(weight.data) && aligned(dy) && aligned(dx));
+        if (!plan.general()) {
+            return fast_product(
+                plan, Direction::backward, dtype,
+                Nf4ProductArguments<T>{args.weight, args.adapter, {}, args.dy, args.grad_hidden, args.dx, {}, m, 0}, k);
+        }
+        launch(typed("linear_input_gradient", dtype), {ceil_div(k, 64), ceil_div(m, 64)}, kTileThreads, kWideTileShared,
+               args);
     });
 }
 

@@ -21,7 +21,7 @@ NIBBLE_DEVICE void linear_forward(const LinearForwardArguments<T, Out>& args) {
     }
     tile.add(0, args.weight.cols, Rows<T>{args.x, args.m, args.weight.cols, row},
              WeightTurned{args.weight, args.first_row + column});
-    tile.for_each(row, args.m, column, args.row_count, [&](int64_t r, int64_t c, float sum) {
+    tile.for_each(row, args.m, column, args.row_count, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
         const float bias = args.bias.present() ? to_float(args.bias[c]) : 0.0F;
         args.y[r * args.row_count + c] = from_float<Out>(sum + bias);
     });
@@ -51,7 +51,7 @@ NIBBLE_DEVICE void linear_input_gradient(const LinearInputGradientArguments<T>& 
     }
     tile.add(0, args.weight.rows, Rows<T>{args.dy, args.m, args.weight.rows, row}, WeightStraight{args.weight, column});
     tile.for_each(row, args.m, column, k,
-                  [&](int64_t r, int64_t c, float sum) { args.dx[r * k + c] = from_float<T>(sum); });
+                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dx[r * k + c] = from_float<T>(sum); });
 }
 
 // The part of the depth that this block sums, and where it writes.
@@ -78,7 +78,7 @@ NIBBLE_DEVICE void adapter_hidden(const AdapterProductArguments<T>& args) {
     tile.add(split.first, split.end, DroppedRows<T>{args.activation, args.m, args.k, row, args.adapter.dropout},
              TurnedColumns<float>{args.adapter.a, rank, args.k, column});
     tile.for_each(row, args.m, column, rank,
-                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * rank + c] = sum; });
+                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
 }
 
 // grad_hidden[m, rank] = scale * dy * B.
@@ -92,7 +92,7 @@ NIBBLE_DEVICE void adapter_hidden_gradient(const AdapterProductArguments<T>& arg
     tile.add(split.first, split.end, Rows<T>{args.activation, args.m, args.n, row, args.adapter.scale},
              Columns<float>{args.adapter.b, rank, column});
     tile.for_each(row, args.m, column, rank,
-                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * rank + c] = sum; });
+                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
 }
 
 // dA[rank, K] = grad_hidden^T * drop(x).
@@ -106,7 +106,7 @@ NIBBLE_DEVICE void adapter_a_gradient(const AdapterProductArguments<T>& args) {
     tile.add(split.first, split.end, Turned<float>{args.hidden, rank, row},
              DroppedColumns<T>{args.activation, args.k, column, args.adapter.dropout});
     tile.for_each(row, rank, column, args.k,
-                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * args.k + c] = sum; });
+                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * args.k + c] = sum; });
 }
 
 // dB[N, rank] = scale * dy^T * hidden.
@@ -120,7 +120,7 @@ NIBBLE_DEVICE void adapter_b_gradient(const AdapterProductArguments<T>& args) {
     tile.add(split.first, split.end, Turned<T>{args.activation, args.n, row, args.adapter.scale},
              Columns<float>{args.hidden, rank, column});
     tile.for_each(row, args.n, column, rank,
-                  [&](int64_t r, int64_t c, float sum) { args.out[split.offset + r * rank + c] = sum; });
+                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
 }
 
 NIBBLE_DEVICE void sum_splits(const SumSplitsArguments& args) {

@@ -44,4 +44,17 @@ NIBBLE_DEVICE float dropout_factor(const DropoutView& mask, int64_t element) {
     return (place < 2 ? low : high) < mask.threshold ? 0.0F : mask.kept;
 }
 
+// The factors of kCount elements from a multiple of four on.
+template <int kCount>
+NIBBLE_DEVICE void dropout_factors(const DropoutView& mask, int64_t first, float (&factors)[kCount]) {
+    NIBBLE_UNROLL
+    for (int i = 0; i < kCount; i += 4) {
+        const PhiloxBlock block = philox(static_cast<uint64_t>(first + i) / 4, mask);
+        NIBBLE_UNROLL
+        for (int word = 0; word < 4; ++word) {
+            factors[i + word] = block.word[word] < mask.threshold ? 0.0F : mask.kept;
+        }
+    }
+}
+
 }  // namespace nibble::cuda

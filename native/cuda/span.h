@@ -5,10 +5,12 @@
 
 #if defined(__CUDA__) || defined(__CUDACC__)
 #define NIBBLE_DEVICE __attribute__((device, always_inline)) inline
+#define NIBBLE_INLINE __attribute__((always_inline))  // For lambdas: a call would send what they capture to memory.
 #define NIBBLE_CONSTANT __attribute__((constant))
 #define NIBBLE_UNROLL _Pragma("unroll")  // What such a loop indexes stays in registers.
 #else
 #define NIBBLE_DEVICE inline
+#define NIBBLE_INLINE
 #define NIBBLE_CONSTANT inline
 #define NIBBLE_UNROLL
 #endif

@@ -30,8 +30,8 @@ struct Tile {
         const Shared<float> slab_b = shared_memory<float>(kTileDepth * kStrideA * 4);
         float part[kThreadRows][kThreadColumns] = {};
         for (int64_t depth = first; depth < end; depth += kTileDepth) {
-            fill<kRows, kStrideA, A::kDepthFirst>(slab_a, depth, end, [&](int row, int64_t d) { return a(row, d); });
-            fill<kColumns, kStrideB, B::kDepthFirst>(slab_b, depth, end, [&](int column, int64_t d) { return b(d, column); });
+            fill<kRows, kStrideA, A::kDepthFirst>(slab_a, depth, end, [&](int row, int64_t d) NIBBLE_INLINE { return a(row, d); });
+            fill<kColumns, kStrideB, B::kDepthFirst>(slab_b, depth, end, [&](int column, int64_t d) NIBBLE_INLINE { return b(d, column); });
             block_barrier();
             NIBBLE_UNROLL
             for (int d = 0; d < kTileDepth; ++d) {

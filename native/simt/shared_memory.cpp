@@ -10,7 +10,7 @@ namespace nibble::simt {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr unsigned char kPoison = 0xFF;  // NaN in every floating-point type.
+constexpr uint64_t kPoison = ~uint64_t{0};  // NaN in every floating-point type.
 
 std::string place(std::size_t offset) {
     return "shared byte " + std::to_string(offset);
@@ -26,8 +26,7 @@ bool SharedMemory::Touch::ordered_before(Moment now) const {
 }
 
 void SharedMemory::reset(std::size_t bytes) {
-    storage_.assign((bytes + 7) / 8, 0);
-    std::memset(storage_.data(), kPoison, storage_.size() * 8);
+    storage_.assign((bytes + 7) / 8, kPoison);
     shadows_.assign((bytes + kGranule - 1) / kGranule, Shadow{});
 }
 

@@ -79,9 +79,11 @@ struct Shape {
 };
 
 // Odd and even depths, widths with and without a rest, few rows over several runs of a weight's row, and rows enough
-// for a second copy.
-const Shape kShapes[] = {{1, 65, 172}, {3, 320, 128}, {17, 64, 172}, {129, 96, 320},
-                         {5, 33, 7},   {2, 9, 1300},  {1000, 9, 36}};
+// for a second copy; then sizes that tensor cores take, with and without rests of their tiles, and with their depth cut.
+const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},   {17, 64, 172},   {129, 96, 320}, {5, 33, 7},
+                         {2, 9, 1300},   {1000, 9, 36},   {1, 70, 2112},   {2, 33, 1088},  {4, 64, 64},
+                         {5, 192, 1152}, {8, 1088, 64},   {16, 128, 192},  {17, 192, 320}, {64, 320, 192},
+                         {129, 128, 64}, {17, 64, 1024},  {18, 1024, 64}};
 
 }  // namespace
 
