@@ -80,6 +80,21 @@ Task("Build").IsDependentOn("Native").Does(() =>
     Run("ln", $"-sfn Nibble.Cli/{configuration.ToLowerInvariant()}/nibble {cli}");
 });
 
+// The kernels are compiled with everything else where a compiler for them is found; this insists on it.
+Task("Cuda").IsDependentOn("Build").Does(() =>
+{
+    var images = GetFiles("./artifacts/cuda/*.ptx");
+    if (images.Count == 0)
+    {
+        throw new CakeException("CUDA kernels need nvcc, or clang 16 or newer (Debian: apt-get install clang-19).");
+    }
+
+    foreach (var image in images)
+    {
+        Console.WriteLine($"{image.GetFilename()}: {new System.IO.FileInfo(image.FullPath).Length / 1024:N0} KiB");
+    }
+});
+
 Task("Pack").IsDependentOn("Build").Does(() =>
 {
     CleanDirectory(packages);
@@ -114,7 +129,7 @@ Task("Bench").IsDependentOn("Build").Does(() =>
 Task("Format").Does(() =>
 {
     Run("dotnet", $"format {solution}");
-    var sources = GetFiles("./native/**/*.cpp") + GetFiles("./native/**/*.h");
+    var sources = GetFiles("./native/**/*.cpp") + GetFiles("./native/**/*.h") + GetFiles("./native/**/*.cu");
     Run("clang-format", "-i " + string.Join(' ', sources.Select(file => file.FullPath)));
 });
 

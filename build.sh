@@ -13,17 +13,33 @@ missing=()
 command -v make > /dev/null || missing+=(make)
 [ -e /usr/include/gtest/gtest.h ] || missing+=(libgtest-dev)
 
-if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" = 0 ]; then
-        as_root=()
-    elif command -v sudo > /dev/null && sudo -n true 2> /dev/null; then
+# The CUDA kernels need nvcc, or a clang that needs no toolkit. Where neither can be had, their tests skip.
+wanted=()
+case "$*" in
+    *Cuda* | *Test* | *Pack*) command -v nvcc clang++-19 > /dev/null || wanted+=(clang-19) ;;
+esac
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    if command -v sudo > /dev/null && sudo -n true 2> /dev/null; then
         as_root=(sudo)
-    else
+    elif [ ${#missing[@]} -gt 0 ]; then
         echo "build.sh: install these first: ${missing[*]} (g++ 12 or newer, cmake 3.25 or newer)" >&2
         exit 1
+    else
+        wanted=()
     fi
+fi
+
+if [ $((${#missing[@]} + ${#wanted[@]})) -gt 0 ]; then
     "${as_root[@]}" apt-get update -qq
+fi
+if [ ${#missing[@]} -gt 0 ]; then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
+fi
+if [ ${#wanted[@]} -gt 0 ]; then
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${wanted[@]}" ||
+        echo "build.sh: went on without ${wanted[*]}: no CUDA kernels" >&2
 fi
 
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1

@@ -24,8 +24,8 @@ NIBBLE_DEVICE void adamw_32bit(const AdamW32Arguments& args) {
     }
 }
 
-// The entry nearest to a value of [-1, 1] that was first rounded to an even grid of 65,536 points, as bitsandbytes does:
-// a value just beside a midpoint goes where its grid point goes.
+// The entry nearest to a value of [-1, 1] that was first rounded to an even grid of 65,536 points, as bitsandbytes
+// does: a value just beside a midpoint goes where its grid point goes.
 NIBBLE_DEVICE uint8_t nearest_entry(const DynamicMap& map, float value) {
     constexpr float kGridScale = 32767.5F;
     const auto point = static_cast<int>((value + 1.0F) * kGridScale + 0.5F);
@@ -65,7 +65,7 @@ NIBBLE_DEVICE void adamw_8bit(const AdamW8Arguments& args) {
         moment2 = kUnsignedMap.value[args.codes2[i]] * args.absmax2[block_index(0)];
         args.param[i] = update(args.factors, args.param[i], args.grad[i], moment1, moment2);
     }
-    block_barrier();  // Every thread has read the old scales.
+    // The first barrier within comes after every thread has read the old scales.
     requantize(kSignedMap, moment1, present, scratch, args.codes1, i, args.absmax1);
     requantize(kUnsignedMap, moment2, present, scratch, args.codes2, i, args.absmax2);
 }

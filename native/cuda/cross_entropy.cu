@@ -88,8 +88,8 @@ NIBBLE_DEVICE void hidden_gradient(const HiddenGradientArguments& args) {
     const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
     const int64_t k = args.head.cols;
     Tile<64, 64> tile;
-    tile.add(args.first, args.first + args.slice,
-             SliceRows{args.gradient, args.tokens, args.slice, args.first, row}, WeightStraight{args.head, column});
+    tile.add(args.first, args.first + args.slice, SliceRows{args.gradient, args.tokens, args.slice, args.first, row},
+             WeightStraight{args.head, column});
     tile.for_each(row, args.tokens, column, k,
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dhidden[r * k + c] += sum; });
 }
@@ -100,8 +100,9 @@ NIBBLE_DEVICE void head_gradient(const HeadGradientArguments<T>& args) {
     const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
     Tile<64, 64> tile;
     tile.add(0, args.tokens, Turned<float>{args.gradient, args.slice, row}, Columns<T>{args.hidden, args.k, column});
-    tile.for_each(row, args.slice, column, args.k,
-                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dhead[(args.first + r) * args.k + c] += sum; });
+    tile.for_each(row, args.slice, column, args.k, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
+        args.dhead[(args.first + r) * args.k + c] += sum;
+    });
 }
 
 // Sets zero where there is no source.

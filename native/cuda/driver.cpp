@@ -7,33 +7,33 @@
 
 namespace nibble::cuda {
 
-template <typename Function>
-void Driver::find(Function& function, const char* name) {
-    function = reinterpret_cast<Function>(dlsym(library_, name));
-    if (function == nullptr) {
+void* Driver::symbol(const char* name) const {
+    void* address = dlsym(library_, name);
+    if (address == nullptr) {
         throw std::runtime_error(std::string("the CUDA driver has no ") + name);
     }
+    return address;
 }
 
 Driver::Driver(const std::string& library) : library_(dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
     if (library_ == nullptr) {
         throw std::runtime_error(dlerror());
     }
-    find(init, "cuInit");
-    find(error_string, "cuGetErrorString");
-    find(device_count, "cuDeviceGetCount");
-    find(device_get, "cuDeviceGet");
-    find(device_name, "cuDeviceGetName");
-    find(device_attribute, "cuDeviceGetAttribute");
-    find(primary_context, "cuDevicePrimaryCtxRetain");
-    find(set_context, "cuCtxSetCurrent");
-    find(synchronize, "cuCtxSynchronize");
-    find(module_load, "cuModuleLoadData");
-    find(module_function, "cuModuleGetFunction");
-    find(function_attribute, "cuFuncSetAttribute");
-    find(launch_kernel, "cuLaunchKernel");
-    find(allocate, "cuMemAlloc_v2");
-    find(release, "cuMemFree_v2");
+    init = function<decltype(init)>("cuInit");
+    error_string = function<decltype(error_string)>("cuGetErrorString");
+    device_count = function<decltype(device_count)>("cuDeviceGetCount");
+    device_get = function<decltype(device_get)>("cuDeviceGet");
+    device_name = function<decltype(device_name)>("cuDeviceGetName");
+    device_attribute = function<decltype(device_attribute)>("cuDeviceGetAttribute");
+    primary_context = function<decltype(primary_context)>("cuDevicePrimaryCtxRetain");
+    set_context = function<decltype(set_context)>("cuCtxSetCurrent");
+    synchronize = function<decltype(synchronize)>("cuCtxSynchronize");
+    module_load = function<decltype(module_load)>("cuModuleLoadData");
+    module_function = function<decltype(module_function)>("cuModuleGetFunction");
+    function_attribute = function<decltype(function_attribute)>("cuFuncSetAttribute");
+    launch_kernel = function<decltype(launch_kernel)>("cuLaunchKernel");
+    allocate = function<decltype(allocate)>("cuMemAlloc_v2");
+    release = function<decltype(release)>("cuMemFree_v2");
     check(init(0), "cuInit");
 }
 
@@ -98,7 +98,8 @@ nibble_status Gpu::launch(void* self, const nibble_launch* request, char* error,
         gpu.use();
         CUfunction& function = gpu.functions_[request->kernel];
         if (function == nullptr) {
-            gpu.driver_.check(gpu.driver_.module_function(&function, gpu.module_, request->kernel), "cuModuleGetFunction");
+            gpu.driver_.check(gpu.driver_.module_function(&function, gpu.module_, request->kernel),
+                              "cuModuleGetFunction");
             gpu.driver_.check(gpu.driver_.function_attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                                              gpu.device_.shared_bytes_per_block),
                               "cuFuncSetAttribute");
@@ -107,8 +108,8 @@ nibble_status Gpu::launch(void* self, const nibble_launch* request, char* error,
         void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, const_cast<void*>(request->arguments),
                          CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
         gpu.driver_.check(
-            gpu.driver_.launch_kernel(function, request->grid[0], request->grid[1], request->grid[2], request->threads, 1,
-                                      1, request->shared_bytes, nullptr, nullptr, extra),
+            gpu.driver_.launch_kernel(function, request->grid[0], request->grid[1], request->grid[2], request->threads,
+                                      1, 1, request->shared_bytes, nullptr, nullptr, extra),
             "cuLaunchKernel");
         return NIBBLE_OK;
     } catch (const std::exception& failure) {

@@ -1,5 +1,5 @@
-// A nibble_device over the CUDA driver API, for programs in C++: the tests and the GPU benchmark. (The engine has its own
-// in C#.) The driver is libcuda.so.1 or the emulation.
+// A nibble_device over the CUDA driver API, for programs in C++: the tests and the GPU benchmark. (The engine has its
+// own in C#.) The driver is libcuda.so.1 or the emulation.
 #pragma once
 
 #include <cstdint>
@@ -34,14 +34,19 @@ class Driver {
     CUresult (*module_load)(CUmodule*, const void*);
     CUresult (*module_function)(CUfunction*, CUmodule, const char*);
     CUresult (*function_attribute)(CUfunction, int, int);
-    CUresult (*launch_kernel)(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream,
-                              void**, void**);
+    CUresult (*launch_kernel)(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                              CUstream, void**, void**);
     CUresult (*allocate)(CUdeviceptr*, size_t);
     CUresult (*release)(CUdeviceptr);
 
-  private:
+    // Another function of the library. Throws std::runtime_error when it has none of the name.
     template <typename Function>
-    void find(Function& function, const char* name);
+    Function function(const char* name) const {
+        return reinterpret_cast<Function>(symbol(name));
+    }
+
+  private:
+    void* symbol(const char* name) const;
 
     void* library_;
 };

@@ -1,6 +1,6 @@
-// Linear layers and their adapters for every element type, weight format and size. Float32 activations, weights that are
-// not NF4, rows that begin inside a block, and chips without the matching tensor cores come here; nf4_linear.cu has the
-// fast path of the others.
+// Linear layers and their adapters for every element type, weight format and size. Float32 activations, weights that
+// are not NF4, rows that begin inside a block, and chips without the matching tensor cores come here; nf4_linear.cu has
+// the fast path of the others.
 #include "linear.h"
 
 #include "operands.h"
@@ -43,8 +43,8 @@ NIBBLE_DEVICE void linear_input_gradient(const LinearInputGradientArguments<T>& 
             for (int i = 0; i < tile.kThreadRows; ++i) {
                 NIBBLE_UNROLL
                 for (int j = 0; j < tile.kThreadColumns; ++j) {
-                    tile.sums[i][j] *= dropout_factor(adapter.dropout, (row + tile.first_row() + i) * k + column +
-                                                                           tile.first_column() + j);
+                    tile.sums[i][j] *= dropout_factor(
+                        adapter.dropout, (row + tile.first_row() + i) * k + column + tile.first_column() + j);
                 }
             }
         }
@@ -105,8 +105,9 @@ NIBBLE_DEVICE void adapter_a_gradient(const AdapterProductArguments<T>& args) {
     Tile<16, 64> tile;
     tile.add(split.first, split.end, Turned<float>{args.hidden, rank, row},
              DroppedColumns<T>{args.activation, args.k, column, args.adapter.dropout});
-    tile.for_each(row, rank, column, args.k,
-                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * args.k + c] = sum; });
+    tile.for_each(row, rank, column, args.k, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
+        args.out[split.offset + r * args.k + c] = sum;
+    });
 }
 
 // dB[N, rank] = scale * dy^T * hidden.

@@ -68,8 +68,7 @@ NIBBLE_DEVICE void nf4_forward(const Nf4ProductArguments<T>& args) {
     Pipeline<T, Tile> pipeline(args.in, args.m, row, weight.cols);
     const int64_t blocks = weight.cols / kNf4Block;
     pipeline.run(
-        block_index(2) * args.depth_of_split,
-        min_of((block_index(2) + 1) * args.depth_of_split, weight.cols),
+        block_index(2) * args.depth_of_split, min_of((block_index(2) + 1) * args.depth_of_split, weight.cols),
         [&](const Stage<Tile>& stage, int64_t depth) NIBBLE_INLINE {
             for (int e = static_cast<int>(thread_index()); e < 2 * Tile::kColumns; e += Tile::kThreads) {
                 const int n = e / 2;
@@ -112,8 +111,8 @@ NIBBLE_DEVICE void nf4_forward(const Nf4ProductArguments<T>& args) {
 // ---- few rows ------------------------------------------------------------------------------------------------------
 // A warp makes four outputs of every row; a lane decodes 32 neighbours of a weight's row, half a block, from 16 bytes.
 
-// Rows of x are kept in pieces of 16 bytes, of which a lane reads every fourth: moved so that eight lanes at a time find
-// theirs in different banks.
+// Rows of x are kept in pieces of 16 bytes, of which a lane reads every fourth: moved so that eight lanes at a time
+// find theirs in different banks.
 NIBBLE_DEVICE int few_place(int piece) {
     return piece ^ ((piece >> 3) & 3);
 }

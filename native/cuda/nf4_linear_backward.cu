@@ -1,6 +1,6 @@
 // dx = dy * deq(W) over NF4 weights on tensor cores: the depth is now N, so that neighbours in a byte are neighbours
-// among the results. A lane takes four bytes of each of four rows, which are eight columns of every fragment; fragment j
-// holds column 8g + j of the warp's 64, so that a lane ends up with eight neighbours of a row of dx.
+// among the results. A lane takes four bytes of each of four rows, which are eight columns of every fragment; fragment
+// j holds column 8g + j of the warp's 64, so that a lane ends up with eight neighbours of a row of dx.
 #include "nf4_linear.h"
 #include "nf4_pipeline.h"
 #include "philox.h"
@@ -124,14 +124,13 @@ NIBBLE_DEVICE void nf4_backward(const Nf4ProductArguments<T>& args) {
 
     Pipeline<T, Tile> pipeline(args.in, args.m, row, weight.rows);
     pipeline.run(
-        block_index(2) * args.depth_of_split,
-        min_of((block_index(2) + 1) * args.depth_of_split, weight.rows),
+        block_index(2) * args.depth_of_split, min_of((block_index(2) + 1) * args.depth_of_split, weight.rows),
         [&](const Stage<Tile>& stage, int64_t depth) NIBBLE_INLINE {
             for (int e = static_cast<int>(thread_index()); e < 4 * Tile::kDepth; e += Tile::kThreads) {
                 const int n = e / 4;
                 const int64_t c = column + 32 * (e % 4);
-                copy_async(stage.weights.from(backward_weight_offset(n, e % 4)), weight.data,
-                           ((depth + n) * k + c) / 2, c < k);
+                copy_async(stage.weights.from(backward_weight_offset(n, e % 4)), weight.data, ((depth + n) * k + c) / 2,
+                           c < k);
             }
         },
         [&](int i, int64_t depth) NIBBLE_INLINE {

@@ -27,9 +27,8 @@ struct Chip {
     int shared_bytes;
 };
 
-constexpr Chip kChips[] = {{"Emulated Turing", 75, 4, 65536},
-                           {"Emulated Ampere", 80, 4, 166912},
-                           {"Emulated Hopper", 90, 4, 232448}};
+constexpr Chip kChips[] = {
+    {"Emulated Turing", 75, 4, 65536}, {"Emulated Ampere", 80, 4, 166912}, {"Emulated Hopper", 90, 4, 232448}};
 
 // What the driver has per process. A fault of a kernel stays: as on a GPU, every later call fails with it.
 struct State {
@@ -123,9 +122,10 @@ extern "C" __attribute__((visibility("default"))) const char* nibble_simt_report
 extern "C" __attribute__((visibility("default"))) void nibble_simt_set_memory(uint64_t bytes) {
     state().capacity = bytes;
 }
-extern "C" __attribute__((visibility("default"))) void nibble_simt_recover() {
+extern "C" __attribute__((visibility("default"))) CUresult nibble_simt_recover() {
     state().sticky = CUDA_SUCCESS;
     state().report.clear();
+    return CUDA_SUCCESS;
 }
 
 NIBBLE_DRIVER cuInit(unsigned flags) {
@@ -137,17 +137,16 @@ NIBBLE_DRIVER cuDriverGetVersion(int* version) {
     return CUDA_SUCCESS;
 }
 NIBBLE_DRIVER cuGetErrorName(CUresult result, const char** name) {
-    static const std::map<CUresult, const char*> names = {
-        {CUDA_SUCCESS, "CUDA_SUCCESS"},
-        {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"},
-        {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
-        {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"},
-        {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE"},
-        {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"},
-        {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},
-        {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
-        {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY"},
-        {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"}};
+    static const std::map<CUresult, const char*> names = {{CUDA_SUCCESS, "CUDA_SUCCESS"},
+                                                          {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"},
+                                                          {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
+                                                          {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"},
+                                                          {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE"},
+                                                          {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"},
+                                                          {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},
+                                                          {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
+                                                          {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY"},
+                                                          {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"}};
     const auto found = names.find(result);
     *name = found == names.end() ? "CUDA_ERROR_UNKNOWN" : found->second;
     return CUDA_SUCCESS;
@@ -262,8 +261,8 @@ NIBBLE_DRIVER cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid
         const auto* bytes = static_cast<const unsigned char*>(extra[1]);
         std::shared_ptr<void> arguments(std::aligned_alloc(64, (kernel.argument_bytes + 63) / 64 * 64), std::free);
         std::memcpy(arguments.get(), bytes, kernel.argument_bytes);
-        const Launch launch{{grid_x, grid_y, grid_z}, static_cast<int>(block_x), shared_bytes, chip.compute_capability,
-                            s.launches++};
+        const Launch launch{
+            {grid_x, grid_y, grid_z}, static_cast<int>(block_x), shared_bytes, chip.compute_capability, s.launches++};
         s.streams.enqueue(id_of(stream), [&kernel, launch, arguments] { run_grid(kernel, arguments.get(), launch); });
         return CUDA_SUCCESS;
     });

@@ -124,7 +124,8 @@ void expect_close(const Found& found, const Expected& expected, double relative,
 
 // The emulated GPUs: Turing and Ampere, since every later chip runs Ampere's kernels.
 inline std::vector<std::unique_ptr<nibble::cuda::Gpu>>& gpus() {
-    static const nibble::cuda::Driver driver(NIBBLE_CUDA_EMULATED);
+    const char* given = std::getenv("NIBBLE_CUDA_EMULATED");  // Other kernels, for tests/mutations.sh.
+    static const nibble::cuda::Driver driver(given != nullptr ? given : NIBBLE_CUDA_EMULATED);
     static std::vector<std::unique_ptr<nibble::cuda::Gpu>> all;
     if (all.empty()) {
         for (int ordinal = 0; ordinal < 2; ++ordinal) {

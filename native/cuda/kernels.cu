@@ -1,0 +1,11 @@
+// All kernels as one module, which is what the driver loads.
+#include "adamw.cu"
+#include "cross_entropy.cu"
+#include "linear.cu"
+#include "nf4_dequantize.cu"
+#include "nf4_linear.cu"
+#include "nf4_linear_backward.cu"
+#include "nf4_quantize.cu"
+#include "rms_norm.cu"
+#include "rope.cu"
+#include "swiglu.cu"

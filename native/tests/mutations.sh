@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Plants one fault after the other in a copy of the CUDA kernels, and expects the tests to find each.
+# Usage: mutations.sh FOLDER_OF_NATIVE NIBBLE_TESTS_PROGRAM
+set -euo pipefail
+
+native=$1
+tests=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/native"
+cp -r "$native/../cmake" "$work/"
+cp -r "$native"/{CMakeLists.txt,api,cpu,cuda,include,simt,tests} "$work/native/"
+
+cmake -S "$work/native" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=ON > "$work/log"
+build() { cmake --build "$work/build" --target nibble_cuda_emulated > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }; }
+run_tests() { NIBBLE_CUDA_EMULATED=$work/build/simt/libnibble_cuda_emulated.so timeout 120 "$tests" --gtest_filter="$1" > "$work/log" 2>&1; }
+
+linear='Each/Linear.forward_and_input*sm80_bf16'
+adapter='Each/Linear.adapter*sm80_bf16'
+build
+run_tests "$linear:$adapter:Each/Layers.*sm80_f32:Each/CrossEntropy.losses_and_gradients_equal*sm80_f32:*AdamW*" ||
+    { cat "$work/log"; echo "the tests fail before any fault is planted"; exit 1; }
+
+failures=0
+# What is wrong, in which file, as a Perl substitution, and the tests that must see it.
+plant() {
+    local file=$work/native/cuda/$2
+    cp "$file" "$work/original"
+    perl -0pi -e "$3" "$file"
+    if cmp -s "$file" "$work/original"; then
+        echo "NOT PLANTED  $1"
+        failures=$((failures + 1))
+        return
+    fi
+    build
+    if run_tests "$4"; then
+        echo "NOT FOUND    $1"
+        failures=$((failures + 1))
+    else
+        echo "found        $1"
+    fi
+    cp "$work/original" "$file"
+}
+
+plant 'the barrier after a slab was used is missing' tile.h \
+    's/(part\[i\]\[j\]\);\s+\}\s+\}\s+\}\s+)block_barrier\(\);/$1/' 'Each/Linear.adapter*sm80_f32'
+plant 'the barrier before a stage is used is missing' nf4_pipeline.h \
+    's/block_barrier\(\);  \/\/ The stage/;  \/\/ The stage/' "$linear"
+plant 'a copy is not waited for' nf4_pipeline.h 's/wait<Tile::kStages - 2>/wait<Tile::kStages - 1>/' "$linear"
+plant 'two rows of a fragment are exchanged' nf4_pipeline.h \
+    's/rows\[i\]\[0\]\.word\[2 \* step\], rows\[i\]\[1\]/rows[i][1].word[2 * step], rows[i][0]/' "$linear"
+plant 'the two nibbles of a byte are exchanged' nf4_linear.cu \
+    's/byte >> 4\) \* scale, code_of\(codes, byte\)/byte) * scale, code_of(codes, byte >> 4)/' "$linear"
+plant 'a scale is that of the next column' nf4_linear.cu \
+    's/stage\.scales\[column \+ 8 \* j \+ lane_index\(\) \/ 4\]/stage.scales[(column + 8 * j + lane_index() \/ 4 + 1) % Tile::kColumns]/' "$linear"
+plant 'one row too many is read' nf4_pipeline.h 's/row \+ r < m\)/row + r <= m)/' "$linear"
+plant 'a part of the depth is left out of the sum' nf4_linear.cu 's/split < args\.splits/split < args.splits - 1/' "$linear"
+plant 'the gradient of the input ignores the dropout mask' nf4_linear_backward.cu \
+    's/\*= factors\[j\]/*= 1.0F/' "$adapter"
+plant 'the scale of the adapter is applied twice' nf4_linear.cu \
+    's/\+ d\] \* args\.adapter\.scale/+ d] * args.adapter.scale * args.adapter.scale/' "$adapter"
+plant 'sums over a block begin before all warps have written' device.h \
+    's/(block_sum.*?)block_barrier\(\);/$1/s' 'Each/Layers.rms_norm_and*sm80_f32'
+plant 'the gradient of the loss misses its label by one' cross_entropy.cu \
+    's/label == args\.first \+ i/label == args.first + i + 1/' 'Each/CrossEntropy.losses_and_gradients_equal*sm80_f32'
+plant '8-bit states are rounded down' adamw.cu \
+    's/return static_cast<uint8_t>\(code\)/return static_cast<uint8_t>(code > 0 ? code - 1 : 0)/' '*AdamW*'
+
+echo "$failures faults were not found"
+[ "$failures" = 0 ]
