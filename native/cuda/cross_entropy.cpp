@@ -31,7 +31,7 @@ void for_each_slice(const nibble_weight& head, nibble_dtype dtype, const T* hidd
     for (int64_t first = 0; first < head.rows; first += kVocabSlice) {
         const int64_t slice = std::min(kVocabSlice, head.rows - first);
         const Global<float> logits{workspace.data, tokens * slice};
-        linear_logits(head, first, slice, dtype, hidden, tokens, logits.data);
+        linear_logits(head, first, slice, dtype, hidden, tokens, logits);
         body(first, slice, logits);
     }
 }
@@ -79,22 +79,35 @@ void cross_entropy_backward(const nibble_weight& head, nibble_dtype dtype, const
             const Grid by_element{std::min<int64_t>(ceil_div(rows * k, kLossThreads), 4096)};
             launch("round_to_f32", by_element, kLossThreads, 0, RoundArguments<float>{{}, gradient});
             for_each_slice(head, dtype, inputs, rows, space, [&](int64_t first, int64_t slice, Global<float> logits) {
-                launch("logit_gradient_slice", {ceil_div(slice, kLossThreads), rows}, kLossThreads, 0,
-                       LogitGradientArguments{
-                           logits, {labels + t, rows}, {log_sum_exp + t, rows}, {loss_grad + t, rows}, first, slice});
-                const Global<const float> dlogits{logits.data, logits.count};
-                launch("hidden_gradient_slice", {ceil_div(k, 64), ceil_div(rows, 64)}, kTileThreads, kWideTileShared,
-                       HiddenGradientArguments{view(head), dlogits, first, slice, rows, gradient});
+                const LogitGradientArguments to_gradient{
+                    logits, {labels + t, rows}, {log_sum_exp + t, rows}, {loss_grad + t, rows}, first, slice};
+                const bool rounded = has_logits_backward(head, slice, dtype, rows);
+                if (rounded) {
+                    launch(typed("logit_gradient_rounded", dtype), {rows}, kLossThreads, 0, to_gradient);
+                    linear_logits_backward(head, first, slice, dtype, logits.data, 2 * slice, rows, gradient);
+                } else {
+                    launch("logit_gradient_slice", {ceil_div(slice, kLossThreads), rows}, kLossThreads, 0, to_gradient);
+                    launch(
+                        "hidden_gradient_slice", {ceil_div(k, 64), ceil_div(rows, 64)}, kTileThreads, kWideTileShared,
+                        HiddenGradientArguments{view(head), {logits.data, logits.count}, first, slice, rows, gradient});
+                }
                 if (dhead != nullptr) {
-                    launch(typed("head_gradient", dtype), {ceil_div(k, 64), ceil_div(slice, 64)}, kTileThreads,
-                           kWideTileShared,
-                           HeadGradientArguments<T>{dlogits, {inputs, rows * k}, first, slice, rows, k,
-                                                    {dhead, head.rows * k}});
+                    const auto accumulate = [&](const char* kernel, auto dlogits, int64_t stride) {
+                        launch(
+                            typed(kernel, dtype), {ceil_div(k, 64), ceil_div(slice, 64)}, kTileThreads, kWideTileShared,
+                            HeadGradientArguments<T,
+                                                  std::remove_const_t<std::remove_pointer_t<decltype(dlogits.data)>>>{
+                                dlogits, stride, {inputs, rows * k}, first, slice, rows, k, {dhead, head.rows * k}});
+                    };
+                    if (rounded) {
+                        accumulate("head_gradient_rounded", span<const T>(logits.data, 2 * logits.count), 2 * slice);
+                    } else {
+                        accumulate("head_gradient", Global<const float>{logits.data, logits.count}, slice);
+                    }
                 }
             });
             launch(typed("round_to", dtype), by_element, kLossThreads, 0,
-                   RoundArguments<T>{{gradient.data, gradient.count},
-                                     {static_cast<T*>(dhidden) + t * k, rows * k}});
+                   RoundArguments<T>{{gradient.data, gradient.count}, {static_cast<T*>(dhidden) + t * k, rows * k}});
         });
     });
 }

@@ -57,15 +57,34 @@ NIBBLE_DEVICE void loss_finish(const LossFinishArguments& args) {
     }
 }
 
+NIBBLE_DEVICE float gradient_of_logit(const LogitGradientArguments& args, int64_t token, int64_t i) {
+    const int64_t label = args.labels[token];
+    const float factor = label == kIgnored ? 0.0F : args.loss_grad[token];
+    const float probability = exp_of(args.logits[token * args.slice + i] - args.log_sum_exp[token]);
+    const float one = label == args.first + i ? 1.0F : 0.0F;
+    return factor == 0.0F ? 0.0F : factor * (probability - one);
+}
+
 NIBBLE_DEVICE void logit_gradient(const LogitGradientArguments& args) {
     const int64_t token = block_index(1);
     const int64_t i = static_cast<int64_t>(block_index(0)) * kLossThreads + thread_index();
     if (i < args.slice) {
-        const int64_t label = args.labels[token];
-        const float factor = label == kIgnored ? 0.0F : args.loss_grad[token];
-        const float probability = exp_of(args.logits[token * args.slice + i] - args.log_sum_exp[token]);
-        const float one = label == args.first + i ? 1.0F : 0.0F;
-        args.logits[token * args.slice + i] = factor == 0.0F ? 0.0F : factor * (probability - one);
+        args.logits[token * args.slice + i] = gradient_of_logit(args, token, i);
+    }
+}
+
+// A block takes a token, and reads each stretch of logits before it writes over the half of it that lies lower.
+template <typename T>
+NIBBLE_DEVICE void logit_gradient_rounded(const LogitGradientArguments& args) {
+    const int64_t token = block_index(0);
+    const Global<T> rounded{reinterpret_cast<T*>(args.logits.data), 2 * args.logits.count};
+    for (int64_t first = 0; first < args.slice; first += kLossThreads) {
+        const int64_t i = first + thread_index();
+        const float value = i < args.slice ? gradient_of_logit(args, token, i) : 0.0F;
+        block_barrier();
+        if (i < args.slice) {
+            rounded[2 * token * args.slice + i] = from_float<T>(value);
+        }
     }
 }
 
@@ -94,12 +113,13 @@ NIBBLE_DEVICE void hidden_gradient(const HiddenGradientArguments& args) {
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dhidden[r * k + c] += sum; });
 }
 
-template <typename T>
-NIBBLE_DEVICE void head_gradient(const HeadGradientArguments<T>& args) {
+template <typename T, typename Gradient>
+NIBBLE_DEVICE void head_gradient(const HeadGradientArguments<T, Gradient>& args) {
     const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
     const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
     Tile<64, 64> tile;
-    tile.add(0, args.tokens, Turned<float>{args.gradient, args.slice, row}, Columns<T>{args.hidden, args.k, column});
+    tile.add(0, args.tokens, Turned<Gradient>{args.gradient, args.slice, args.stride, row},
+             Columns<T>{args.hidden, args.k, column});
     tile.for_each(row, args.slice, column, args.k, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
         args.dhead[(args.first + r) * args.k + c] += sum;
     });
@@ -119,9 +139,20 @@ NIBBLE_KERNEL(loss_merge_slice, LossMergeArguments, kLossThreads, loss_merge)
 NIBBLE_KERNEL(loss_finish_tokens, LossFinishArguments, kLossThreads, loss_finish)
 NIBBLE_KERNEL(logit_gradient_slice, LogitGradientArguments, kLossThreads, logit_gradient)
 NIBBLE_KERNEL(hidden_gradient_slice, HiddenGradientArguments, kTileThreads, hidden_gradient)
-NIBBLE_KERNEL(head_gradient_f32, HeadGradientArguments<float>, kTileThreads, head_gradient)
-NIBBLE_KERNEL(head_gradient_bf16, HeadGradientArguments<bf16>, kTileThreads, head_gradient)
-NIBBLE_KERNEL(head_gradient_f16, HeadGradientArguments<f16>, kTileThreads, head_gradient)
+NIBBLE_KERNEL(logit_gradient_rounded_bf16, LogitGradientArguments, kLossThreads, logit_gradient_rounded<bf16>)
+NIBBLE_KERNEL(logit_gradient_rounded_f16, LogitGradientArguments, kLossThreads, logit_gradient_rounded<f16>)
+
+using HeadGradientF32 = HeadGradientArguments<float, float>;
+using HeadGradientBf16 = HeadGradientArguments<bf16, float>;
+using HeadGradientF16 = HeadGradientArguments<f16, float>;
+using HeadGradientRoundedBf16 = HeadGradientArguments<bf16, bf16>;
+using HeadGradientRoundedF16 = HeadGradientArguments<f16, f16>;
+
+NIBBLE_KERNEL(head_gradient_f32, HeadGradientF32, kTileThreads, head_gradient)
+NIBBLE_KERNEL(head_gradient_bf16, HeadGradientBf16, kTileThreads, head_gradient)
+NIBBLE_KERNEL(head_gradient_f16, HeadGradientF16, kTileThreads, head_gradient)
+NIBBLE_KERNEL(head_gradient_rounded_bf16, HeadGradientRoundedBf16, kTileThreads, head_gradient)
+NIBBLE_KERNEL(head_gradient_rounded_f16, HeadGradientRoundedF16, kTileThreads, head_gradient)
 NIBBLE_KERNEL(round_to_f32, RoundArguments<float>, kLossThreads, round_to)
 NIBBLE_KERNEL(round_to_bf16, RoundArguments<bf16>, kLossThreads, round_to)
 NIBBLE_KERNEL(round_to_f16, RoundArguments<f16>, kLossThreads, round_to)

@@ -34,7 +34,8 @@ struct LossFinishArguments {
     Global<float> log_sum_exp;
 };
 
-// Turns logits into their gradient, in place.
+// Turns logits into their gradient, in place: in float32, or in the element type, in which a token's row then fills the
+// first half of its place.
 struct LogitGradientArguments {
     Global<float> logits;
     Global<const int64_t> labels;
@@ -54,10 +55,11 @@ struct HiddenGradientArguments {
     Global<float> dhidden;
 };
 
-// dhead[first + i, K] += gradient^T * hidden.
-template <typename T>
+// dhead[first + i, K] += gradient^T * hidden; `stride` elements lie between the tokens of the gradient.
+template <typename T, typename Gradient>
 struct HeadGradientArguments {
-    Global<const float> gradient;
+    Global<const Gradient> gradient;
+    int64_t stride;
     Global<const T> hidden;
     int64_t first;
     int64_t slice;

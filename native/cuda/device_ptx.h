@@ -142,7 +142,9 @@ NIBBLE_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) {
 
 NIBBLE_DEVICE float shuffle_xor(float value, int mask) {
     uint32_t result;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(result) : "r"(float_to_bits(value)), "r"(mask));
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;"
+                 : "=r"(result)
+                 : "r"(float_to_bits(value)), "r"(mask));
     return bits_to_float(result);
 }
 
@@ -216,8 +218,17 @@ NIBBLE_DEVICE void load_matrix(uint32_t (&matrix)[4], Shared<T> row) {
                  : "memory");
 }
 
-// d[16, 8] += a[16, 16] * b[16, 8]; the fragments' layouts are those of the PTX manual. Turing multiplies float16 in two
-// halves of the depth, and has no bfloat16.
+// The same, with each matrix turned.
+template <typename T>
+NIBBLE_DEVICE void load_matrix_turned(uint32_t (&matrix)[4], Shared<T> row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(matrix[0]), "=r"(matrix[1]), "=r"(matrix[2]), "=r"(matrix[3])
+                 : "r"(row.address())
+                 : "memory");
+}
+
+// d[16, 8] += a[16, 16] * b[16, 8]; the fragments' layouts are those of the PTX manual. Turing multiplies float16 in
+// two halves of the depth, and has no bfloat16.
 template <typename T>
 NIBBLE_DEVICE void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if __CUDA_ARCH__ >= 800

@@ -13,9 +13,9 @@ namespace nibble::cuda {
 
 #define NIBBLE_HAS_BF16 1
 
-#define NIBBLE_KERNEL(name, Arguments, threads, body)                                                          \
-    namespace {                                                                                                \
-    const ::nibble::simt::Registration name##_registration{                                                    \
+#define NIBBLE_KERNEL(name, Arguments, threads, body)                                                               \
+    namespace {                                                                                                     \
+    const ::nibble::simt::Registration name##_registration{                                                         \
         {#name, sizeof(Arguments), threads, [](const void* args) { body(*static_cast<const Arguments*>(args)); }}}; \
     }
 
@@ -122,7 +122,9 @@ class SharedElement {
         std::memcpy(&value, simt::Block::current().read_shared(offset_, sizeof(T)), sizeof(T));
         return value;
     }
-    void operator=(const T& value) const { std::memcpy(simt::Block::current().write_shared(offset_, sizeof(T)), &value, sizeof(T)); }
+    void operator=(const T& value) const {
+        std::memcpy(simt::Block::current().write_shared(offset_, sizeof(T)), &value, sizeof(T));
+    }
     void operator+=(const T& value) const { *this = static_cast<T>(*this) + value; }
 
   private:
@@ -174,7 +176,11 @@ void copy_async_wait() {
 
 template <typename T>
 void load_matrix(uint32_t (&matrix)[4], Shared<T> row) {
-    simt::load_matrix(matrix, row.offset);
+    simt::load_matrix(matrix, row.offset, false);
+}
+template <typename T>
+void load_matrix_turned(uint32_t (&matrix)[4], Shared<T> row) {
+    simt::load_matrix(matrix, row.offset, true);
 }
 
 template <typename T>

@@ -1,8 +1,10 @@
 // All kernels as one module, which is what the driver loads.
 #include "adamw.cu"
 #include "cross_entropy.cu"
+#include "dense_linear.cu"
 #include "linear.cu"
 #include "nf4_dequantize.cu"
+#include "nf4_few_rows.cu"
 #include "nf4_linear.cu"
 #include "nf4_linear_backward.cu"
 #include "nf4_quantize.cu"

@@ -1,12 +1,12 @@
-// Which kernels make a linear layer, and over which grids.
+// Linear layers: the adapter's own products, and the layer's by the kernel that linear_plan.cpp names.
 #include "linear.h"
 
 #include <algorithm>
 
 #include "launch.h"
 #include "linear_plan.h"
-#include "nf4_linear.h"
 #include "operators.h"
+#include "tensor_linear.h"
 #include "tile_size.h"
 
 namespace nibble::cuda {
@@ -47,10 +47,10 @@ AdapterProductArguments<T> product_arguments(const nibble_weight& weight, const 
 }
 
 template <typename T>
-void make_hidden(const nibble_weight& weight, const nibble_lora& lora, nibble_dtype dtype, const void* x, int64_t m,
+void make_hidden(const nibble_weight& weight, const nibble_lora& lora, nibble_dtype dtype, Global<const T> x, int64_t m,
                  float* hidden) {
     auto args = product_arguments<T>(weight, lora, m);
-    args.activation = span<const T>(x, m * weight.cols);
+    args.activation = x;
     adapter_product("adapter_hidden", dtype, args, m, 64, lora.rank, 16, weight.cols, hidden);
 }
 
@@ -58,28 +58,36 @@ bool aligned(const void* data) {
     return reinterpret_cast<uintptr_t>(data) % 16 == 0;
 }
 
-// The product by the fast kernels, where there is a plan for it.
+// The product by the fast kernel that there is for it; false when there is none. Sums that are added to are not cut
+// into parts of the depth.
 template <typename T>
-void fast_product(const LinearPlan& plan, Direction direction, nibble_dtype dtype, Nf4ProductArguments<T> args,
-                  int64_t columns) {
-    const bool few = plan.row_tile <= kFewRows;
-    const std::string name = few                                ? plan.kernel
-                             : direction == Direction::forward ? std::string(plan.kernel) + "_forward"
-                                                               : std::string(plan.kernel) + "_backward";
-    args.depth_of_split = plan.depth_of_split;
-    if (plan.splits > 1) {
-        args.partial = workspace<float>(plan.splits * args.m * columns);
+bool fast_product(Direction direction, const nibble_weight& weight, nibble_dtype dtype, TensorLinearArguments<T> args) {
+    const LinearTask task{direction, weight, args.row_count,
+                          dtype,     args.m, aligned(weight.data) && aligned(args.in.data) && aligned(args.out.data)};
+    LinearPlan plan = plan_linear(*device(), task);
+    if (plan.general()) {
+        return false;
     }
-    launch(typed(name.c_str(), dtype),
-           {ceil_div(columns, plan.column_tile), ceil_div(args.m, plan.row_tile), plan.splits}, plan.threads,
-           plan.shared_bytes, args);
+    const int64_t columns = direction == Direction::forward ? args.row_count : weight.cols;
+    const int64_t depth = direction == Direction::forward ? weight.cols : args.row_count;
+    if (args.sums.present()) {
+        plan.splits = 1;
+        plan.depth_of_split = depth;
+    }
+    args.depth_of_split = plan.depth_of_split;
+    args.in_stride = args.in_stride == 0 ? depth : args.in_stride;
+    if (plan.splits > 1) {
+        args.sums = workspace<float>(plan.splits * args.m * columns);
+    }
+    launch(plan.kernel, {ceil_div(columns, plan.column_tile), ceil_div(args.m, plan.row_tile), plan.splits},
+           plan.threads, plan.shared_bytes, args);
     if (plan.splits > 1) {
         launch(typed("linear_finish", dtype),
                {std::min(ceil_div(args.m * columns, kFinishThreads), int64_t{32} * device()->multiprocessors)},
                kFinishThreads, 0,
-               LinearFinishArguments<T>{
-                   {args.partial.data, args.partial.count}, args.bias, args.out, columns, plan.splits});
+               LinearFinishArguments<T>{{args.sums.data, args.sums.count}, args.bias, args.out, columns, plan.splits});
     }
+    return true;
 }
 
 }  // namespace
@@ -98,35 +106,22 @@ void linear_forward(const nibble_weight& weight, const void* bias, const nibble_
         args.m = m;
         if (lora != nullptr) {
             float* hidden = lora_hidden != nullptr ? lora_hidden : workspace<float>(m * lora->rank).data;
-            make_hidden<T>(weight, *lora, dtype, x, m, hidden);
+            make_hidden<T>(weight, *lora, dtype, args.x, m, hidden);
             args.hidden = {hidden, m * lora->rank};
         }
-        const LinearPlan plan =
-            plan_linear(*device(), Direction::forward, weight, dtype, m, aligned(weight.data) && aligned(x));
-        if (!plan.general()) {
-            return fast_product(
-                plan, Direction::forward, dtype,
-                Nf4ProductArguments<T>{args.weight, args.adapter, args.bias, args.x, args.hidden, args.y, {}, m, 0},
-                weight.rows);
+        TensorLinearArguments<T> fast{};
+        fast.weight = args.weight;
+        fast.row_count = weight.rows;
+        fast.adapter = args.adapter;
+        fast.bias = args.bias;
+        fast.in = args.x;
+        fast.hidden = args.hidden;
+        fast.out = args.y;
+        fast.m = m;
+        if (!fast_product(Direction::forward, weight, dtype, fast)) {
+            launch(typed("linear_forward", dtype), {ceil_div(weight.rows, 64), ceil_div(m, 64)}, kTileThreads,
+                   kWideTileShared, args);
         }
-        launch(typed("linear_forward", dtype), {ceil_div(weight.rows, 64), ceil_div(m, 64)}, kTileThreads, kWideTileShared,
-               args);
-    });
-}
-
-void linear_logits(const nibble_weight& head, int64_t first_row, int64_t row_count, nibble_dtype dtype,
-                   const void* hidden, int64_t tokens, float* logits) {
-    with_type(dtype, [&](auto type) {
-        using T = decltype(type);
-        LinearForwardArguments<T, float> args{};
-        args.weight = view(head);
-        args.first_row = first_row;
-        args.row_count = row_count;
-        args.x = span<const T>(hidden, tokens * head.cols);
-        args.y = {logits, tokens * row_count};
-        args.m = tokens;
-        launch(typed("linear_logits", dtype), {ceil_div(row_count, 64), ceil_div(tokens, 64)}, kTileThreads,
-               kWideTileShared, args);
     });
 }
 
@@ -143,36 +138,86 @@ void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibbl
         args.dx = span<T>(dx, m * k);
         args.m = m;
         if (lora != nullptr) {
+            const auto in = span<const T>(x, m * k);
             const float* hidden = lora_hidden;
             if (hidden == nullptr) {
                 float* own = workspace<float>(m * lora->rank).data;
-                make_hidden<T>(weight, *lora, dtype, x, m, own);
+                make_hidden<T>(weight, *lora, dtype, in, m, own);
                 hidden = own;
             }
             auto product = product_arguments<T>(weight, *lora, m);
             product.activation = args.dy;
             const Global<float> grad_hidden = workspace<float>(m * lora->rank);
             adapter_product("adapter_hidden_gradient", dtype, product, m, 64, lora->rank, 16, n, grad_hidden.data);
-            args.grad_hidden = {grad_hidden.data, grad_hidden.count};
+            args.hidden_gradient = {grad_hidden.data, grad_hidden.count};
 
             product.hidden = {hidden, m * lora->rank};
             adapter_product("adapter_b_gradient", dtype, product, n, 64, lora->rank, 16, m, db);
-            product.hidden = args.grad_hidden;
-            product.activation = span<const T>(x, m * k);
+            product.hidden = args.hidden_gradient;
+            product.activation = in;
             adapter_product("adapter_a_gradient", dtype, product, lora->rank, 16, k, 64, m, da);
         }
         if (dx == nullptr || m == 0) {
             return;
         }
-        const LinearPlan plan = plan_linear(*device(), Direction::backward, weight, dtype, m,
-                                            aligned(weight.data) && aligned(dy) && aligned(dx));
-        if (!plan.general()) {
-            return fast_product(
-                plan, Direction::backward, dtype,
-                Nf4ProductArguments<T>{args.weight, args.adapter, {}, args.dy, args.grad_hidden, args.dx, {}, m, 0}, k);
+        TensorLinearArguments<T> fast{};
+        fast.weight = args.weight;
+        fast.row_count = n;
+        fast.adapter = args.adapter;
+        fast.in = args.dy;
+        fast.hidden = args.hidden_gradient;
+        fast.out = args.dx;
+        fast.m = m;
+        if (!fast_product(Direction::backward, weight, dtype, fast)) {
+            launch(typed("linear_input_gradient", dtype), {ceil_div(k, 64), ceil_div(m, 64)}, kTileThreads,
+                   kWideTileShared, args);
         }
-        launch(typed("linear_input_gradient", dtype), {ceil_div(k, 64), ceil_div(m, 64)}, kTileThreads, kWideTileShared,
-               args);
+    });
+}
+
+void linear_logits(const nibble_weight& head, int64_t first_row, int64_t row_count, nibble_dtype dtype,
+                   const void* hidden, int64_t tokens, Global<float> logits) {
+    with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        LinearForwardArguments<T, float> args{};
+        args.weight = view(head);
+        args.first_row = first_row;
+        args.row_count = row_count;
+        args.x = span<const T>(hidden, tokens * head.cols);
+        args.y = logits;
+        args.m = tokens;
+        TensorLinearArguments<T> fast{};
+        fast.weight = args.weight;
+        fast.first_row = first_row;
+        fast.row_count = row_count;
+        fast.in = args.x;
+        fast.sums = logits;
+        fast.m = tokens;
+        if (!fast_product(Direction::forward, head, dtype, fast)) {
+            launch(typed("linear_logits", dtype), {ceil_div(row_count, 64), ceil_div(tokens, 64)}, kTileThreads,
+                   kWideTileShared, args);
+        }
+    });
+}
+
+bool has_logits_backward(const nibble_weight& head, int64_t row_count, nibble_dtype dtype, int64_t tokens) {
+    return !plan_linear(*device(), {Direction::backward, head, row_count, dtype, tokens, aligned(head.data)}).general();
+}
+
+void linear_logits_backward(const nibble_weight& head, int64_t first_row, int64_t row_count, nibble_dtype dtype,
+                            const void* gradient, int64_t stride, int64_t tokens, Global<float> dhidden) {
+    with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        TensorLinearArguments<T> fast{};
+        fast.weight = view(head);
+        fast.first_row = first_row;
+        fast.row_count = row_count;
+        fast.in = span<const T>(gradient, tokens * stride);
+        fast.in_stride = stride;
+        fast.sums = dhidden;
+        fast.adds = true;
+        fast.m = tokens;
+        fast_product(Direction::backward, head, dtype, fast);
     });
 }
 

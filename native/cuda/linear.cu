@@ -4,6 +4,7 @@
 #include "linear.h"
 
 #include "operands.h"
+#include "tensor_linear.h"
 #include "tile.h"
 
 namespace nibble::cuda {
@@ -36,7 +37,7 @@ NIBBLE_DEVICE void linear_input_gradient(const LinearInputGradientArguments<T>& 
     const int64_t k = args.weight.cols;
     Tile<64, 64> tile;
     if (adapter.rank > 0) {
-        tile.add(0, adapter.rank, Rows<float>{args.grad_hidden, args.m, adapter.rank, row},
+        tile.add(0, adapter.rank, Rows<float>{args.hidden_gradient, args.m, adapter.rank, row},
                  Columns<float>{adapter.a, k, column});
         if (adapter.dropout.threshold > 0) {
             NIBBLE_UNROLL
@@ -81,7 +82,7 @@ NIBBLE_DEVICE void adapter_hidden(const AdapterProductArguments<T>& args) {
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
 }
 
-// grad_hidden[m, rank] = scale * dy * B.
+// hidden_gradient[m, rank] = scale * dy * B.
 template <typename T>
 NIBBLE_DEVICE void adapter_hidden_gradient(const AdapterProductArguments<T>& args) {
     const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
@@ -95,7 +96,7 @@ NIBBLE_DEVICE void adapter_hidden_gradient(const AdapterProductArguments<T>& arg
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
 }
 
-// dA[rank, K] = grad_hidden^T * drop(x).
+// dA[rank, K] = hidden_gradient^T * drop(x).
 template <typename T>
 NIBBLE_DEVICE void adapter_a_gradient(const AdapterProductArguments<T>& args) {
     const int64_t row = static_cast<int64_t>(block_index(1)) * 16;
@@ -103,7 +104,7 @@ NIBBLE_DEVICE void adapter_a_gradient(const AdapterProductArguments<T>& args) {
     const int64_t rank = args.adapter.rank;
     const Split<T> split(args, args.m, rank, args.k);
     Tile<16, 64> tile;
-    tile.add(split.first, split.end, Turned<float>{args.hidden, rank, row},
+    tile.add(split.first, split.end, Turned<float>{args.hidden, rank, rank, row},
              DroppedColumns<T>{args.activation, args.k, column, args.adapter.dropout});
     tile.for_each(row, rank, column, args.k, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
         args.out[split.offset + r * args.k + c] = sum;
@@ -118,7 +119,7 @@ NIBBLE_DEVICE void adapter_b_gradient(const AdapterProductArguments<T>& args) {
     const int64_t rank = args.adapter.rank;
     const Split<T> split(args, args.m, args.n, rank);
     Tile<64, 16> tile;
-    tile.add(split.first, split.end, Turned<T>{args.activation, args.n, row, args.adapter.scale},
+    tile.add(split.first, split.end, Turned<T>{args.activation, args.n, args.n, row, args.adapter.scale},
              Columns<float>{args.hidden, rank, column});
     tile.for_each(row, args.n, column, rank,
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
@@ -133,6 +134,18 @@ NIBBLE_DEVICE void sum_splits(const SumSplitsArguments& args) {
             sum += args.partial[split * count + i];
         }
         args.out[i] = sum;
+    }
+}
+
+template <typename T>
+NIBBLE_DEVICE void linear_finish(const LinearFinishArguments<T>& args) {
+    for (int64_t i = static_cast<int64_t>(block_index(0)) * kFinishThreads + thread_index(); i < args.out.count;
+         i += static_cast<int64_t>(grid_size(0)) * kFinishThreads) {
+        float sum = args.bias.present() ? to_float(args.bias[i % args.columns]) : 0.0F;
+        for (int64_t split = 0; split < args.splits; ++split) {
+            sum += args.sums[split * args.out.count + i];
+        }
+        args.out[i] = from_float<T>(sum);
     }
 }
 
@@ -163,6 +176,9 @@ NIBBLE_KERNEL(adapter_a_gradient_f16, AdapterProductArguments<f16>, kTileThreads
 NIBBLE_KERNEL(adapter_b_gradient_f32, AdapterProductArguments<float>, kTileThreads, adapter_b_gradient)
 NIBBLE_KERNEL(adapter_b_gradient_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_b_gradient)
 NIBBLE_KERNEL(adapter_b_gradient_f16, AdapterProductArguments<f16>, kTileThreads, adapter_b_gradient)
+NIBBLE_KERNEL(linear_finish_f32, LinearFinishArguments<float>, kFinishThreads, linear_finish)
+NIBBLE_KERNEL(linear_finish_bf16, LinearFinishArguments<bf16>, kFinishThreads, linear_finish)
+NIBBLE_KERNEL(linear_finish_f16, LinearFinishArguments<f16>, kFinishThreads, linear_finish)
 NIBBLE_KERNEL(sum_splits, SumSplitsArguments, kSumThreads, sum_splits)
 
 }  // namespace nibble::cuda

@@ -20,26 +20,27 @@ struct LinearForwardArguments {
     int64_t m;
 };
 
-// dx[m, K] = dy * W + mask * (grad_hidden * A).
+// dx[m, K] = dy * W + mask * (hidden_gradient * A).
 template <typename T>
 struct LinearInputGradientArguments {
     WeightView weight;
     AdapterView adapter;
     Global<const T> dy;
-    Global<const float> grad_hidden;
+    Global<const float> hidden_gradient;
     Global<T> dx;
     int64_t m;
 };
 
-// The adapter's skinny products, all float32. The depth is cut into `splits` parts, and each writes a matrix of its own.
+// The adapter's skinny products, all float32. The depth is cut into `splits` parts, and each writes a matrix of its
+// own.
 template <typename T>
 struct AdapterProductArguments {
     AdapterView adapter;
     int64_t m;
     int64_t n;
     int64_t k;
-    Global<const T> activation;  // x for hidden and dA, dy for grad_hidden and dB.
-    Global<const float> hidden;  // grad_hidden for dA, hidden for dB.
+    Global<const T> activation;  // x for hidden and dA, dy for hidden's gradient and dB.
+    Global<const float> hidden;  // Its gradient for dA, itself for dB.
     Global<float> out;           // [splits, rows, columns]
     int64_t depth_of_split;
 };

@@ -22,17 +22,18 @@ struct Rows {
     }
 };
 
-// x[depth, row]: the transpose of a row-major matrix [depth, rows].
+// x[depth, row]: the transpose of a row-major matrix [depth, rows] with `stride` elements from row to row.
 template <typename T>
 struct Turned {
     static constexpr bool kDepthFirst = false;
     Global<const T> data;
     int64_t rows;
+    int64_t stride;
     int64_t first;
     float factor = 1.0F;
 
     NIBBLE_DEVICE float operator()(int row, int64_t d) const {
-        return first + row < rows ? to_float(data[d * rows + first + row]) * factor : 0.0F;
+        return first + row < rows ? to_float(data[d * stride + first + row]) * factor : 0.0F;
     }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "nibble.h"
+#include "span.h"
 
 namespace nibble::cuda {
 
@@ -9,9 +10,6 @@ void nf4_quantize(nibble_dtype dtype, const void* src, int64_t count, uint8_t* p
 void dequantize(const nibble_weight& weight, nibble_dtype dtype, void* dst);
 void linear_forward(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
                     const void* x, int64_t m, void* y, float* lora_hidden);
-// logits[tokens, row_count] = hidden * W[first_row .. first_row + row_count)^T in float32; a part of the loss.
-void linear_logits(const nibble_weight& head, int64_t first_row, int64_t row_count, nibble_dtype dtype,
-                   const void* hidden, int64_t tokens, float* logits);
 void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
                      const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db);
 void rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols, float eps,
@@ -32,5 +30,14 @@ void adamw_32bit(const nibble_adamw& config, float* param, const float* grad, fl
                  int64_t count);
 void adamw_8bit(const nibble_adamw& config, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
                 float* absmax1, float* absmax2, int64_t count);
+
+// Parts of the loss: logits[tokens, row_count] = hidden * W[first_row .. first_row + row_count)^T in float32, and, from
+// the logits' gradient in the element type, dhidden += gradient * W[...], where tensor cores take that. `stride`
+// elements lie between the tokens of the gradient.
+void linear_logits(const nibble_weight& head, int64_t first_row, int64_t row_count, nibble_dtype dtype,
+                   const void* hidden, int64_t tokens, Global<float> logits);
+bool has_logits_backward(const nibble_weight& head, int64_t row_count, nibble_dtype dtype, int64_t tokens);
+void linear_logits_backward(const nibble_weight& head, int64_t first_row, int64_t row_count, nibble_dtype dtype,
+                            const void* gradient, int64_t stride, int64_t tokens, Global<float> dhidden);
 
 }  // namespace nibble::cuda

@@ -44,15 +44,18 @@ NIBBLE_DEVICE float dropout_factor(const DropoutView& mask, int64_t element) {
     return (place < 2 ? low : high) < mask.threshold ? 0.0F : mask.kept;
 }
 
-// The factors of kCount elements from a multiple of four on.
+// The factors of kCount neighbours: of two, or of some fours, from a multiple of as many on.
 template <int kCount>
 NIBBLE_DEVICE void dropout_factors(const DropoutView& mask, int64_t first, float (&factors)[kCount]) {
+    static_assert(kCount == 2 || kCount % 4 == 0);
     NIBBLE_UNROLL
     for (int i = 0; i < kCount; i += 4) {
         const PhiloxBlock block = philox(static_cast<uint64_t>(first + i) / 4, mask);
+        const bool upper = kCount == 2 && first % 4 == 2;
         NIBBLE_UNROLL
-        for (int word = 0; word < 4; ++word) {
-            factors[i + word] = block.word[word] < mask.threshold ? 0.0F : mask.kept;
+        for (int e = 0; e < min_of(kCount, 4); ++e) {
+            const uint32_t word = upper ? block.word[2 + e % 2] : block.word[e];
+            factors[i + e] = word < mask.threshold ? 0.0F : mask.kept;
         }
     }
 }

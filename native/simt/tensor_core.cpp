@@ -18,7 +18,8 @@ struct MultiplyInput {
 
 float element(uint32_t pair, int index, bool is_bf16) {
     const auto bits = static_cast<uint16_t>(pair >> (16 * index));
-    return is_bf16 ? std::bit_cast<float>(static_cast<uint32_t>(bits) << 16) : static_cast<float>(std::bit_cast<_Float16>(bits));
+    return is_bf16 ? std::bit_cast<float>(static_cast<uint32_t>(bits) << 16)
+                   : static_cast<float>(std::bit_cast<_Float16>(bits));
 }
 
 template <int K, bool kBf16>
@@ -52,24 +53,29 @@ void multiply_warp(const Lanes& lanes) {
     }
 }
 
+using Row = std::array<uint16_t, 8>;
+
+template <bool kTurned>
+void give_matrices(const Lanes& lanes) {
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+        const std::size_t g = lane / 4;
+        const std::size_t t = lane % 4;
+        for (std::size_t m = 0; m < 4; ++m) {
+            const auto element = [&](std::size_t row, std::size_t column) -> uint32_t {
+                return (*static_cast<const Row*>(lanes[8 * m + row].input))[column];
+            };
+            static_cast<uint32_t*>(lanes[lane].output)[m] = kTurned ? element(2 * t, g) | element(2 * t + 1, g) << 16
+                                                                    : element(g, 2 * t) | element(g, 2 * t + 1) << 16;
+        }
+    }
+}
+
 }  // namespace
 
-void load_matrix(uint32_t (&matrix)[4], std::size_t row_offset) {
-    struct Input {
-        unsigned char row[16];
-    } input;
-    std::memcpy(input.row, Block::current().read_shared(row_offset, 16), 16);
-    Block::current().warp_operation(
-        [](const Lanes& lanes) {
-            for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-                auto* out = static_cast<uint32_t*>(lanes[lane].output);
-                for (std::size_t m = 0; m < 4; ++m) {
-                    const auto& source = *static_cast<const Input*>(lanes[8 * m + lane / 4].input);
-                    std::memcpy(out + m, source.row + 4 * (lane % 4), 4);
-                }
-            }
-        },
-        &input, matrix);
+void load_matrix(uint32_t (&matrix)[4], std::size_t row_offset, bool turned) {
+    Row row;
+    std::memcpy(row.data(), Block::current().read_shared(row_offset, sizeof(row)), sizeof(row));
+    Block::current().warp_operation(turned ? &give_matrices<true> : &give_matrices<false>, row.data(), matrix);
 }
 
 template <int K>

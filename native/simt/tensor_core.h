@@ -8,8 +8,9 @@
 
 namespace nibble::simt {
 
-// ldmatrix.x4: lane i gives the place of row i % 8 of matrix i / 8, and gets row g, elements 2t and 2t + 1 of each.
-void load_matrix(uint32_t (&matrix)[4], std::size_t row_offset);
+// ldmatrix.x4: lane i gives the place of row i % 8 of matrix i / 8, and gets row g, elements 2t and 2t + 1 of each;
+// with .trans, of the turned matrices.
+void load_matrix(uint32_t (&matrix)[4], std::size_t row_offset, bool turned);
 
 // mma.m16n8kK with float32 sums, K = 16 or 8; for K = 8 the first two registers of a and the first of b count.
 template <int K>

@@ -9,8 +9,12 @@ INSTANTIATE_TEST_SUITE_P(Each, CrossEntropy, testing::ValuesIn(machines()), name
 
 TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_several_slices_and_chunks) {
     const nibble_dtype dtype = GetParam().dtype;
-    for (const auto& [tokens, vocab, width] :
-         {std::tuple<size_t, size_t, size_t>{1, 33, 8}, {17, 1100, 30}, {129, 96, 65}, {500, 40, 9}}) {
+    for (const auto& [tokens, vocab, width] : {std::tuple<size_t, size_t, size_t>{1, 33, 8},
+                                               {17, 1100, 30},
+                                               {129, 96, 65},
+                                               {500, 40, 9},
+                                               {20, 192, 128},
+                                               {9, 4160, 64}}) {
         const Tensor hidden(dtype, random_values(tokens * width, 1));
         const Tensor head(dtype, random_values(vocab * width, 2, 0.5F));
         nibble_weight view{};
@@ -27,10 +31,10 @@ TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_
         Tensor dhidden(dtype, tokens * width);
         std::vector<float> dhead(vocab * width, 0.5F);
         const auto t_count = static_cast<int64_t>(tokens);
-        expect_ok(nibble_linear_cross_entropy_forward(on(), &view, dtype, hidden.data(), labels.data(), t_count, loss.data(),
-                                                      lse.data()));
-        expect_ok(nibble_linear_cross_entropy_backward(on(), &view, dtype, hidden.data(), labels.data(), t_count, lse.data(),
-                                                       grad.data(), dhidden.data(), dhead.data()));
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &view, dtype, hidden.data(), labels.data(), t_count,
+                                                      loss.data(), lse.data()));
+        expect_ok(nibble_linear_cross_entropy_backward(on(), &view, dtype, hidden.data(), labels.data(), t_count,
+                                                       lse.data(), grad.data(), dhidden.data(), dhead.data()));
         std::vector<double> eloss(tokens), edhidden(dhidden.size()), edhead(dhead.size(), 0.5);
         for (size_t t = 0; t < tokens; ++t) {
             std::vector<double> logits(vocab);
@@ -57,7 +61,8 @@ TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_
         // Sums are float32 whatever the type, so only rounding of the bfloat16 product path widens the tolerance.
         expect_close(loss, eloss, 2e-5, "loss");
         expect_close(dhidden, edhidden, tolerance(dtype), "dhidden");
-        expect_close(dhead, edhead, 5e-5, "dhead");
+        // On tensor cores the gradient of the logits is of the element type too.
+        expect_close(dhead, edhead, on() == nullptr ? 5e-5 : std::max(5e-5, tolerance(dtype)), "dhead");
     }
 }
 
@@ -88,10 +93,10 @@ TEST_P(CrossEntropy, losses_and_gradients_repeat_to_the_bit_and_hardly_differ_be
         expect_ok(nibble_set_num_threads(threads));
         Results r{std::vector<float>(labels.size()), std::vector<float>(labels.size()),
                   std::vector<float>(values.size()), Tensor(dtype, count)};
-        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), tokens, r.loss.data(),
-                                                      r.lse.data()));
-        expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), tokens, r.lse.data(),
-                                                       grad.data(), r.dhidden.data(), r.dhead.data()));
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
+                                                      r.loss.data(), r.lse.data()));
+        expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
+                                                       r.lse.data(), grad.data(), r.dhidden.data(), r.dhead.data()));
         results.push_back(std::move(r));
         if (results.size() % 2 == 0) {
             EXPECT_TRUE(results.back() == results[results.size() - 2]) << threads << " threads";
@@ -116,8 +121,8 @@ TEST_P(CrossEntropy, ignored_labels_everywhere_give_no_loss_and_no_gradient) {
     std::vector<float> loss(6, 9.0F), lse(6);
     Tensor dhidden(dtype, std::vector<float>(6 * 8, 9.0F));
     std::vector<float> dhead(40 * 8, 0.5F);
-    expect_ok(
-        nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), 6, loss.data(), lse.data()));
+    expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), 6, loss.data(),
+                                                  lse.data()));
     expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), 6, lse.data(),
                                                    grad.data(), dhidden.data(), dhead.data()));
     EXPECT_EQ(loss, std::vector<float>(6));

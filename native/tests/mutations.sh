@@ -44,21 +44,21 @@ plant() {
 
 plant 'the barrier after a slab was used is missing' tile.h \
     's/(part\[i\]\[j\]\);\s+\}\s+\}\s+\}\s+)block_barrier\(\);/$1/' 'Each/Linear.adapter*sm80_f32'
-plant 'the barrier before a stage is used is missing' nf4_pipeline.h \
+plant 'the barrier before a stage is used is missing' tensor_product.h \
     's/block_barrier\(\);  \/\/ The stage/;  \/\/ The stage/' "$linear"
-plant 'a copy is not waited for' nf4_pipeline.h 's/wait<Tile::kStages - 2>/wait<Tile::kStages - 1>/' "$linear"
-plant 'two rows of a fragment are exchanged' nf4_pipeline.h \
+plant 'a copy is not waited for' tensor_product.h 's/wait<Tile::kStages - 2>/wait<Tile::kStages - 1>/' "$linear"
+plant 'two rows of a fragment are exchanged' tensor_product.h \
     's/rows\[i\]\[0\]\.word\[2 \* step\], rows\[i\]\[1\]/rows[i][1].word[2 * step], rows[i][0]/' "$linear"
 plant 'the two nibbles of a byte are exchanged' nf4_linear.cu \
-    's/byte >> 4\) \* scale, code_of\(codes, byte\)/byte) * scale, code_of(codes, byte >> 4)/' "$linear"
+    's/byte >> 4\) \* factor, tables\.code\(byte\)/byte) * factor, tables.code(byte >> 4)/' "$linear"
 plant 'a scale is that of the next column' nf4_linear.cu \
-    's/stage\.scales\[column \+ 8 \* j \+ lane_index\(\) \/ 4\]/stage.scales[(column + 8 * j + lane_index() \/ 4 + 1) % Tile::kColumns]/' "$linear"
-plant 'one row too many is read' nf4_pipeline.h 's/row \+ r < m\)/row + r <= m)/' "$linear"
-plant 'a part of the depth is left out of the sum' nf4_linear.cu 's/split < args\.splits/split < args.splits - 1/' "$linear"
-plant 'the gradient of the input ignores the dropout mask' nf4_linear_backward.cu \
-    's/\*= factors\[j\]/*= 1.0F/' "$adapter"
-plant 'the scale of the adapter is applied twice' nf4_linear.cu \
-    's/\+ d\] \* args\.adapter\.scale/+ d] * args.adapter.scale * args.adapter.scale/' "$adapter"
+    's/scales\[warp_column \+ own_column\(j\)\]/scales[(warp_column + own_column(j) + 1) % Tile::kColumns]/' "$linear"
+plant 'a matrix is turned that should not be' dense_linear.cu 's/load_matrix_turned/load_matrix/' "$linear"
+plant 'one row too many is read' tensor_product.h 's/row \+ r < args\.m\)/row + r <= args.m)/' "$linear"
+plant 'a part of the depth is left out of the sum' linear.cu 's/split < args\.splits; \+\+split\) \{\s+sum \+= args\.sums/split < args.splits - 1; ++split) { sum += args.sums/' "$linear"
+plant 'the gradient of the input ignores the dropout mask' tensor_product.h \
+    's/\*= factors\[e\]/*= 1.0F/' "$adapter"
+plant 'the scale of the adapter is not applied' tensor_product.h 's/1\.0F : adapter\.scale/1.0F : 1.0F/' "$adapter"
 plant 'sums over a block begin before all warps have written' device.h \
     's/(block_sum.*?)block_barrier\(\);/$1/s' 'Each/Layers.rms_norm_and*sm80_f32'
 plant 'the gradient of the loss misses its label by one' cross_entropy.cu \

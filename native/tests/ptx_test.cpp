@@ -67,13 +67,13 @@ TEST_P(Ptx, every_kernel_has_a_form_for_each_element_type) {
 
 TEST_P(Ptx, products_on_tensor_cores_use_them_and_move_16_bytes_at_a_time) {
     const bool turing = GetParam() < 80;
-    for (const char* tile : {"nf4_wide", "nf4_narrow"}) {
+    for (const std::string tile : {"nf4_wide", "nf4_narrow", "dense_wide", "dense_narrow"}) {
         for (const char* type : {"_bf16", "_f16"}) {
             if (turing && std::string(type) == "_bf16") {
                 continue;
             }
-            const std::string forward = kernels_[std::string(tile) + "_forward" + type];
-            const std::string backward = kernels_[std::string(tile) + "_backward" + type];
+            const std::string forward = kernels_[tile + "_forward" + type];
+            const std::string backward = kernels_[tile + "_backward" + type];
             for (const std::string& body : {forward, backward}) {
                 EXPECT_TRUE(has(body, turing ? "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32"
                                       : std::string(type) == "_bf16"
@@ -84,8 +84,12 @@ TEST_P(Ptx, products_on_tensor_cores_use_them_and_move_16_bytes_at_a_time) {
                 EXPECT_TRUE(has(body, turing ? "ld.global.v4" : "cp.async.cg.shared.global")) << tile << type;
                 EXPECT_EQ(has(body, "cp.async.wait_group"), !turing) << tile << type;
             }
-            EXPECT_TRUE(has(forward, "ldmatrix.sync.aligned.m8n8.x4.shared.b16")) << tile << type;
-            EXPECT_TRUE(has(backward, "st.global.v4")) << tile << type;
+            if (tile.starts_with("nf4")) {
+                EXPECT_TRUE(has(forward, "ldmatrix.sync.aligned.m8n8.x4.shared.b16")) << tile << type;
+                EXPECT_TRUE(has(backward, "st.global.v4")) << tile << type;
+            } else {
+                EXPECT_TRUE(has(backward, "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16")) << tile << type;
+            }
         }
     }
 }

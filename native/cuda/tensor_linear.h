@@ -1,4 +1,4 @@
-// Arguments and tile sizes of the NF4 linear layer's fast kernels, which take weights whose rows are whole blocks.
+// Arguments and tile sizes of the linear layer's fast kernels: tensor cores, and few rows by hand.
 #pragma once
 
 #include "adapter.h"
@@ -6,27 +6,32 @@
 
 namespace nibble::cuda {
 
-// Forward: out[m, N] = in[m, K] * W^T + scale * hidden * B^T + bias.
-// Backward: out[m, K] = in[m, N] * W + mask * (hidden * A), where hidden is the gradient of forward's.
-// With `partial` present the depth is cut into parts of `depth_of_split`, each of which writes its sums to
-// partial[split, m, columns]; linear_finish adds them up.
+// With R the rows [first_row, first_row + row_count) of the weight:
+// forward: out[m, row_count] = in[m, K] * R^T + scale * hidden * B^T + bias;
+// backward: out[m, K] = in[m, row_count] * R + mask * (hidden * A), where hidden is the gradient of forward's.
+// With `sums` present the results go there instead, in float32: as sums[split, m, columns] of one part of the depth
+// each (linear_finish adds them up), or added to what is there.
 template <typename T>
-struct Nf4ProductArguments {
+struct TensorLinearArguments {
     WeightView weight;
+    int64_t first_row;
+    int64_t row_count;
     AdapterView adapter;
     Global<const T> bias;
     Global<const T> in;
+    int64_t in_stride;  // Elements from one row to the next.
     Global<const float> hidden;
     Global<T> out;
-    Global<float> partial;
+    Global<float> sums;
+    bool adds;
     int64_t m;
     int64_t depth_of_split;
 };
 
-// out[row, column] = sum of partial[s, row, column] + bias[column].
+// out[row, column] = sum of sums[s, row, column] + bias[column].
 template <typename T>
 struct LinearFinishArguments {
-    Global<const float> partial;
+    Global<const float> sums;
     Global<const T> bias;
     Global<T> out;
     int64_t columns;
@@ -43,14 +48,19 @@ inline constexpr int kFewOutputsOfWarp = 4;
 inline constexpr int kFewOutputs = kFewThreads / 32 * kFewOutputsOfWarp;
 inline constexpr int kFewDepth = 1024;  // Of the rows of x that are in shared memory at a time.
 
+inline constexpr int kCodesBytes = 16 * 32 * 4;  // A copy of the code book for each lane: no two in one bank.
+inline constexpr int kMapBytes = 256 * 4;        // The signed dynamic map.
+
 constexpr int few_shared_bytes(int rows, int element_bytes) {
-    return 16 * 32 * 4 + 256 * 4 + rows * kFewDepth * element_bytes;
+    return kCodesBytes + kMapBytes + rows * kFewDepth * element_bytes;
 }
 
 // ---- tensor cores --------------------------------------------------------------------------------------------------
-// A block's tile is kWarpsM * kFragmentsM * 16 rows by kWarpsN * kFragmentsN * 8 columns. Each stage of the pipeline
-// holds 64 of the depth: the activations, the packed weights, and a scale for each column (forward) or for each row of
-// weights and block of 64 columns (backward).
+// A block's tile is kWarpsM * kFragmentsM * 16 rows by kWarpsN * kFragmentsN * 8 columns. A pipeline of kStages brings
+// 64 of the depth at a time into shared memory: activations and weights of 16 bits, or weights of 4 bits with a float32
+// scale for each column (forward) or for each row of weights and 64 columns (backward), which are as many.
+
+enum class Weights { nf4, dense };
 
 template <int kWarpsM_, int kWarpsN_, int kFragmentsM_, int kFragmentsN_, int kStages_>
 struct TensorTile {
@@ -63,12 +73,17 @@ struct TensorTile {
     static constexpr int kRows = kWarpsM * kFragmentsM * 16;
     static constexpr int kColumns = kWarpsN * kFragmentsN * 8;
     static constexpr int kDepth = 64;
-    static constexpr int kRowBytes = kDepth * 2;
-    static constexpr int kWeightBytes = kColumns * kDepth / 2;
-    static constexpr int kCodesBytes = 16 * 32 * 4;  // A copy of the code book for each lane: no two in one bank.
-    static constexpr int kMapBytes = 256 * 4;
-    static constexpr int kStageBytes = kRows * kRowBytes + kWeightBytes + kColumns * 4;
-    static constexpr int kSharedBytes = kCodesBytes + kMapBytes + kStages * kStageBytes;
+
+    static constexpr int activation_bytes() { return kRows * kDepth * 2; }
+    static constexpr int weight_bytes(Weights weights) {
+        return weights == Weights::nf4 ? kColumns * kDepth / 2 : kColumns * kDepth * 2;
+    }
+    static constexpr int scale_bytes(Weights weights) { return weights == Weights::nf4 ? kColumns * 4 : 0; }
+    static constexpr int table_bytes(Weights weights) { return weights == Weights::nf4 ? kCodesBytes + kMapBytes : 0; }
+    static constexpr int stage_bytes(Weights weights) {
+        return activation_bytes() + weight_bytes(weights) + scale_bytes(weights);
+    }
+    static constexpr int shared_bytes(Weights weights) { return table_bytes(weights) + kStages * stage_bytes(weights); }
 };
 
 // Many rows: 128 x 128. A warp decodes 32 (forward) or 64 (backward) columns for 64 or 32 rows.
