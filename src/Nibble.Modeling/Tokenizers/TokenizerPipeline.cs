@@ -30,15 +30,16 @@ internal delegate List<string> TokenDecoder(List<string> tokens);
 /// <summary>The parts of a tokenizer, from whichever file they were read.</summary>
 internal sealed record TokenizerPipeline
 {
-    public required BpeVocabulary Vocabulary { get; init; }
+    /// <summary>All tokens as the vocabulary spells them, added ones included.</summary>
+    public required IReadOnlyDictionary<string, int> Tokens { get; init; }
 
     public required IReadOnlyList<AddedToken> AddedTokens { get; init; }
-
-    public required bool ByteLevel { get; init; }
 
     public required Normalizer Normalize { get; init; }
 
     public required PreTokenizer PreTokenize { get; init; }
+
+    public required IWordModel Model { get; init; }
 
     /// <summary>Special tokens around a text: those before it and those after it.</summary>
     public required (int[] Before, int[] After) Template { get; init; }

@@ -99,6 +99,13 @@ public class TokenizerVectorTests
         Assert.All(lines, line => Assert.Equal(fromJson.Encode(line, true), fromModel.Encode(line, true)));
     }
 
+    [Fact]
+    public void A_lone_surrogate_is_the_replacement_character_and_its_neighbours_are_still_composed()
+    {
+        HfTokenizer tokenizer = HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", "qwen2"));
+        Assert.Equal(tokenizer.Encode("caf\u00e9 \ufffd", false), tokenizer.Encode("cafe\u0301 \ud800", false));
+    }
+
     internal static int[] Ints(JsonNode? node) => [.. node!.AsArray().Select(value => (int)value!)];
 
     private static int CodePoints(string text, int units) => text[..units].EnumerateRunes().Count();
