@@ -66,17 +66,28 @@ public sealed class HfTokenizer : Tokenizer
     /// <summary>Whether transformers 4, reading this folder, would call <see cref="CleanUpSpaces"/> on what it decodes.</summary>
     public bool CleansUpSpaces { get; }
 
-    /// <summary>Reads tokenizer.json, or tokenizer.model where there is none, with the settings beside it.</summary>
+    /// <summary>
+    /// Reads tokenizer.json, or where there is none tokenizer.model (SentencePiece's or tiktoken's format) or the tiktoken file,
+    /// with the settings beside it.
+    /// </summary>
     /// <exception cref="InvalidDataException">The files are missing, damaged, or need something that is not supported; the message names it.</exception>
     public static HfTokenizer FromPretrained(string folder)
     {
         RequireNormalization();
+        string path = FileOf(folder) ?? throw new InvalidDataException($"{folder} has no tokenizer: neither tokenizer.json, tokenizer.model nor a tiktoken file.");
+        JsonObject settings = Settings(folder);
+        TokenizerPipeline pipeline = Path.GetExtension(path) == ".json" ? TokenizerJson.Read(path)
+            : TiktokenFile.IsAt(path) ? TiktokenFile.Read(path, settings, (string?)ReadObject(Path.Combine(folder, "config.json"))["model_type"])
+            : SentencePieceModel.Read(path);
+        return new HfTokenizer(pipeline, settings);
+    }
+
+    /// <summary>The file that <see cref="FromPretrained"/> reads, or null.</summary>
+    internal static string? FileOf(string folder)
+    {
         string json = Path.Combine(folder, "tokenizer.json");
-        string sentencePiece = Path.Combine(folder, "tokenizer.model");
-        TokenizerPipeline pipeline = File.Exists(json) ? TokenizerJson.Read(json)
-            : File.Exists(sentencePiece) ? SentencePieceModel.Read(sentencePiece)
-            : throw new InvalidDataException($"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model.");
-        return new HfTokenizer(pipeline, Settings(folder));
+        string model = Path.Combine(folder, "tokenizer.model");
+        return File.Exists(json) ? json : File.Exists(model) ? model : TiktokenFile.In(folder);
     }
 
     /// <summary>The tokens of a text.</summary>

@@ -110,16 +110,7 @@ internal static class TokenizerJson
     }
 
     private static List<AddedToken> AddedTokens(JsonObject json) =>
-    [
-        .. (json["added_tokens"] as JsonArray ?? []).Select(item => new AddedToken(
-            (int)item!["id"]!,
-            (string)item["content"]!,
-            (bool?)item["special"] ?? false,
-            (bool?)item["normalized"] ?? true,
-            (bool?)item["lstrip"] ?? false,
-            (bool?)item["rstrip"] ?? false,
-            (bool?)item["single_word"] ?? false)),
-    ];
+        [.. (json["added_tokens"] as JsonArray ?? []).Select(item => AddedToken.Of((int)item!["id"]!, item))];
 
     /// <summary>A component or, for a Sequence, its parts.</summary>
     private static IEnumerable<JsonObject> Components(JsonNode? node, string parts) => node switch

@@ -1,9 +1,21 @@
 using System.Text;
+using System.Text.Json.Nodes;
 
 namespace Nibble.Modeling.Tokenizers;
 
 /// <summary>A token that is recognised in the text before anything else.</summary>
-internal sealed record AddedToken(int Id, string Content, bool Special, bool Normalized, bool LeftStrip, bool RightStrip, bool SingleWord);
+internal sealed record AddedToken(int Id, string Content, bool Special, bool Normalized, bool LeftStrip, bool RightStrip, bool SingleWord)
+{
+    /// <summary>As tokenizer.json and tokenizer_config.json describe it.</summary>
+    public static AddedToken Of(int id, JsonNode item) => new(
+        id,
+        (string)item["content"]!,
+        (bool?)item["special"] ?? false,
+        (bool?)item["normalized"] ?? true,
+        (bool?)item["lstrip"] ?? false,
+        (bool?)item["rstrip"] ?? false,
+        (bool?)item["single_word"] ?? false);
+}
 
 /// <summary>When the mark of a word's beginning is put before a text.</summary>
 internal enum WordMark

@@ -13,9 +13,11 @@ public class TokenizerVectorTests
     [InlineData("llama3")]
     [InlineData("pythia")]
     [InlineData("qwen2")]
-    public void Hard_strings_encode_decode_and_align_as_the_rust_library_does(string name)
+    public void Hard_strings_encode_decode_and_align_as_the_rust_library_does(string name) =>
+        MatchHardStrings(HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name)), name);
+
+    internal static void MatchHardStrings(HfTokenizer tokenizer, string name)
     {
-        HfTokenizer tokenizer = HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name));
         JsonNode vectors = JsonNode.Parse(File.ReadAllText(SharedFolder.Path("vectors", "tokenizers", name, "fuzz_rust_public.json")))!;
         var failures = new List<string>();
         foreach (JsonNode? item in vectors["cases"]!.AsArray())
@@ -54,9 +56,11 @@ public class TokenizerVectorTests
     [InlineData("llama2")]
     [InlineData("llama3")]
     [InlineData("qwen2")]
-    public void Third_party_encodings_are_matched_to_the_id(string name)
+    public void Third_party_encodings_are_matched_to_the_id(string name) =>
+        MatchThirdParties(HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name)), name);
+
+    internal static void MatchThirdParties(HfTokenizer tokenizer, string name)
     {
-        HfTokenizer tokenizer = HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name));
         JsonNode vectors = JsonNode.Parse(File.ReadAllText(SharedFolder.Path("vectors", "tokenizers", name, "vectors.json")))!;
         foreach (JsonNode? group in vectors["groups"]!.AsArray())
         {
