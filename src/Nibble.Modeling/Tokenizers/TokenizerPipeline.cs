@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text;
 using System.Text.Json.Nodes;
 
@@ -62,30 +63,29 @@ internal sealed record TokenizerPipeline
 /// <summary>Finds added tokens in a text: the longest at the leftmost place.</summary>
 internal sealed class AddedTokenMatcher
 {
-    private readonly Dictionary<char, AddedToken[]> byFirst;
-    private readonly char[] firsts;
+    private readonly AddedToken[] longestFirst;
+    private readonly SearchValues<string> contents;
 
     public AddedTokenMatcher(IEnumerable<AddedToken> tokens)
     {
-        byFirst = tokens.Where(token => token.Content.Length > 0).GroupBy(token => token.Content[0])
-            .ToDictionary(group => group.Key, group => group.OrderByDescending(token => token.Content.Length).ToArray());
-        firsts = [.. byFirst.Keys];
+        longestFirst = [.. tokens.Where(token => token.Content.Length > 0).OrderByDescending(token => token.Content.Length)];
+        contents = SearchValues.Create([.. longestFirst.Select(token => token.Content)], StringComparison.Ordinal);
     }
 
     /// <summary>Cuts a text into stretches and the tokens between them, in order.</summary>
     public IEnumerable<(int Start, int End, AddedToken? Token)> Split(string text)
     {
         int last = 0;
-        for (int i = 0; firsts.Length > 0 && i < text.Length;)
+        for (int i = 0; i < text.Length;)
         {
-            int next = text.AsSpan(i).IndexOfAny(firsts);
+            int next = text.AsSpan(i).IndexOfAny(contents);
             if (next < 0)
             {
                 break;
             }
 
             i += next;
-            AddedToken? token = byFirst[text[i]].FirstOrDefault(candidate => IsAt(text, i, candidate));
+            AddedToken? token = longestFirst.FirstOrDefault(candidate => IsAt(text, i, candidate));
             if (token is null)
             {
                 i++;
