@@ -177,16 +177,16 @@ public sealed class FineTuner
         else
         {
             AdapterFolder.Save(adapter, config.OutputDir, config.Model);
-            foreach (string name in ModelWriter.Companions.Where(name => name.StartsWith("token", StringComparison.Ordinal) || name.StartsWith("chat", StringComparison.Ordinal) || name == "special_tokens_map.json"))
+            foreach (string name in ModelWriter.CompanionsOf(config.Model).Where(DescribesText))
             {
-                string source = Path.Combine(config.Model, name);
-                if (File.Exists(source))
-                {
-                    File.WriteAllBytes(Path.Combine(config.OutputDir, name), File.ReadAllBytes(source));
-                }
+                File.WriteAllBytes(Path.Combine(config.OutputDir, name), File.ReadAllBytes(Path.Combine(config.Model, name)));
             }
         }
     }
+
+    private static bool DescribesText(string companion) =>
+        companion.StartsWith("token", StringComparison.Ordinal) || companion.StartsWith("chat", StringComparison.Ordinal)
+        || companion == "special_tokens_map.json" || companion.EndsWith(".tiktoken", StringComparison.Ordinal);
 
     private void WriteRunFile(TrainingResult result)
     {

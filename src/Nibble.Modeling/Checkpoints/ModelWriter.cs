@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Kernels;
 using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Tokenizers;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -12,15 +13,18 @@ public static class ModelWriter
 {
     private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
 
-    /// <summary>Files of a model folder that describe it and are carried along unchanged.</summary>
-    public static IReadOnlyList<string> Companions { get; } =
+    private static readonly string[] Companions =
     [
         "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
         "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "added_tokens.json",
     ];
 
+    /// <summary>Names of the files of a model folder that describe it and are carried along unchanged.</summary>
+    public static IEnumerable<string> CompanionsOf(string folder) =>
+        Directory.GetFiles(folder).Select(path => Path.GetFileName(path)).Where(name => Companions.Contains(name) || name.EndsWith(".tiktoken", StringComparison.Ordinal));
+
     /// <summary>Whether a folder has a tokenizer.</summary>
-    public static bool HasTokenizer(string folder) => File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.model"));
+    public static bool HasTokenizer(string folder) => HfTokenizer.FileOf(folder) is not null;
 
     /// <summary>Writes all weights in <paramref name="dtype"/>, with the configuration and tokenizer files of the folder the model came from.</summary>
     /// <param name="model">The model.</param>
@@ -99,7 +103,7 @@ public static class ModelWriter
     /// <summary>Copies tokenizer and generation files from one folder to another.</summary>
     public static void CopyCompanions(string source, string folder)
     {
-        foreach (string name in Companions.Where(name => File.Exists(Path.Combine(source, name))))
+        foreach (string name in CompanionsOf(source))
         {
             // Content only: a read-only source must not make the copy read-only.
             File.WriteAllBytes(Path.Combine(folder, name), File.ReadAllBytes(Path.Combine(source, name)));

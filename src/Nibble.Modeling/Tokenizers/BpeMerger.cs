@@ -8,44 +8,68 @@ internal sealed class BpeMerger(Dictionary<long, (int Rank, int Id)> merges)
 {
     private const int LongPiece = 48;
 
+    private static readonly (int Rank, int Id) NoMerge = (int.MaxValue, -1);
+
     /// <summary>A token under way and the part of the piece it stands for.</summary>
     public record struct Symbol(int Id, int Start, int End);
 
     public static long Key(int left, int right) => ((long)left << 32) | (uint)right;
 
-    public List<Symbol> Merge(List<Symbol> symbols)
+    /// <summary>Merges in place; returns how many of <paramref name="symbols"/> are left, from the first on.</summary>
+    public int Merge(Span<Symbol> symbols)
     {
-        if (symbols.Count > LongPiece)
+        if (symbols.Length > LongPiece)
         {
             return MergeLong(symbols);
         }
 
-        while (symbols.Count > 1)
+        // What each symbol would become with the next: a merge changes two of these, so only those are looked up again.
+        Span<(int Rank, int Id)> pairs = stackalloc (int Rank, int Id)[LongPiece];
+        int count = symbols.Length;
+        for (int i = 0; i + 1 < count; i++)
         {
-            (int bestRank, int bestId, int at) = (int.MaxValue, 0, -1);
-            for (int i = 0; i + 1 < symbols.Count; i++)
+            pairs[i] = Pair(symbols[i].Id, symbols[i + 1].Id);
+        }
+
+        while (count > 1)
+        {
+            int best = 0;
+            for (int i = 1; i + 1 < count; i++)
             {
-                if (merges.TryGetValue(Key(symbols[i].Id, symbols[i + 1].Id), out (int Rank, int Id) merge) && merge.Rank < bestRank)
+                if (pairs[i].Rank < pairs[best].Rank)
                 {
-                    (bestRank, bestId, at) = (merge.Rank, merge.Id, i);
+                    best = i;
                 }
             }
 
-            if (at < 0)
+            if (pairs[best] == NoMerge)
             {
                 break;
             }
 
-            symbols[at] = new Symbol(bestId, symbols[at].Start, symbols[at + 1].End);
-            symbols.RemoveAt(at + 1);
+            symbols[best] = new Symbol(pairs[best].Id, symbols[best].Start, symbols[best + 1].End);
+            symbols[(best + 2)..count].CopyTo(symbols[(best + 1)..]);
+            pairs[(best + 1)..(count - 1)].CopyTo(pairs[best..]);
+            count--;
+            if (best > 0)
+            {
+                pairs[best - 1] = Pair(symbols[best - 1].Id, symbols[best].Id);
+            }
+
+            if (best + 1 < count)
+            {
+                pairs[best] = Pair(symbols[best].Id, symbols[best + 1].Id);
+            }
         }
 
-        return symbols;
+        return count;
     }
 
-    private List<Symbol> MergeLong(List<Symbol> symbols)
+    private (int Rank, int Id) Pair(int left, int right) => merges.TryGetValue(Key(left, right), out (int Rank, int Id) merge) ? merge : NoMerge;
+
+    private int MergeLong(Span<Symbol> symbols)
     {
-        int count = symbols.Count;
+        int count = symbols.Length;
         var previous = new int[count];
         var next = new int[count];
         var queue = new PriorityQueue<(int Left, int LeftId, int Right, int RightId, int Id), (int Rank, int Left)>();
@@ -85,12 +109,12 @@ internal sealed class BpeMerger(Dictionary<long, (int Rank, int Id)> merges)
             Offer(pair.Left, next[pair.Left]);
         }
 
-        var result = new List<Symbol>();
+        int left = 0;
         for (int i = 0; i < count; i = next[i])
         {
-            result.Add(all[i]);
+            symbols[left++] = all[i];
         }
 
-        return result;
+        return left;
     }
 }

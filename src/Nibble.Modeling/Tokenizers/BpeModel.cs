@@ -1,10 +1,10 @@
-using System.Collections.Concurrent;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Nibble.Modeling.Tokenizers;
 
-/// <summary>What a BPE vocabulary is read into, from tokenizer.json or tokenizer.model.</summary>
+/// <summary>What a BPE vocabulary is read into, from tokenizer.json or SentencePiece's tokenizer.model.</summary>
 internal sealed record BpeVocabulary
 {
     public required Dictionary<string, int> Tokens { get; init; }
@@ -22,104 +22,42 @@ internal sealed record BpeVocabulary
     public bool IgnoreMerges { get; init; }
 }
 
-/// <summary>Turns pieces of text into tokens.</summary>
-internal sealed class BpeModel
+/// <summary>Byte-pair encoding of words.</summary>
+internal sealed class BpeModel : IWordModel
 {
-    private const int LongestCached = 64;
-    private const int MostCached = 200_000;
-
     private readonly BpeVocabulary vocabulary;
+    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> tokens;
     private readonly BpeMerger merger;
     private readonly bool byteLevel;
     private readonly int[] byteIds;
     private readonly int? unknown;
-    private readonly bool wordsAreSeparate;
-    private readonly ConcurrentDictionary<string, BpeMerger.Symbol[]> cache = new();
 
     public BpeModel(BpeVocabulary vocabulary, bool byteLevel)
     {
         this.vocabulary = vocabulary;
         this.byteLevel = byteLevel;
+        tokens = vocabulary.Tokens.GetAlternateLookup<ReadOnlySpan<char>>();
         merger = new BpeMerger(vocabulary.Merges);
         byteIds = [.. Enumerable.Range(0, 256).Select(value => vocabulary.Tokens.GetValueOrDefault(
             byteLevel ? ByteAlphabet.CharacterOf((byte)value).ToString() : string.Create(CultureInfo.InvariantCulture, $"<0x{value:X2}>"), -1))];
         unknown = vocabulary.UnknownToken is { } token && vocabulary.Tokens.TryGetValue(token, out int id) ? id : null;
-        // Where no token continues past a word's end, words cannot merge with each other and can be looked up one by one.
-        wordsAreSeparate = !byteLevel && !vocabulary.Tokens.Keys.Any(HasInnerBoundary);
     }
 
-    /// <summary>Adds the tokens of a piece; their spans are units of the piece.</summary>
-    public void Encode(ReadOnlySpan<char> piece, int offset, List<BpeMerger.Symbol> output)
+    public BpeMerger.Symbol[] Encode(ReadOnlySpan<char> word)
     {
-        if (!wordsAreSeparate)
+        if (vocabulary.IgnoreMerges && Whole(word) is { } id)
         {
-            EncodeWord(piece, offset, output);
-            return;
+            return [new(id, 0, word.Length)];
         }
 
-        int start = 0;
-        for (int i = 1; i <= piece.Length; i++)
-        {
-            if (i == piece.Length || (piece[i] == '\u2581' && piece[i - 1] != '\u2581'))
-            {
-                EncodeWord(piece[start..i], offset + start, output);
-                start = i;
-            }
-        }
+        Span<BpeMerger.Symbol> symbols = CollectionsMarshal.AsSpan(byteLevel ? Bytes(word) : Characters(word));
+        return symbols[..merger.Merge(symbols)].ToArray();
     }
 
-    private static bool HasInnerBoundary(string token)
+    private int? Whole(ReadOnlySpan<char> word)
     {
-        for (int i = 1; i < token.Length; i++)
-        {
-            if (token[i] == '\u2581' && token[i - 1] != '\u2581')
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    private void EncodeWord(ReadOnlySpan<char> word, int offset, List<BpeMerger.Symbol> output)
-    {
-        if (!cache.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(word, out BpeMerger.Symbol[]? symbols))
-        {
-            symbols = [.. Tokens(word)];
-            if (word.Length <= LongestCached)
-            {
-                if (cache.Count >= MostCached)
-                {
-                    cache.Clear();
-                }
-
-                cache.TryAdd(word.ToString(), symbols);
-            }
-        }
-
-        foreach (BpeMerger.Symbol symbol in symbols)
-        {
-            output.Add(new BpeMerger.Symbol(symbol.Id, symbol.Start + offset, symbol.End + offset));
-        }
-    }
-
-    private List<BpeMerger.Symbol> Tokens(ReadOnlySpan<char> word)
-    {
-        if (word.Length == 0)
-        {
-            return [];
-        }
-
-        if (vocabulary.IgnoreMerges)
-        {
-            string token = byteLevel ? ByteAlphabet.Write(Encoding.UTF8.GetBytes(word.ToString())) : word.ToString();
-            if (vocabulary.Tokens.TryGetValue(token, out int id))
-            {
-                return [new(id, 0, word.Length)];
-            }
-        }
-
-        return merger.Merge(byteLevel ? Bytes(word) : Characters(word));
+        ReadOnlySpan<char> token = byteLevel ? ByteAlphabet.Write(Encoding.UTF8.GetBytes(word.ToString())) : word;
+        return tokens.TryGetValue(token, out int id) ? id : null;
     }
 
     /// <summary>One symbol a byte; all bytes of a character span that character.</summary>
@@ -153,7 +91,7 @@ internal sealed class BpeModel
         {
             int length = NextRune(word, i, utf8, out int bytes);
             bool isUnknown = false;
-            if (vocabulary.Tokens.TryGetValue(word.Slice(i, length).ToString(), out int id))
+            if (tokens.TryGetValue(word.Slice(i, length), out int id))
             {
                 symbols.Add(new(id, i, i + length));
             }

@@ -12,7 +12,7 @@ namespace Nibble.Modeling.Tokenizers;
 public sealed class HfTokenizer : Tokenizer
 {
     private readonly TokenizerPipeline pipeline;
-    private readonly BpeModel model;
+    private readonly WordCache words;
     private readonly AddedTokenMatcher raw;
     private readonly AddedTokenMatcher normalized;
     private readonly Dictionary<int, string> texts;
@@ -22,13 +22,13 @@ public sealed class HfTokenizer : Tokenizer
     private HfTokenizer(TokenizerPipeline pipeline, JsonObject settings)
     {
         this.pipeline = pipeline;
-        model = new BpeModel(pipeline.Vocabulary, pipeline.ByteLevel);
+        words = new WordCache(pipeline.Model);
         raw = new AddedTokenMatcher(pipeline.AddedTokens.Where(token => !token.Normalized));
         // Such tokens are looked for in normalised text, so what is looked for is their normalised content.
         normalized = new AddedTokenMatcher(pipeline.AddedTokens.Where(token => token.Normalized)
-            .Select(token => token with { Content = pipeline.Normalize(AlignedText.Of(token.Content, 0), WordMark.Always).Value }));
+            .Select(token => token with { Content = pipeline.Normalize(AlignedText.Of(token.Content, 0, token.Content.Length), WordMark.Always).Value }));
         texts = [];
-        foreach ((string token, int id) in pipeline.Vocabulary.Tokens)
+        foreach ((string token, int id) in pipeline.Tokens)
         {
             texts.TryAdd(id, token);
         }
@@ -66,17 +66,28 @@ public sealed class HfTokenizer : Tokenizer
     /// <summary>Whether transformers 4, reading this folder, would call <see cref="CleanUpSpaces"/> on what it decodes.</summary>
     public bool CleansUpSpaces { get; }
 
-    /// <summary>Reads tokenizer.json, or tokenizer.model where there is none, with the settings beside it.</summary>
+    /// <summary>
+    /// Reads tokenizer.json, or where there is none tokenizer.model (SentencePiece's or tiktoken's format) or the tiktoken file,
+    /// with the settings beside it.
+    /// </summary>
     /// <exception cref="InvalidDataException">The files are missing, damaged, or need something that is not supported; the message names it.</exception>
     public static HfTokenizer FromPretrained(string folder)
     {
         RequireNormalization();
+        string path = FileOf(folder) ?? throw new InvalidDataException($"{folder} has no tokenizer: neither tokenizer.json, tokenizer.model nor a tiktoken file.");
+        JsonObject settings = Settings(folder);
+        TokenizerPipeline pipeline = Path.GetExtension(path) == ".json" ? TokenizerJson.Read(path)
+            : TiktokenFile.IsAt(path) ? TiktokenFile.Read(path, settings, (string?)ReadObject(Path.Combine(folder, "config.json"))["model_type"])
+            : SentencePieceModel.Read(path);
+        return new HfTokenizer(pipeline, settings);
+    }
+
+    /// <summary>The file that <see cref="FromPretrained"/> reads, or null.</summary>
+    internal static string? FileOf(string folder)
+    {
         string json = Path.Combine(folder, "tokenizer.json");
-        string sentencePiece = Path.Combine(folder, "tokenizer.model");
-        TokenizerPipeline pipeline = File.Exists(json) ? TokenizerJson.Read(json)
-            : File.Exists(sentencePiece) ? SentencePieceModel.Read(sentencePiece)
-            : throw new InvalidDataException($"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model.");
-        return new HfTokenizer(pipeline, Settings(folder));
+        string model = Path.Combine(folder, "tokenizer.model");
+        return File.Exists(json) ? json : File.Exists(model) ? model : TiktokenFile.In(folder);
     }
 
     /// <summary>The tokens of a text.</summary>
@@ -110,7 +121,7 @@ public sealed class HfTokenizer : Tokenizer
             }
 
             AlignedText segment = pipeline.Normalize(
-                AlignedText.Of(text[start..end], start), !rebuilt ? WordMark.Always : start == 0 ? WordMark.UnlessSpaced : WordMark.Never);
+                AlignedText.Of(text, start, end), !rebuilt ? WordMark.Always : start == 0 ? WordMark.UnlessSpaced : WordMark.Never);
             foreach ((int from, int to, AddedToken? added) in normalized.Split(segment.Value))
             {
                 if (added is not null)
@@ -120,7 +131,7 @@ public sealed class HfTokenizer : Tokenizer
                     continue;
                 }
 
-                EncodePieces(from == 0 && to == segment.Value.Length ? segment : segment.Slice(from, to - from), start == 0 && from == 0, tokens);
+                EncodePieces(from == 0 && to == segment.Length ? segment : segment.Slice(from, to - from), start == 0 && from == 0, tokens);
             }
         }
 
@@ -153,7 +164,7 @@ public sealed class HfTokenizer : Tokenizer
     public string? IdToToken(int id) => texts.GetValueOrDefault(id);
 
     /// <summary>The id of a token as the vocabulary spells it, or null.</summary>
-    public int? TokenToId(string token) => pipeline.Vocabulary.Tokens.TryGetValue(token, out int id) ? id : null;
+    public int? TokenToId(string token) => pipeline.Tokens.TryGetValue(token, out int id) ? id : null;
 
     /// <inheritdoc/>
     public override OperationStatus Decode(IEnumerable<int> ids, Span<char> destination, out int idsConsumed, out int charsWritten)
@@ -242,12 +253,9 @@ public sealed class HfTokenizer : Tokenizer
 
     private void EncodePieces(AlignedText segment, bool isFirst, List<TokenSpan> tokens)
     {
-        var symbols = new List<BpeMerger.Symbol>();
         foreach (AlignedText piece in pipeline.PreTokenize([segment], isFirst))
         {
-            symbols.Clear();
-            model.Encode(piece.Value, 0, symbols);
-            foreach (BpeMerger.Symbol symbol in symbols)
+            foreach (BpeMerger.Symbol symbol in words.Encode(piece.Span))
             {
                 (int start, int end) = piece.Origin(symbol.Start, symbol.End);
                 tokens.Add(new TokenSpan(symbol.Id, start, end));

@@ -49,24 +49,26 @@ internal static class SentencePieceModel
 
         Dictionary<string, int> tokens = pieces.Select((piece, id) => (piece.Text, id)).DistinctBy(item => item.Text).ToDictionary(item => item.Text, item => item.id, StringComparer.Ordinal);
         int bos = tokens.GetValueOrDefault("<s>", -1);
+        var vocabulary = new BpeVocabulary
+        {
+            Tokens = tokens,
+            Merges = Merges(pieces, tokens),
+            UnknownToken = pieces.FirstOrDefault(piece => piece.Type == Unknown)?.Text,
+            FuseUnknown = true,
+            ByteFallback = byteFallback,
+        };
+        var words = new WordSplitter(vocabulary);
         return new TokenizerPipeline
         {
-            Vocabulary = new BpeVocabulary
-            {
-                Tokens = tokens,
-                Merges = Merges(pieces, tokens),
-                UnknownToken = pieces.FirstOrDefault(piece => piece.Type == Unknown)?.Text,
-                FuseUnknown = true,
-                ByteFallback = byteFallback,
-            },
+            Tokens = tokens,
             AddedTokens =
             [
                 .. pieces.Select((piece, id) => (piece, id)).Where(item => item.piece.Type is Unknown or Control or UserDefined)
                     .Select(item => new AddedToken(item.id, item.piece.Text, item.piece.Type != UserDefined, false, false, false, false)),
             ],
-            ByteLevel = false,
             Normalize = (text, mark) => Mark(removeExtraSpaces ? Squeeze(text) : text, dummyPrefix && mark != WordMark.Never),
-            PreTokenize = (parts, _) => parts,
+            PreTokenize = (parts, _) => words.Cut(parts),
+            Model = new BpeModel(vocabulary, byteLevel: false),
             Template = (bos >= 0 ? [bos] : [], []),
             Decode = parts => TokenDecoders.Strip(' ', dummyPrefix ? 1 : 0, 0)(TokenDecoders.Fuse(TokenDecoders.ByteFallback(TokenDecoders.Replace("\u2581", " ")(parts)))),
         };
@@ -95,15 +97,15 @@ internal static class SentencePieceModel
     private static AlignedText Mark(AlignedText text, bool dummyPrefix)
     {
         AlignedText marked = text.Replace(" ", "\u2581");
-        return dummyPrefix && marked.Value.Length > 0 ? marked.Prepend("\u2581") : marked;
+        return dummyPrefix && marked.Length > 0 ? marked.Prepend("\u2581") : marked;
     }
 
     /// <summary>Spaces at the ends go, runs of them become one.</summary>
     private static AlignedText Squeeze(AlignedText text)
     {
-        string trimmed = text.Value.TrimStart(' ');
-        AlignedText result = text.Slice(text.Value.Length - trimmed.Length, trimmed.TrimEnd(' ').Length);
-        while (result.Value.Contains("  ", StringComparison.Ordinal))
+        ReadOnlySpan<char> trimmed = text.Span.TrimStart(' ');
+        AlignedText result = text.Slice(text.Length - trimmed.Length, trimmed.TrimEnd(' ').Length);
+        while (result.Span.Contains("  ", StringComparison.Ordinal))
         {
             result = result.Replace("  ", " ");
         }

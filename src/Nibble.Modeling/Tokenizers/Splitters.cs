@@ -10,6 +10,26 @@ internal abstract class Splitter
     /// <summary>Adds the ends of the pieces of <paramref name="text"/>, in order; the last is its length.</summary>
     public abstract void Split(ReadOnlySpan<char> text, List<int> ends);
 
+    /// <summary>The pieces of each of <paramref name="texts"/>.</summary>
+    public List<AlignedText> Cut(List<AlignedText> texts)
+    {
+        var result = new List<AlignedText>();
+        var ends = new List<int>();
+        foreach (AlignedText text in texts)
+        {
+            ends.Clear();
+            Split(text.Span, ends);
+            int start = 0;
+            foreach (int end in ends)
+            {
+                result.Add(text.Slice(start, end - start));
+                start = end;
+            }
+        }
+
+        return result;
+    }
+
     /// <summary>Letters, numbers, white space and the rest, by code point as the peers' regular expressions see them.</summary>
     protected enum Kind
     {
@@ -178,6 +198,45 @@ internal sealed class DigitSplitter(bool individual) : Splitter
             }
         }
     }
+}
+
+/// <summary>
+/// The words of a vocabulary in SentencePiece's style. Where none of its tokens continues past a word's end, words cannot merge
+/// with each other; neither can lines where none continues past a line's.
+/// </summary>
+internal sealed class WordSplitter : Splitter
+{
+    private const char Mark = '\u2581';
+
+    private readonly bool atMarks;
+    private readonly bool atNewlines;
+
+    public WordSplitter(BpeVocabulary vocabulary)
+    {
+        atMarks = vocabulary.Tokens.Keys.All(token => Enumerable.Range(1, token.Length - 1).All(i => !BeginsWord(token[i - 1], token[i])));
+        atNewlines = NewlineOf(vocabulary) is { } newline
+            && vocabulary.Tokens.Keys.All(token => token.Length == 1 || !token.Contains('\n', StringComparison.Ordinal))
+            && vocabulary.Merges.Keys.All(pair => (int)(pair >> 32) != newline && (int)pair != newline);
+    }
+
+    public override void Split(ReadOnlySpan<char> text, List<int> ends)
+    {
+        for (int i = 1; i < text.Length; i++)
+        {
+            if ((atMarks && BeginsWord(text[i - 1], text[i])) || (atNewlines && (text[i] == '\n' || text[i - 1] == '\n')))
+            {
+                ends.Add(i);
+            }
+        }
+
+        ends.Add(text.Length);
+    }
+
+    private static bool BeginsWord(char before, char at) => at == Mark && before != Mark;
+
+    /// <summary>Null if a newline is unknown: unknown characters may become one token with their neighbours.</summary>
+    private static int? NewlineOf(BpeVocabulary vocabulary) =>
+        vocabulary.Tokens.TryGetValue("\n", out int id) || (vocabulary.ByteFallback && vocabulary.Tokens.TryGetValue("<0x0A>", out id)) ? id : null;
 }
 
 /// <summary>

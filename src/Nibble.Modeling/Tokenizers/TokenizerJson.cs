@@ -36,13 +36,19 @@ internal static class TokenizerJson
                 vocabulary.Tokens.TryAdd(token.Content, token.Id);
             }
 
+            List<PreTokenizer> cuts = [.. Components(json["pre_tokenizer"], "pretokenizers").Select(PreTokenizer)];
+            if (!byteLevel)
+            {
+                cuts.Add(Cut(new WordSplitter(vocabulary)));
+            }
+
             return new TokenizerPipeline
             {
-                Vocabulary = vocabulary,
+                Tokens = vocabulary.Tokens,
                 AddedTokens = added,
-                ByteLevel = byteLevel,
                 Normalize = Chain([.. Components(json["normalizer"], "normalizers").Select(Normalizer)]),
-                PreTokenize = Chain([.. Components(json["pre_tokenizer"], "pretokenizers").Select(PreTokenizer)]),
+                PreTokenize = Chain([.. cuts]),
+                Model = new BpeModel(vocabulary, byteLevel),
                 Template = Template(json["post_processor"]),
                 Decode = Chain([.. Components(json["decoder"], "decoders").Select(Decoder)]),
             };
@@ -104,16 +110,7 @@ internal static class TokenizerJson
     }
 
     private static List<AddedToken> AddedTokens(JsonObject json) =>
-    [
-        .. (json["added_tokens"] as JsonArray ?? []).Select(item => new AddedToken(
-            (int)item!["id"]!,
-            (string)item["content"]!,
-            (bool?)item["special"] ?? false,
-            (bool?)item["normalized"] ?? true,
-            (bool?)item["lstrip"] ?? false,
-            (bool?)item["rstrip"] ?? false,
-            (bool?)item["single_word"] ?? false)),
-    ];
+        [.. (json["added_tokens"] as JsonArray ?? []).Select(item => AddedToken.Of((int)item!["id"]!, item))];
 
     /// <summary>A component or, for a Sequence, its parts.</summary>
     private static IEnumerable<JsonObject> Components(JsonNode? node, string parts) => node switch
@@ -138,9 +135,9 @@ internal static class TokenizerJson
 
     private static Normalizer Prepend(string prefix) => (text, mark) => mark switch
     {
-        _ when text.Value.Length == 0 => text,
+        _ when text.Length == 0 => text,
         WordMark.Never => text,
-        WordMark.UnlessSpaced when text.Value.StartsWith(' ') => text,
+        WordMark.UnlessSpaced when text.Span.StartsWith(' ') => text,
         _ => text.Prepend(prefix),
     };
 
@@ -152,7 +149,7 @@ internal static class TokenizerJson
         {
             case "ByteLevel":
                 bool prefix = (bool?)item["add_prefix_space"] ?? true;
-                PreTokenizer spaced = (pieces, _) => prefix ? [.. pieces.Select(piece => piece.Value.StartsWith(' ') ? piece : piece.Prepend(" "))] : pieces;
+                PreTokenizer spaced = (pieces, _) => prefix ? [.. pieces.Select(piece => piece.Span.StartsWith(' ') ? piece : piece.Prepend(" "))] : pieces;
                 return (bool?)item["use_regex"] ?? true ? Chain([spaced, Cut(new Gpt2Splitter())]) : spaced;
             case "Metaspace":
                 return Metaspace(item);
@@ -182,7 +179,7 @@ internal static class TokenizerJson
             {
                 AlignedText replaced = piece.Replace(" ", replacement);
                 bool prepend = scheme == "always" || (scheme == "first" && isFirst && index == 0);
-                return prepend && !replaced.Value.StartsWith(replacement, StringComparison.Ordinal) ? replaced.Prepend(replacement) : replaced;
+                return prepend && !replaced.Span.StartsWith(replacement, StringComparison.Ordinal) ? replaced.Prepend(replacement) : replaced;
             });
             return split ? [.. marked.SelectMany(piece => WordsOf(piece, replacement[0]))] : [.. marked];
         };
@@ -192,9 +189,9 @@ internal static class TokenizerJson
     private static IEnumerable<AlignedText> WordsOf(AlignedText text, char marker)
     {
         int start = 0;
-        for (int i = 1; i <= text.Value.Length; i++)
+        for (int i = 1; i <= text.Length; i++)
         {
-            if (i == text.Value.Length || text.Value[i] == marker)
+            if (i == text.Length || text.Span[i] == marker)
             {
                 yield return text.Slice(start, i - start);
                 start = i;
@@ -202,24 +199,7 @@ internal static class TokenizerJson
         }
     }
 
-    private static PreTokenizer Cut(Splitter splitter) => (pieces, _) =>
-    {
-        var result = new List<AlignedText>();
-        var ends = new List<int>();
-        foreach (AlignedText piece in pieces)
-        {
-            ends.Clear();
-            splitter.Split(piece.Value, ends);
-            int start = 0;
-            foreach (int end in ends)
-            {
-                result.Add(piece.Slice(start, end - start));
-                start = end;
-            }
-        }
-
-        return result;
-    };
+    private static PreTokenizer Cut(Splitter splitter) => (pieces, _) => splitter.Cut(pieces);
 
     private static (int[] Before, int[] After) Template(JsonNode? node)
     {

@@ -1,9 +1,22 @@
+using System.Buffers;
 using System.Text;
+using System.Text.Json.Nodes;
 
 namespace Nibble.Modeling.Tokenizers;
 
 /// <summary>A token that is recognised in the text before anything else.</summary>
-internal sealed record AddedToken(int Id, string Content, bool Special, bool Normalized, bool LeftStrip, bool RightStrip, bool SingleWord);
+internal sealed record AddedToken(int Id, string Content, bool Special, bool Normalized, bool LeftStrip, bool RightStrip, bool SingleWord)
+{
+    /// <summary>As tokenizer.json and tokenizer_config.json describe it.</summary>
+    public static AddedToken Of(int id, JsonNode item) => new(
+        id,
+        (string)item["content"]!,
+        (bool?)item["special"] ?? false,
+        (bool?)item["normalized"] ?? true,
+        (bool?)item["lstrip"] ?? false,
+        (bool?)item["rstrip"] ?? false,
+        (bool?)item["single_word"] ?? false);
+}
 
 /// <summary>When the mark of a word's beginning is put before a text.</summary>
 internal enum WordMark
@@ -30,15 +43,16 @@ internal delegate List<string> TokenDecoder(List<string> tokens);
 /// <summary>The parts of a tokenizer, from whichever file they were read.</summary>
 internal sealed record TokenizerPipeline
 {
-    public required BpeVocabulary Vocabulary { get; init; }
+    /// <summary>All tokens as the vocabulary spells them, added ones included.</summary>
+    public required IReadOnlyDictionary<string, int> Tokens { get; init; }
 
     public required IReadOnlyList<AddedToken> AddedTokens { get; init; }
-
-    public required bool ByteLevel { get; init; }
 
     public required Normalizer Normalize { get; init; }
 
     public required PreTokenizer PreTokenize { get; init; }
+
+    public required IWordModel Model { get; init; }
 
     /// <summary>Special tokens around a text: those before it and those after it.</summary>
     public required (int[] Before, int[] After) Template { get; init; }
@@ -49,30 +63,29 @@ internal sealed record TokenizerPipeline
 /// <summary>Finds added tokens in a text: the longest at the leftmost place.</summary>
 internal sealed class AddedTokenMatcher
 {
-    private readonly Dictionary<char, AddedToken[]> byFirst;
-    private readonly char[] firsts;
+    private readonly AddedToken[] longestFirst;
+    private readonly SearchValues<string> contents;
 
     public AddedTokenMatcher(IEnumerable<AddedToken> tokens)
     {
-        byFirst = tokens.Where(token => token.Content.Length > 0).GroupBy(token => token.Content[0])
-            .ToDictionary(group => group.Key, group => group.OrderByDescending(token => token.Content.Length).ToArray());
-        firsts = [.. byFirst.Keys];
+        longestFirst = [.. tokens.Where(token => token.Content.Length > 0).OrderByDescending(token => token.Content.Length)];
+        contents = SearchValues.Create([.. longestFirst.Select(token => token.Content)], StringComparison.Ordinal);
     }
 
     /// <summary>Cuts a text into stretches and the tokens between them, in order.</summary>
     public IEnumerable<(int Start, int End, AddedToken? Token)> Split(string text)
     {
         int last = 0;
-        for (int i = 0; firsts.Length > 0 && i < text.Length;)
+        for (int i = 0; i < text.Length;)
         {
-            int next = text.AsSpan(i).IndexOfAny(firsts);
+            int next = text.AsSpan(i).IndexOfAny(contents);
             if (next < 0)
             {
                 break;
             }
 
             i += next;
-            AddedToken? token = byFirst[text[i]].FirstOrDefault(candidate => IsAt(text, i, candidate));
+            AddedToken? token = longestFirst.FirstOrDefault(candidate => IsAt(text, i, candidate));
             if (token is null)
             {
                 i++;

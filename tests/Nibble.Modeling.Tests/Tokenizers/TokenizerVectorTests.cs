@@ -13,9 +13,11 @@ public class TokenizerVectorTests
     [InlineData("llama3")]
     [InlineData("pythia")]
     [InlineData("qwen2")]
-    public void Hard_strings_encode_decode_and_align_as_the_rust_library_does(string name)
+    public void Hard_strings_encode_decode_and_align_as_the_rust_library_does(string name) =>
+        MatchHardStrings(HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name)), name);
+
+    internal static void MatchHardStrings(HfTokenizer tokenizer, string name)
     {
-        HfTokenizer tokenizer = HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name));
         JsonNode vectors = JsonNode.Parse(File.ReadAllText(SharedFolder.Path("vectors", "tokenizers", name, "fuzz_rust_public.json")))!;
         var failures = new List<string>();
         foreach (JsonNode? item in vectors["cases"]!.AsArray())
@@ -54,9 +56,11 @@ public class TokenizerVectorTests
     [InlineData("llama2")]
     [InlineData("llama3")]
     [InlineData("qwen2")]
-    public void Third_party_encodings_are_matched_to_the_id(string name)
+    public void Third_party_encodings_are_matched_to_the_id(string name) =>
+        MatchThirdParties(HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name)), name);
+
+    internal static void MatchThirdParties(HfTokenizer tokenizer, string name)
     {
-        HfTokenizer tokenizer = HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", name));
         JsonNode vectors = JsonNode.Parse(File.ReadAllText(SharedFolder.Path("vectors", "tokenizers", name, "vectors.json")))!;
         foreach (JsonNode? group in vectors["groups"]!.AsArray())
         {
@@ -97,6 +101,13 @@ public class TokenizerVectorTests
         HfTokenizer fromJson = HfTokenizer.FromPretrained(SharedFolder.Path(folder));
         string[] lines = [.. File.ReadLines(SharedFolder.Path("data", "text", "tinyshakespeare.txt")).Select(line => line.Trim()).Where(line => line.Length > 0).Take(2000)];
         Assert.All(lines, line => Assert.Equal(fromJson.Encode(line, true), fromModel.Encode(line, true)));
+    }
+
+    [Fact]
+    public void A_lone_surrogate_is_the_replacement_character_and_its_neighbours_are_still_composed()
+    {
+        HfTokenizer tokenizer = HfTokenizer.FromPretrained(SharedFolder.Path("vectors", "tokenizers", "qwen2"));
+        Assert.Equal(tokenizer.Encode("caf\u00e9 \ufffd", false), tokenizer.Encode("cafe\u0301 \ud800", false));
     }
 
     internal static int[] Ints(JsonNode? node) => [.. node!.AsArray().Select(value => (int)value!)];
