@@ -22,12 +22,14 @@ public readonly record struct AdamW(
     {
         ArgumentNullException.ThrowIfNull(parameter);
         NativeMethods.AdamW config = View();
-        LibNibble.Check(NativeMethods.nibble_adamw_step_32bit(
+        using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
+        call.Check(NativeMethods.nibble_adamw_step_32bit(
+            call.Device,
             &config,
-            Float32(parameter, parameter, nameof(parameter)),
-            Float32(gradient, parameter, nameof(gradient)),
-            Float32(moment1, parameter, nameof(moment1)),
-            Float32(moment2, parameter, nameof(moment2)),
+            Float32(parameter, parameter, nameof(parameter), call),
+            Float32(gradient, parameter, nameof(gradient), call),
+            Float32(moment1, parameter, nameof(moment1), call),
+            Float32(moment2, parameter, nameof(moment2), call),
             parameter.NumberOfElements));
     }
 
@@ -37,18 +39,20 @@ public readonly record struct AdamW(
         ArgumentNullException.ThrowIfNull(parameter);
         ArgumentNullException.ThrowIfNull(state);
         NativeMethods.AdamW config = View();
-        LibNibble.Check(NativeMethods.nibble_adamw_step_8bit(
+        using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
+        call.Check(NativeMethods.nibble_adamw_step_8bit(
+            call.Device,
             &config,
-            Float32(parameter, parameter, nameof(parameter)),
-            Float32(gradient, parameter, nameof(gradient)),
-            TensorMemory.Address(state.Codes1, "codes1"),
-            TensorMemory.Address(state.Codes2, "codes2"),
-            TensorMemory.Address(state.Absmax1, "absmax1"),
-            TensorMemory.Address(state.Absmax2, "absmax2"),
+            Float32(parameter, parameter, nameof(parameter), call),
+            Float32(gradient, parameter, nameof(gradient), call),
+            call.Address(state.Codes1, "codes1"),
+            call.Address(state.Codes2, "codes2"),
+            call.Address(state.Absmax1, "absmax1"),
+            call.Address(state.Absmax2, "absmax2"),
             parameter.NumberOfElements));
     }
 
-    private static nint Float32(Tensor tensor, Tensor like, string name)
+    private static nint Float32(Tensor tensor, Tensor like, string name, in KernelCall call)
     {
         ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.dtype != ScalarType.Float32 || tensor.NumberOfElements != like.NumberOfElements)
@@ -56,7 +60,7 @@ public readonly record struct AdamW(
             throw new ArgumentException($"AdamW: '{name}' must be float32 of {like.NumberOfElements} elements, found {tensor.NumberOfElements} x {tensor.dtype}.");
         }
 
-        return TensorMemory.Address(tensor, name);
+        return call.Address(tensor, name);
     }
 
     private NativeMethods.AdamW View() => new()

@@ -72,7 +72,7 @@ public static class TensorMemory
     {
         if (tensor.device_type != DeviceType.CPU)
         {
-            throw new ArgumentException($"'{name}' lies on {tensor.device_type}; this operator has a kernel for the CPU only.");
+            throw new ArgumentException($"'{name}' lies on {tensor.device_type}; this is done on the CPU only.");
         }
 
         if (!tensor.is_contiguous())
