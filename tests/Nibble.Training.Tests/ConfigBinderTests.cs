@@ -44,6 +44,14 @@ public class ConfigBinderTests
     }
 
     [Theory]
+    [InlineData("adamw_torch", OptimizerType.AdamwTorch)]
+    [InlineData("adamw_8bit", OptimizerType.Adamw8bit)]
+    [InlineData("paged_adamw_32bit", OptimizerType.PagedAdamw32bit)]
+    [InlineData("paged_adamw_8bit", OptimizerType.PagedAdamw8bit)]
+    public void Optimizers_have_the_peers_names(string name, OptimizerType optimizer) =>
+        Assert.Equal(optimizer, ConfigBinder.Load(null, [$"training.optim={name}"]).Training.Optim);
+
+    [Theory]
     [InlineData("training.learning_rat=1", "the nearest is 'training.learning_rate'")]
     [InlineData("training.max_steps=many", "'training.max_steps' is 'many'; it must be a whole number")]
     [InlineData("method=dora", "one of lora, qlora, full")]

@@ -81,6 +81,9 @@ internal sealed unsafe class CudaDevice : IDisposable
     public static CudaDevice Of(int ordinal) =>
         Opened.GetOrAdd(ordinal, n => new Lazy<CudaDevice>(() => new CudaDevice(Driver, n, image: null, emulated: false), LazyThreadSafetyMode.PublicationOnly)).Value;
 
+    /// <summary>The GPU whose kernels compute a tensor; null for the CPU.</summary>
+    public static CudaDevice? Of(Tensor tensor) => tensor.device_type == DeviceType.CUDA ? Of(tensor.device_index) : EmulatedGpu.Current;
+
     /// <summary>
     /// For tests: a GPU of the emulation, whose memory is the host's and whose kernels are built into it, so that any image
     /// will do. Its operators are given CPU tensors, see <see cref="EmulatedGpu"/>.

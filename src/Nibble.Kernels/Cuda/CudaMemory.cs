@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Nibble.Kernels.Cuda;
 
 /// <summary>Memory of a GPU.</summary>
@@ -13,27 +15,41 @@ internal sealed class DeviceMemory : CudaHandle
             : "";
         driver.Check(status, FormattableString.Invariant($"no {bytes:N0} bytes of GPU memory{left}"));
         SetHandle(memory);
-        Bytes = bytes;
     }
-
-    public long Bytes { get; }
 
     protected override CudaStatus Release() => Driver.MemFree(handle);
 }
 
 /// <summary>Memory of the host that stays where it is, so that copies to and from a GPU run beside other work.</summary>
-internal sealed class PinnedMemory : CudaHandle
+internal sealed class PinnedMemory : SafeBuffer
 {
+    private readonly ICudaDriver driver;
+    private readonly nint context;
+
     /// <exception cref="CudaException">There is not enough left.</exception>
     public PinnedMemory(ICudaDriver driver, nint context, long bytes)
-        : base(driver, context)
+        : base(ownsHandle: true)
     {
+        this.driver = driver;
+        this.context = context;
         driver.Check(driver.MemHostAlloc(out nint memory, bytes), FormattableString.Invariant($"no {bytes:N0} bytes of pinned host memory"));
         SetHandle(memory);
-        Bytes = bytes;
+        Initialize((ulong)bytes);
     }
 
-    public long Bytes { get; }
+    /// <summary>The first byte; valid while this object is.</summary>
+    public nint Address
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(IsClosed, this);
+            return handle;
+        }
+    }
 
-    protected override CudaStatus Release() => Driver.MemFreeHost(handle);
+    /// <summary>Fills it with zeros.</summary>
+    public unsafe void Clear() => NativeMemory.Clear((void*)Address, (nuint)ByteLength);
+
+    protected override bool ReleaseHandle() =>
+        driver.CtxSetCurrent(context) == CudaStatus.Success && driver.MemFreeHost(handle) == CudaStatus.Success;
 }

@@ -18,9 +18,6 @@ internal sealed class CudaStream : CudaHandle
     public void CopyToHost(nint destination, nint source, long bytes) =>
         Driver.Check(Driver.MemcpyDtoHAsync(destination, source, bytes, Value), $"copy of {bytes} bytes from the GPU");
 
-    /// <summary>Lets later work of the stream begin only after what the event marks.</summary>
-    public void WaitFor(CudaEvent mark) => Driver.Check(Driver.StreamWaitEvent(Value, mark.Value), "wait for an event");
-
     /// <summary>Blocks until all work of the stream is done.</summary>
     public void Synchronize() => Driver.Check(Driver.StreamSynchronize(Value), "wait for a stream");
 
@@ -40,8 +37,8 @@ internal sealed class CudaEvent : CudaHandle
     /// <summary>Marks all work that the stream has so far; null is the default stream.</summary>
     public void Record(CudaStream? stream) => Driver.Check(Driver.EventRecord(Value, stream?.Value ?? 0), "mark of an event");
 
-    /// <summary>Lets later work of the default stream begin only after what this event marks.</summary>
-    public void HoldDefaultStream() => Driver.Check(Driver.StreamWaitEvent(0, Value), "wait for an event");
+    /// <summary>Lets later work of a stream, null being the default one, begin only after what this event marks.</summary>
+    public void Hold(CudaStream? stream) => Driver.Check(Driver.StreamWaitEvent(stream?.Value ?? 0, Value), "wait for an event");
 
     protected override CudaStatus Release() => Driver.EventDestroy(handle);
 }

@@ -23,12 +23,12 @@ internal readonly ref struct KernelCall
     /// <summary>Begins a call of <paramref name="operation"/>, which runs where <paramref name="first"/> lies.</summary>
     public static KernelCall On(torch.Tensor first, string operation)
     {
-        CudaDevice? gpu = first.device_type switch
+        if (first.device_type is not (DeviceType.CPU or DeviceType.CUDA))
         {
-            DeviceType.CPU => EmulatedGpu.Current,
-            DeviceType.CUDA => CudaDevice.Of(first.device_index),
-            _ => throw new ArgumentException($"{operation}: the engine computes on cpu and cuda, not on {first.device}."),
-        };
+            throw new ArgumentException($"{operation}: the engine computes on cpu and cuda, not on {first.device}.");
+        }
+
+        CudaDevice? gpu = CudaDevice.Of(first);
         gpu?.Begin(operation);
         return new KernelCall(operation, first, gpu);
     }

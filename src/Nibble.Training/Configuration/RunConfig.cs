@@ -253,4 +253,10 @@ public enum OptimizerType
 
     /// <summary>AdamW with 8-bit block-wise states (arXiv:2110.02861).</summary>
     Adamw8bit,
+
+    /// <summary>AdamW with float32 states in host memory, paged to the GPU for each step; on the CPU the same as <see cref="AdamwTorch"/>.</summary>
+    PagedAdamw32bit,
+
+    /// <summary>AdamW with 8-bit states in host memory, paged to the GPU for each step; on the CPU the same as <see cref="Adamw8bit"/>.</summary>
+    PagedAdamw8bit,
 }

@@ -39,6 +39,9 @@ internal class DriverWitness : DispatchProxy
     /// <summary>Statuses to answer with, by function.</summary>
     public Dictionary<string, CudaStatus> Refusals { get; } = [];
 
+    /// <summary>Of a function and the number of its call: the status to answer with.</summary>
+    public Func<string, int, CudaStatus>? RefuseWhen { get; set; }
+
     /// <summary>Values to answer with for attributes of a GPU.</summary>
     public Dictionary<DeviceAttribute, int> Attributes { get; } = [];
 
@@ -57,7 +60,8 @@ internal class DriverWitness : DispatchProxy
     {
         string name = targetMethod!.Name;
         calls[name] = Calls(name) + 1;
-        if (Refusals.TryGetValue(name, out CudaStatus refusal))
+        CudaStatus refusal = RefuseWhen?.Invoke(name, calls[name]) ?? Refusals.GetValueOrDefault(name);
+        if (refusal != CudaStatus.Success)
         {
             foreach (ParameterInfo parameter in targetMethod.GetParameters().Where(parameter => parameter.IsOut))
             {
