@@ -21,7 +21,7 @@ public class CudaErrorTests
     {
         var exception = Assert.Throws<NotSupportedException>(() => EmulatedCuda.Open(
             0, out _, witness => (witness.Attributes[DeviceAttribute.ComputeCapabilityMajor], witness.Attributes[DeviceAttribute.ComputeCapabilityMinor]) = (6, 1)));
-        Assert.Equal("cuda:0 (Emulated Turing, sm_61) is older than what the kernels need, Turing (sm_75).", exception.Message);
+        Assert.Equal("cuda:0 (Emulated Turing, sm_61) cannot be used: it is older than what the kernels need, Turing (sm_75).", exception.Message);
     }
 
     [Theory]

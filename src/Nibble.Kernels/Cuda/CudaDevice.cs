@@ -15,7 +15,10 @@ namespace Nibble.Kernels.Cuda;
 internal sealed unsafe class CudaDevice : IDisposable
 {
     /// <summary>The oldest generation that the kernels run on: Turing.</summary>
-    public const int OldestComputeCapability = 75;
+    private const int OldestComputeCapability = 75;
+
+    /// <summary>The emulation has its kernels built in and takes anything for an image.</summary>
+    private static readonly CudaImage Placeholder = new("its image", OldestComputeCapability);
 
     private static readonly Lazy<ICudaDriver> SharedDriver = new(LibCudaDriver.Start, LazyThreadSafetyMode.PublicationOnly);
     private static readonly ConcurrentDictionary<int, Lazy<CudaDevice>> Opened = new();
@@ -33,7 +36,7 @@ internal sealed unsafe class CudaDevice : IDisposable
     private readonly List<(string Name, Tensor Tensor)> arguments = [];
     private CudaException? failure;
 
-    private CudaDevice(ICudaDriver driver, int ordinal, byte[]? image, bool emulated)
+    private CudaDevice(ICudaDriver driver, int ordinal, bool emulated)
     {
         this.driver = driver;
         this.emulated = emulated;
@@ -41,22 +44,15 @@ internal sealed unsafe class CudaDevice : IDisposable
         driver.Check(driver.DeviceGet(out int device, ordinal), $"there is no {this}");
         driver.Check(driver.DeviceGetName(out string name, device), $"{this} does not answer");
         int capability = CapabilityOf(driver, device);
-        if (capability < OldestComputeCapability)
+        CudaImage? image = emulated ? Placeholder : CudaImage.For(capability);
+        if (ProblemOf(capability, image) is { } problem)
         {
-            throw new NotSupportedException($"{this} ({name}, sm_{capability}) is older than what the kernels need, Turing (sm_{OldestComputeCapability}).");
-        }
-
-        string? imageName = null;
-        if (image is null)
-        {
-            CudaImage best = CudaImage.For(capability)
-                ?? throw new NotSupportedException("this build has no CUDA kernels: ./build.sh --target=Cuda makes them, then build again.");
-            (image, imageName) = (best.Read(), best.Name);
+            throw new NotSupportedException($"{this} ({name}, sm_{capability}) cannot be used: {problem}.");
         }
 
         driver.Check(driver.DevicePrimaryCtxRetain(out context, device), $"{this} ({name}) cannot be used");
         driver.Check(driver.CtxSetCurrent(context), $"{this} ({name}) cannot be used");
-        module = Load(image, $"{this} ({name}, sm_{capability}) does not load {imageName ?? "its image"}");
+        module = Load(emulated ? [0] : image!.Read(), $"{this} ({name}, sm_{capability}) does not load {image!.Name}");
         self = GCHandle.Alloc(this);
         view = (NativeMethods.Device*)NativeMemory.AllocZeroed((nuint)sizeof(NativeMethods.Device));
         view->ComputeCapability = capability;
@@ -79,7 +75,7 @@ internal sealed unsafe class CudaDevice : IDisposable
 
     /// <summary>The GPU that libtorch calls <c>cuda:ordinal</c>; opened once, for the process.</summary>
     public static CudaDevice Of(int ordinal) =>
-        Opened.GetOrAdd(ordinal, n => new Lazy<CudaDevice>(() => new CudaDevice(Driver, n, image: null, emulated: false), LazyThreadSafetyMode.PublicationOnly)).Value;
+        Opened.GetOrAdd(ordinal, n => new Lazy<CudaDevice>(() => new CudaDevice(Driver, n, emulated: false), LazyThreadSafetyMode.PublicationOnly)).Value;
 
     /// <summary>The GPU whose kernels compute a tensor; null for the CPU.</summary>
     public static CudaDevice? Of(Tensor tensor) => tensor.device_type == DeviceType.CUDA ? Of(tensor.device_index) : EmulatedGpu.Current;
@@ -88,11 +84,17 @@ internal sealed unsafe class CudaDevice : IDisposable
     /// For tests: a GPU of the emulation, whose memory is the host's and whose kernels are built into it, so that any image
     /// will do. Its operators are given CPU tensors, see <see cref="EmulatedGpu"/>.
     /// </summary>
-    public static CudaDevice Emulated(ICudaDriver driver, int ordinal) => new(driver, ordinal, image: [0], emulated: true);
+    public static CudaDevice Emulated(ICudaDriver driver, int ordinal) => new(driver, ordinal, emulated: true);
 
     /// <summary>Major and minor version of a chip as two digits: 86.</summary>
     public static int CapabilityOf(ICudaDriver driver, int device) =>
         (10 * Attribute(driver, DeviceAttribute.ComputeCapabilityMajor, device)) + Attribute(driver, DeviceAttribute.ComputeCapabilityMinor, device);
+
+    /// <summary>Why the kernels do not run on a chip; null when they do.</summary>
+    public static string? ProblemOf(int computeCapability, CudaImage? image) =>
+        computeCapability < OldestComputeCapability ? $"it is older than what the kernels need, Turing (sm_{OldestComputeCapability})"
+        : image is null ? "this build has no CUDA kernels; ./build.sh --target=Cuda makes them, then build again"
+        : null;
 
     /// <summary>Begins an operator's call; until <see cref="End"/> no other thread makes one.</summary>
     public void Begin(string operation)
