@@ -22,12 +22,14 @@ public readonly record struct AdamW(
     {
         ArgumentNullException.ThrowIfNull(parameter);
         NativeMethods.AdamW config = View();
-        LibNibble.Check(NativeMethods.nibble_adamw_step_32bit(
+        using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
+        call.Check(NativeMethods.nibble_adamw_step_32bit(
+            call.Device,
             &config,
-            Float32(parameter, parameter, nameof(parameter)),
-            Float32(gradient, parameter, nameof(gradient)),
-            Float32(moment1, parameter, nameof(moment1)),
-            Float32(moment2, parameter, nameof(moment2)),
+            Float32(parameter, parameter, nameof(parameter), call),
+            Float32(gradient, parameter, nameof(gradient), call),
+            Float32(moment1, parameter, nameof(moment1), call),
+            Float32(moment2, parameter, nameof(moment2), call),
             parameter.NumberOfElements));
     }
 
@@ -37,18 +39,38 @@ public readonly record struct AdamW(
         ArgumentNullException.ThrowIfNull(parameter);
         ArgumentNullException.ThrowIfNull(state);
         NativeMethods.AdamW config = View();
-        LibNibble.Check(NativeMethods.nibble_adamw_step_8bit(
+        using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
+        call.Check(NativeMethods.nibble_adamw_step_8bit(
+            call.Device,
             &config,
-            Float32(parameter, parameter, nameof(parameter)),
-            Float32(gradient, parameter, nameof(gradient)),
-            TensorMemory.Address(state.Codes1, "codes1"),
-            TensorMemory.Address(state.Codes2, "codes2"),
-            TensorMemory.Address(state.Absmax1, "absmax1"),
-            TensorMemory.Address(state.Absmax2, "absmax2"),
+            Float32(parameter, parameter, nameof(parameter), call),
+            Float32(gradient, parameter, nameof(gradient), call),
+            call.Address(state.Codes1, "codes1"),
+            call.Address(state.Codes2, "codes2"),
+            call.Address(state.Absmax1, "absmax1"),
+            call.Address(state.Absmax2, "absmax2"),
             parameter.NumberOfElements));
     }
 
-    private static nint Float32(Tensor tensor, Tensor like, string name)
+    /// <summary>Updates part of a parameter.</summary>
+    /// <param name="parameter">float32, contiguous.</param>
+    /// <param name="gradient">Like parameter.</param>
+    /// <param name="start">First element, a multiple of <see cref="StateBlock"/>.</param>
+    /// <param name="count">Elements.</param>
+    /// <param name="states">Addresses of the part's states: two moments, or the four parts of <see cref="EightBitState"/>.</param>
+    /// <param name="eightBit">Which of them.</param>
+    internal unsafe void Update(Tensor parameter, Tensor gradient, long start, long count, nint[] states, bool eightBit)
+    {
+        NativeMethods.AdamW config = View();
+        using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
+        nint values = Float32(parameter, parameter, nameof(parameter), call) + (nint)(start * sizeof(float));
+        nint slopes = Float32(gradient, parameter, nameof(gradient), call) + (nint)(start * sizeof(float));
+        call.Check(eightBit
+            ? NativeMethods.nibble_adamw_step_8bit(call.Device, &config, values, slopes, states[0], states[1], states[2], states[3], count)
+            : NativeMethods.nibble_adamw_step_32bit(call.Device, &config, values, slopes, states[0], states[1], count));
+    }
+
+    private static nint Float32(Tensor tensor, Tensor like, string name, in KernelCall call)
     {
         ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.dtype != ScalarType.Float32 || tensor.NumberOfElements != like.NumberOfElements)
@@ -56,7 +78,7 @@ public readonly record struct AdamW(
             throw new ArgumentException($"AdamW: '{name}' must be float32 of {like.NumberOfElements} elements, found {tensor.NumberOfElements} x {tensor.dtype}.");
         }
 
-        return TensorMemory.Address(tensor, name);
+        return call.Address(tensor, name);
     }
 
     private NativeMethods.AdamW View() => new()
@@ -77,8 +99,8 @@ public readonly record struct AdamW(
     /// <param name="Absmax2">float32 <c>[ceil(n / 256)]</c>.</param>
     public sealed record EightBitState(Tensor Codes1, Tensor Codes2, Tensor Absmax1, Tensor Absmax2)
     {
-        /// <summary>The states of a parameter of <paramref name="count"/> elements that was never updated.</summary>
-        public static EightBitState Zero(long count)
+        /// <summary>The states of a parameter of <paramref name="count"/> elements that was never updated, on a device; null is the CPU.</summary>
+        public static EightBitState Zero(long count, Device? device = null)
         {
             long blocks = (count + StateBlock - 1) / StateBlock;
             var state = new EightBitState(
@@ -89,7 +111,18 @@ public readonly record struct AdamW(
                 TensorMemory.Address(state.Absmax1, "absmax1"),
                 TensorMemory.Address(state.Absmax2, "absmax2"),
                 count));
-            return state;
+            return device is null || device.type == TorchSharp.DeviceType.CPU ? state : state.To(device);
+        }
+
+        private EightBitState To(Device device)
+        {
+            using (Codes1)
+            using (Codes2)
+            using (Absmax1)
+            using (Absmax2)
+            {
+                return new(Codes1.to(device), Codes2.to(device), Absmax1.to(device), Absmax2.to(device));
+            }
         }
     }
 }

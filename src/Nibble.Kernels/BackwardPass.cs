@@ -1,4 +1,7 @@
 using System.Runtime.ExceptionServices;
+using Nibble.Kernels.Cuda;
+using Nibble.Kernels.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Kernels;
@@ -16,6 +19,11 @@ public static class BackwardPass
     public static void Run(Tensor output, Tensor? gradient = null)
     {
         ArgumentNullException.ThrowIfNull(output);
+        if (output.device_type == DeviceType.CUDA || EmulatedGpu.Current is not null)
+        {
+            AutogradThreads.KeepToCaller();
+        }
+
         if (gradient is null)
         {
             output.backward();

@@ -55,13 +55,13 @@ public static class CausalAttention
         long fresh = query.shape[0];
         long length = key.shape[0];
         bool masked = (fresh > 1 && fresh < length) || (window is { } size && length > size);
-        Tensor? mask = masked ? Mask(fresh, length, window) : null;
+        Tensor? mask = masked ? Mask(fresh, length, window, query.device) : null;
         return Attend(query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0), mask, causal: !masked && fresh > 1).squeeze(0);
     }
 
     private static Tensor AttendBatch(Tensor query, Tensor key, Tensor value, int sequences, int length, int? window)
     {
-        Tensor? mask = window is { } size && length > size ? Mask(length, length, window) : null;
+        Tensor? mask = window is { } size && length > size ? Mask(length, length, window, query.device) : null;
         Tensor result = Attend(
             query.view(sequences, length, query.shape[1], query.shape[2]),
             key.view(sequences, length, key.shape[1], key.shape[2]),
@@ -93,9 +93,9 @@ public static class CausalAttention
     }
 
     /// <summary>bool [queries, keys]: true where the last queries of a sequence may look.</summary>
-    private static Tensor Mask(long queries, long keys, int? window)
+    private static Tensor Mask(long queries, long keys, int? window, Device device)
     {
-        Tensor allowed = ones(queries, keys, ScalarType.Bool).tril(keys - queries);
-        return window is { } size ? allowed.logical_and(ones(queries, keys, ScalarType.Bool).triu(keys - queries - size + 1)) : allowed;
+        Tensor allowed = ones(queries, keys, ScalarType.Bool, device).tril(keys - queries);
+        return window is { } size ? allowed.logical_and(ones(queries, keys, ScalarType.Bool, device).triu(keys - queries - size + 1)) : allowed;
     }
 }

@@ -23,12 +23,12 @@ public sealed class DenseWeight : LinearWeight
     /// <inheritdoc/>
     public override Tensor Dequantize(ScalarType dtype) => Values.detach().to(dtype, copy: true);
 
-    internal override NativeMethods.Weight View() => new()
+    internal override NativeMethods.Weight View(in KernelCall call) => new()
     {
         Rows = OutFeatures,
         Cols = InFeatures,
         Format = (int)DTypes.Of(Values),
-        Data = TensorMemory.Address(Values, "weight"),
+        Data = call.Address(Values, "weight"),
     };
 
     /// <inheritdoc/>

@@ -34,28 +34,30 @@ public static class Linear
     {
         using Tensor input = x.contiguous();
         RequireColumns(input, weight.InFeatures);
-        Tensor y = empty(input.shape[0], weight.OutFeatures, input.dtype);
-        NativeMethods.Weight view = weight.View();
-        NativeMethods.Lora lora = View(update);
-        LibNibble.Check(NativeMethods.nibble_linear_forward(
+        Tensor y = empty(input.shape[0], weight.OutFeatures, input.dtype, input.device);
+        using KernelCall call = KernelCall.On(input, nameof(Linear));
+        NativeMethods.Weight view = weight.View(call);
+        NativeMethods.Lora lora = View(update, call);
+        call.Check(NativeMethods.nibble_linear_forward(
+            call.Device,
             &view,
-            bias is null ? 0 : TensorMemory.Address(bias, "bias"),
+            call.AddressOrNull(bias, "bias"),
             update is null ? null : &lora,
             (int)DTypes.Of(input),
-            TensorMemory.Address(input, "x"),
+            call.Address(input, "x"),
             input.shape[0],
-            TensorMemory.Address(y, "y"),
-            hidden is null ? 0 : TensorMemory.Address(hidden, "hidden")));
+            call.Address(y, "y"),
+            call.AddressOrNull(hidden, "hidden")));
         return y;
     }
 
-    private static NativeMethods.Lora View(LowRank? update) => update is null ? default : new NativeMethods.Lora
+    private static NativeMethods.Lora View(LowRank? update, in KernelCall call) => update is null ? default : new NativeMethods.Lora
     {
         Rank = update.A.shape[0],
         Scale = update.Scale,
         Dropout = update.Dropout?.Rate ?? 0,
-        A = TensorMemory.Address(update.A, "A"),
-        B = TensorMemory.Address(update.B, "B"),
+        A = call.Address(update.A, "A"),
+        B = call.Address(update.B, "B"),
         Seed = update.Dropout?.Seed ?? 0,
         Step = update.Dropout?.Step ?? 0,
         Layer = update.Dropout?.Layer ?? 0,
@@ -87,10 +89,11 @@ public static class Linear
         {
             var weight = (LinearWeight)ctx.get_data("weight");
             using Tensor dy = grad_output.contiguous();
-            Tensor dx = empty(dy.shape[0], weight.InFeatures, dy.dtype);
-            NativeMethods.Weight view = weight.View();
-            LibNibble.Check(NativeMethods.nibble_linear_backward(
-                &view, null, (int)DTypes.Of(dy), 0, 0, TensorMemory.Address(dy, "dy"), dy.shape[0], TensorMemory.Address(dx, "dx"), 0, 0));
+            Tensor dx = empty(dy.shape[0], weight.InFeatures, dy.dtype, dy.device);
+            using KernelCall call = KernelCall.On(dy, "Linear backward");
+            NativeMethods.Weight view = weight.View(call);
+            call.Check(NativeMethods.nibble_linear_backward(
+                call.Device, &view, null, (int)DTypes.Of(dy), 0, 0, call.Address(dy, "dy"), dy.shape[0], call.Address(dx, "dx"), 0, 0));
             return [dx, null!, null!];
         });
     }
@@ -104,7 +107,7 @@ public static class Linear
             var x = (Tensor)vars[0];
             var weight = (LinearWeight)vars[3];
             var update = (LowRank)vars[5];
-            Tensor hidden = empty(x.shape[0], update.A.shape[0], ScalarType.Float32);
+            Tensor hidden = empty(x.shape[0], update.A.shape[0], ScalarType.Float32, x.device);
             ctx.save_for_backward([x, (Tensor)vars[1], (Tensor)vars[2], hidden]);
             ctx.save_data("weight", weight);
             ctx.save_data("update", update);
@@ -119,22 +122,24 @@ public static class Linear
             var update = (LowRank)ctx.get_data("update");
             using Tensor x = saved[0].contiguous();
             using Tensor dy = grad_output.contiguous();
-            Tensor? dx = (bool)ctx.get_data("needs dx") ? empty(dy.shape[0], weight.InFeatures, dy.dtype) : null;
+            Tensor? dx = (bool)ctx.get_data("needs dx") ? empty(dy.shape[0], weight.InFeatures, dy.dtype, dy.device) : null;
             Tensor da = empty_like(saved[1]);
             Tensor db = empty_like(saved[2]);
-            NativeMethods.Weight view = weight.View();
-            NativeMethods.Lora lora = View(update);
-            LibNibble.Check(NativeMethods.nibble_linear_backward(
+            using KernelCall call = KernelCall.On(dy, "Linear backward");
+            NativeMethods.Weight view = weight.View(call);
+            NativeMethods.Lora lora = View(update, call);
+            call.Check(NativeMethods.nibble_linear_backward(
+                call.Device,
                 &view,
                 &lora,
                 (int)DTypes.Of(dy),
-                TensorMemory.Address(x, "x"),
-                TensorMemory.Address(saved[3], "hidden"),
-                TensorMemory.Address(dy, "dy"),
+                call.Address(x, "x"),
+                call.Address(saved[3], "hidden"),
+                call.Address(dy, "dy"),
                 dy.shape[0],
-                dx is null ? 0 : TensorMemory.Address(dx, "dx"),
-                TensorMemory.Address(da, "da"),
-                TensorMemory.Address(db, "db")));
+                call.AddressOrNull(dx, "dx"),
+                call.Address(da, "da"),
+                call.Address(db, "db")));
             saved.ForEach(tensor => tensor.Dispose());
             return [dx!, da, db, null!, null!, null!];
         });

@@ -41,17 +41,19 @@ public static class LinearCrossEntropy
     {
         using Tensor input = hidden.contiguous();
         long tokens = input.shape[0];
-        Tensor loss = empty(tokens, ScalarType.Float32);
-        Tensor logSumExp = empty(tokens, ScalarType.Float32);
-        NativeMethods.Weight view = head.View();
-        LibNibble.Check(NativeMethods.nibble_linear_cross_entropy_forward(
+        Tensor loss = empty(tokens, ScalarType.Float32, input.device);
+        Tensor logSumExp = empty_like(loss);
+        using KernelCall call = KernelCall.On(input, nameof(LinearCrossEntropy));
+        NativeMethods.Weight view = head.View(call);
+        call.Check(NativeMethods.nibble_linear_cross_entropy_forward(
+            call.Device,
             &view,
             (int)DTypes.Of(input),
-            TensorMemory.Address(input, "hidden"),
-            TensorMemory.Address(labels, "labels"),
+            call.Address(input, "hidden"),
+            call.Address(labels, "labels"),
             tokens,
-            TensorMemory.Address(loss, "loss"),
-            TensorMemory.Address(logSumExp, "log sum exp")));
+            call.Address(loss, "loss"),
+            call.Address(logSumExp, "log sum exp")));
         return (loss, logSumExp);
     }
 
@@ -80,18 +82,20 @@ public static class LinearCrossEntropy
             using Tensor hidden = saved[0].contiguous();
             using Tensor dloss = grad_output.contiguous();
             Tensor dhidden = empty_like(hidden);
-            Tensor? dhead = (bool)ctx.get_data("learns") ? zeros(head.OutFeatures, head.InFeatures, ScalarType.Float32) : null;
-            NativeMethods.Weight view = head.View();
-            LibNibble.Check(NativeMethods.nibble_linear_cross_entropy_backward(
+            Tensor? dhead = (bool)ctx.get_data("learns") ? zeros(head.OutFeatures, head.InFeatures, ScalarType.Float32, hidden.device) : null;
+            using KernelCall call = KernelCall.On(hidden, "LinearCrossEntropy backward");
+            NativeMethods.Weight view = head.View(call);
+            call.Check(NativeMethods.nibble_linear_cross_entropy_backward(
+                call.Device,
                 &view,
                 (int)DTypes.Of(hidden),
-                TensorMemory.Address(hidden, "hidden"),
-                TensorMemory.Address(saved[1], "labels"),
+                call.Address(hidden, "hidden"),
+                call.Address(saved[1], "labels"),
                 hidden.shape[0],
-                TensorMemory.Address(saved[2], "log sum exp"),
-                TensorMemory.Address(dloss, "dloss"),
-                TensorMemory.Address(dhidden, "dhidden"),
-                dhead is null ? 0 : TensorMemory.Address(dhead, "dhead")));
+                call.Address(saved[2], "log sum exp"),
+                call.Address(dloss, "dloss"),
+                call.Address(dhidden, "dhidden"),
+                call.AddressOrNull(dhead, "dhead")));
             saved.ForEach(tensor => tensor.Dispose());
             return [dhidden, dhead!, null!, null!];
         });

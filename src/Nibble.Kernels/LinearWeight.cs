@@ -37,5 +37,5 @@ public abstract class LinearWeight : IDisposable
     /// <summary>Frees the tensors.</summary>
     protected abstract void Dispose(bool disposing);
 
-    internal abstract NativeMethods.Weight View();
+    internal abstract NativeMethods.Weight View(in KernelCall call);
 }

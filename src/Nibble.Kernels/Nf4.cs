@@ -22,7 +22,7 @@ public static class Nf4
     /// <param name="weight">The matrix.</param>
     /// <param name="doubleQuantize">Whether the scales are quantised as well (0.37 bits a parameter less).</param>
     /// <exception cref="ArgumentException">A value is not finite, or the tensor is not a matrix.</exception>
-    public static unsafe Nf4Weight Quantize(Tensor weight, bool doubleQuantize)
+    public static Nf4Weight Quantize(Tensor weight, bool doubleQuantize)
     {
         ArgumentNullException.ThrowIfNull(weight);
         if (weight.dim() != 2)
@@ -32,10 +32,14 @@ public static class Nf4
 
         (long rows, long cols) = (weight.shape[0], weight.shape[1]);
         using Tensor source = weight.detach().contiguous();
-        Tensor packed = empty(((rows * cols) + 1) / 2, ScalarType.Byte);
-        Tensor absmax = empty(Blocks(rows, cols), ScalarType.Float32);
-        LibNibble.Check(NativeMethods.nibble_nf4_quantize(
-            (int)DTypes.Of(source), TensorMemory.Address(source, "weight"), rows * cols, TensorMemory.Address(packed, "packed"), TensorMemory.Address(absmax, "absmax")));
+        Tensor packed = empty(((rows * cols) + 1) / 2, ScalarType.Byte, source.device);
+        Tensor absmax = empty(Blocks(rows, cols), ScalarType.Float32, source.device);
+        using (KernelCall call = KernelCall.On(source, "Quantize"))
+        {
+            call.Check(NativeMethods.nibble_nf4_quantize(
+                call.Device, (int)DTypes.Of(source), call.Address(source, "weight"), rows * cols, call.Address(packed, "packed"), call.Address(absmax, "absmax")));
+        }
+
         if (!doubleQuantize)
         {
             return Nf4Weight.FromParts(rows, cols, packed, absmax);
@@ -43,14 +47,22 @@ public static class Nf4
 
         using (absmax)
         {
-            long blocks = Blocks(rows, cols);
-            Tensor codes = empty(blocks, ScalarType.Byte);
-            Tensor nested = empty((blocks + AbsmaxBlock - 1) / AbsmaxBlock, ScalarType.Float32);
-            float offset;
-            LibNibble.Check(NativeMethods.nibble_nf4_quantize_absmax(
-                TensorMemory.Address(absmax, "absmax"), blocks, TensorMemory.Address(codes, "codes"), TensorMemory.Address(nested, "nested"), &offset));
+            (Tensor codes, Tensor nested, float offset) = QuantizeScales(absmax);
             return Nf4Weight.FromParts(rows, cols, packed, codes, nested, offset);
         }
+    }
+
+    /// <summary>On the CPU wherever the scales lie: they are a sixty-fourth of the weights.</summary>
+    private static unsafe (Tensor Codes, Tensor Nested, float Offset) QuantizeScales(Tensor absmax)
+    {
+        long blocks = absmax.NumberOfElements;
+        using Tensor scales = absmax.cpu();
+        using Tensor codes = empty(blocks, ScalarType.Byte);
+        using Tensor nested = empty((blocks + AbsmaxBlock - 1) / AbsmaxBlock, ScalarType.Float32);
+        float offset;
+        LibNibble.Check(NativeMethods.nibble_nf4_quantize_absmax(
+            TensorMemory.Address(scales, "absmax"), blocks, TensorMemory.Address(codes, "codes"), TensorMemory.Address(nested, "nested"), &offset));
+        return (codes.to(absmax.device), nested.to(absmax.device), offset);
     }
 
     internal static long Blocks(long rows, long cols) => ((rows * cols) + Block - 1) / Block;

@@ -61,22 +61,23 @@ public sealed class Nf4Weight : LinearWeight
     /// <inheritdoc/>
     public override unsafe Tensor Dequantize(ScalarType dtype)
     {
-        Tensor result = empty(OutFeatures, InFeatures, dtype);
-        NativeMethods.Weight view = View();
-        LibNibble.Check(NativeMethods.nibble_dequantize(&view, (int)DTypes.Of(dtype), TensorMemory.Address(result, "result")));
+        Tensor result = empty(OutFeatures, InFeatures, dtype, Packed.device);
+        using KernelCall call = KernelCall.On(Packed, "Dequantize");
+        NativeMethods.Weight view = View(call);
+        call.Check(NativeMethods.nibble_dequantize(call.Device, &view, (int)DTypes.Of(dtype), call.Address(result, "result")));
         return result;
     }
 
-    internal override NativeMethods.Weight View() => new()
+    internal override NativeMethods.Weight View(in KernelCall call) => new()
     {
         Rows = OutFeatures,
         Cols = InFeatures,
         Format = 3,
         AbsmaxOffset = AbsmaxOffset,
-        Data = TensorMemory.Address(Packed, "packed"),
-        Absmax = AddressOrNull(Absmax, "absmax"),
-        AbsmaxCodes = AddressOrNull(AbsmaxCodes, "absmax codes"),
-        NestedAbsmax = AddressOrNull(NestedAbsmax, "nested absmax"),
+        Data = call.Address(Packed, "packed"),
+        Absmax = call.AddressOrNull(Absmax, "absmax"),
+        AbsmaxCodes = call.AddressOrNull(AbsmaxCodes, "absmax codes"),
+        NestedAbsmax = call.AddressOrNull(NestedAbsmax, "nested absmax"),
     };
 
     /// <inheritdoc/>
@@ -87,8 +88,6 @@ public sealed class Nf4Weight : LinearWeight
         AbsmaxCodes?.Dispose();
         NestedAbsmax?.Dispose();
     }
-
-    private static nint AddressOrNull(Tensor? tensor, string name) => tensor is null ? 0 : TensorMemory.Address(tensor, name);
 
     private static long PackedBytes(long outFeatures, long inFeatures) => ((outFeatures * inFeatures) + 1) / 2;
 

@@ -29,15 +29,17 @@ public static class RmsNorm
     {
         using Tensor input = x.contiguous();
         Tensor y = empty_like(input);
-        LibNibble.Check(NativeMethods.nibble_rms_norm_forward(
+        using KernelCall call = KernelCall.On(input, nameof(RmsNorm));
+        call.Check(NativeMethods.nibble_rms_norm_forward(
+            call.Device,
             (int)DTypes.Of(input),
-            TensorMemory.Address(input, "x"),
-            TensorMemory.Address(weight, "weight"),
+            call.Address(input, "x"),
+            call.Address(weight, "weight"),
             Rows(input),
             input.shape[^1],
             epsilon,
-            TensorMemory.Address(y, "y"),
-            inverseRms is null ? 0 : TensorMemory.Address(inverseRms, "inverse rms")));
+            call.Address(y, "y"),
+            call.AddressOrNull(inverseRms, "inverse rms")));
         return y;
     }
 
@@ -50,7 +52,7 @@ public static class RmsNorm
         public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
         {
             (var x, var weight) = ((Tensor)vars[0], (Tensor)vars[1]);
-            Tensor inverseRms = empty(Rows(x), ScalarType.Float32);
+            Tensor inverseRms = empty(Rows(x), ScalarType.Float32, x.device);
             ctx.save_for_backward([x, weight, inverseRms]);
             ctx.save_data("learns", weight.requires_grad);
             return Forward(x, weight, (float)vars[2], inverseRms);
@@ -63,16 +65,18 @@ public static class RmsNorm
             using Tensor dy = grad_output.contiguous();
             Tensor dx = empty_like(x);
             Tensor? dweight = (bool)ctx.get_data("learns") ? empty_like(saved[1]) : null;
-            LibNibble.Check(NativeMethods.nibble_rms_norm_backward(
+            using KernelCall call = KernelCall.On(x, "RmsNorm backward");
+            call.Check(NativeMethods.nibble_rms_norm_backward(
+                call.Device,
                 (int)DTypes.Of(x),
-                TensorMemory.Address(x, "x"),
-                TensorMemory.Address(saved[1], "weight"),
-                TensorMemory.Address(saved[2], "inverse rms"),
-                TensorMemory.Address(dy, "dy"),
+                call.Address(x, "x"),
+                call.Address(saved[1], "weight"),
+                call.Address(saved[2], "inverse rms"),
+                call.Address(dy, "dy"),
                 Rows(x),
                 x.shape[^1],
-                TensorMemory.Address(dx, "dx"),
-                dweight is null ? 0 : TensorMemory.Address(dweight, "dweight")));
+                call.Address(dx, "dx"),
+                call.AddressOrNull(dweight, "dweight")));
             saved.ForEach(tensor => tensor.Dispose());
             return [dx, dweight!, null!];
         });

@@ -33,17 +33,19 @@ public static class Rope
     {
         using Tensor input = x.contiguous();
         Tensor y = empty_like(input);
-        LibNibble.Check(NativeMethods.nibble_rope(
+        using KernelCall call = KernelCall.On(input, inverse ? "Rope backward" : nameof(Rope));
+        call.Check(NativeMethods.nibble_rope(
+            call.Device,
             (int)DTypes.Of(input),
-            TensorMemory.Address(input, "x"),
-            TensorMemory.Address(angles.Cos, "cos"),
-            TensorMemory.Address(angles.Sin, "sin"),
+            call.Address(input, "x"),
+            call.Address(angles.Cos, "cos"),
+            call.Address(angles.Sin, "sin"),
             input.shape[0],
             input.shape[1],
             input.shape[2],
             2 * angles.Cos.shape[1],
             inverse ? 1 : 0,
-            TensorMemory.Address(y, "y")));
+            call.Address(y, "y")));
         return y;
     }
 

@@ -25,8 +25,10 @@ public static class SwiGlu
         using Tensor g = gate.contiguous();
         using Tensor u = up.contiguous();
         Tensor y = empty_like(g);
-        LibNibble.Check(NativeMethods.nibble_swiglu_forward(
-            (int)DTypes.Of(g), TensorMemory.Address(g, "gate"), TensorMemory.Address(u, "up"), g.NumberOfElements, TensorMemory.Address(y, "y")));
+        using KernelCall call = KernelCall.On(g, nameof(SwiGlu));
+        call.Check(NativeMethods.nibble_swiglu_forward(
+            call.Device,
+            (int)DTypes.Of(g), call.Address(g, "gate"), call.Address(u, "up"), g.NumberOfElements, call.Address(y, "y")));
         return y;
     }
 
@@ -49,14 +51,16 @@ public static class SwiGlu
             using Tensor dy = grad_output.contiguous();
             Tensor dgate = empty_like(gate);
             Tensor dup = empty_like(up);
-            LibNibble.Check(NativeMethods.nibble_swiglu_backward(
+            using KernelCall call = KernelCall.On(gate, "SwiGlu backward");
+            call.Check(NativeMethods.nibble_swiglu_backward(
+                call.Device,
                 (int)DTypes.Of(gate),
-                TensorMemory.Address(gate, "gate"),
-                TensorMemory.Address(up, "up"),
-                TensorMemory.Address(dy, "dy"),
+                call.Address(gate, "gate"),
+                call.Address(up, "up"),
+                call.Address(dy, "dy"),
                 gate.NumberOfElements,
-                TensorMemory.Address(dgate, "dgate"),
-                TensorMemory.Address(dup, "dup")));
+                call.Address(dgate, "dgate"),
+                call.Address(dup, "dup")));
             saved.ForEach(tensor => tensor.Dispose());
             return [dgate, dup];
         });

@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
@@ -88,7 +89,7 @@ public sealed class FineTuner
             LossPlot.Save(Path.Combine(config.OutputDir, "loss.png"), result.Losses, result.Evaluations);
         }
 
-        WriteRunFile(result);
+        WriteRunFile(result, model.Device.ToString());
         return result;
     }
 
@@ -123,6 +124,7 @@ public sealed class FineTuner
         DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions
         {
             DType = DTypeNames.Parse(config.Dtype),
+            Device = ComputeDevice.Choose(config.Device, observer.Info),
             QuantizeNf4 = config.Method == Method.Qlora,
             DoubleQuantize = config.Quantization.Bnb4bitUseDoubleQuant,
             Progress = observer.Loading,
@@ -188,15 +190,16 @@ public sealed class FineTuner
         companion.StartsWith("token", StringComparison.Ordinal) || companion.StartsWith("chat", StringComparison.Ordinal)
         || companion == "special_tokens_map.json" || companion.EndsWith(".tiktoken", StringComparison.Ordinal);
 
-    private void WriteRunFile(TrainingResult result)
+    private void WriteRunFile(TrainingResult result, string device)
     {
         var run = new
         {
             status = "completed",
             engine_version = typeof(FineTuner).Assembly.GetName().Version?.ToString(3),
             runtime = Environment.Version.ToString(),
-            instruction_set = Kernels.Cpu.Current.ToString(),
-            threads = Kernels.Cpu.Threads,
+            device,
+            instruction_set = Cpu.Current.ToString(),
+            threads = Cpu.Threads,
             config,
             hashes = Hashes(),
             results = new

@@ -36,7 +36,7 @@ public sealed record MemoryEstimate(long Weights, long Trained, long Activations
         long learning = config.Method == Method.Full ? all : adapter;
         double perLinear = config.Method == Method.Qlora ? (config.Quantization.Bnb4bitUseDoubleQuant ? Nf4DoubleBytes : Nf4Bytes) : size;
         long weights = config.Method == Method.Full ? 0 : (long)(inLayers * perLinear) + ((all - inLayers) * size);
-        long states = config.Training.Optim == OptimizerType.Adamw8bit ? 2 : 8;
+        long states = config.Training.Optim is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit ? 2 : 8;
         long tokens = (long)config.Training.PerDeviceTrainBatchSize * Math.Min(config.Data.MaxLength, model.MaxPositionEmbeddings);
         long inside = (6L * model.HiddenSize) + (4L * model.IntermediateSize) + (3L * model.NumAttentionHeads * model.HeadDim);
         return new MemoryEstimate(weights, learning * (4 + 4 + states), tokens * size * ((model.NumHiddenLayers * (long)model.HiddenSize * 2) + (2 * inside)));

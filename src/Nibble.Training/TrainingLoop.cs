@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Nibble.Evaluation;
 using Nibble.Kernels;
+using Nibble.Kernels.Cuda;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;
 using Nibble.Training.Checkpointing;
@@ -113,8 +114,6 @@ internal sealed class TrainingLoop : IDisposable
 
     private double Epoch => (double)state.Step / stepsPerEpoch;
 
-
-
     private bool IsDue(int every, bool epochEnds) => every > 0 ? state.Step % every == 0 : epochEnds;
 
     private (double Loss, double Norm, double Rate) Step()
@@ -127,14 +126,18 @@ internal sealed class TrainingLoop : IDisposable
         int step = state.Step + 1;
         double learningRate = rate.At(step);
         using DisposeScope scope = NewDisposeScope();
-        double loss = 0;
-        foreach (TokenBatch batch in batches)
+        TrainingState start = state;
+        double loss;
+        try
         {
-            using DisposeScope inner = NewDisposeScope();
-            Tensor mean = model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / Math.Max(1, targets);
-            loss += mean.item<float>();
-            BackwardPass.Run(mean * scale.Value);
-            state = state with { Passes = state.Passes + 1, Tokens = state.Tokens + batch.InputIds.Length };
+            loss = Accumulate(batches, targets);
+        }
+        catch (Exception exception) when (CudaException.MeansOutOfMemory(exception) && optimizer.Release())
+        {
+            // The optimizer's pages take what memory is left after a step; a step that needs more has it back.
+            state = start;
+            DropGradients();
+            loss = Accumulate(batches, targets);
         }
 
         double norm = GradientNorm() / scale.Value;
@@ -153,14 +156,35 @@ internal sealed class TrainingLoop : IDisposable
         }
         else
         {
-            foreach (Parameter parameter in parameters)
-            {
-                parameter.Value.grad = null;
-            }
+            DropGradients();
         }
 
         state = state with { LossScale = scale.Value, LossScaleGoodSteps = scale.GoodSteps };
         return (loss, norm, learningRate);
+    }
+
+    /// <summary>Adds the gradients of all micro-batches, and returns their loss.</summary>
+    private double Accumulate(List<TokenBatch> batches, long targets)
+    {
+        double loss = 0;
+        foreach (TokenBatch batch in batches)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            Tensor mean = model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / Math.Max(1, targets);
+            loss += mean.item<float>();
+            BackwardPass.Run(mean * scale.Value);
+            state = state with { Passes = state.Passes + 1, Tokens = state.Tokens + batch.InputIds.Length };
+        }
+
+        return loss;
+    }
+
+    private void DropGradients()
+    {
+        foreach (Parameter parameter in parameters)
+        {
+            parameter.Value.grad = null;
+        }
     }
 
     private double GradientNorm()

@@ -67,7 +67,39 @@ public class CommandLineTests
         Assert.Equal("[[0,2]]", rendered["generation_spans"]!.ToJsonString());
     }
 
+    [Fact]
+    public void Info_lists_the_GPUs_and_says_why_they_are_not_used()
+    {
+        JsonNode none = JsonNode.Parse(Nibble("info", "--json").Output)!;
+        Assert.Empty(none["gpus"]!.AsArray());
+        Assert.Equal("there is no NVIDIA driver (/nonexistent/libcuda.so cannot be loaded)", (string)none["no_gpu_because"]!);
+        Assert.Contains("no_gpu_because", Nibble("info").Output, StringComparison.Ordinal);
+
+        string emulation = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../native/release/simt/libnibble_cuda_emulated.so"));
+        Assert.SkipUnless(File.Exists(emulation), $"{emulation} is not built: cmake --preset release -DNIBBLE_BUILD_TESTS=ON, in native/.");
+        JsonNode some = JsonNode.Parse(Run(emulation, "info", "--json").Output)!;
+        Assert.Equal("12.8", (string)some["cuda_driver"]!);
+        Assert.Equal(["sm_75", "sm_80", "sm_90"], some["gpus"]!.AsArray().Select(gpu => (string)gpu!["chip"]!));
+        Assert.Equal("cuda:2", (string)some["gpus"]![2]!["device"]!);
+        Assert.Contains("-p:TorchBackend=cuda", (string)some["no_gpu_because"]!, StringComparison.Ordinal);
+        Assert.All(some["gpus"]!.AsArray(), gpu => Assert.NotNull(gpu!["problem"]));
+        Assert.Contains("cuda:1 (Emulated Ampere, sm_80, 16 GiB", Run(emulation, "info").Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Only_auto_falls_back_to_the_CPU_and_says_so()
+    {
+        string[] generate = ["generate", .. Model, "--prompt", "Once", "--max-new-tokens", "1"];
+        Assert.Equal(
+            "Computing on the CPU: there is no NVIDIA driver (/nonexistent/libcuda.so cannot be loaded).", Nibble(generate).Error.Trim());
+        Assert.Empty(Nibble([.. generate, "--device", "cpu"]).Error);
+        Result refused = Nibble([.. generate, "--device", "cuda:1"]);
+        Assert.Equal(1, refused.Code);
+        Assert.Equal("nibble: device cuda:1 cannot be used: there is no NVIDIA driver (/nonexistent/libcuda.so cannot be loaded).", refused.Error.Trim());
+    }
+
     [Theory]
+    [InlineData(2, "device is 'gpu'; it must be auto, cpu or cuda:N", "train", "--device", "gpu", "--set", "model=x", "--set", "data.train=y")]
     [InlineData(2, "nearest is 'training'", "train", "--set", "trainin.max_steps=1")]
     [InlineData(2, "model is missing", "train")]
     [InlineData(2, "--model", "generate", "--prompt", "x")]
@@ -88,9 +120,13 @@ public class CommandLineTests
 
     private sealed record Result(int Code, string Output, string Error);
 
-    private static Result Nibble(params string[] arguments)
+    /// <summary>On a machine without a GPU, whatever this one has.</summary>
+    private static Result Nibble(params string[] arguments) => Run("/nonexistent/libcuda.so", arguments);
+
+    private static Result Run(string cudaDriver, params string[] arguments)
     {
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "nibble"), arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["NIBBLE_CUDA_DRIVER"] = cudaDriver;
         using Process process = Process.Start(start)!;
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();

@@ -25,7 +25,7 @@ public class ConfigBinderTests
             .. typeof(RunConfig).GetProperties().Where(property => property.CanWrite).SelectMany(property => property.PropertyType.Name.EndsWith("Section", StringComparison.Ordinal)
                 ? property.PropertyType.GetProperties().Where(inner => inner.CanWrite) : [property]).Select(property => ConfigBinder.KeyOf(property.Name)),
         ];
-        Assert.Equal(43, keys.Length);
+        Assert.Equal(44, keys.Length);
         Assert.All(keys, key => Assert.True(readme.Contains($"`{key}`", StringComparison.Ordinal) || readme.Contains($".{key}`", StringComparison.Ordinal), key));
     }
 
@@ -42,6 +42,14 @@ public class ConfigBinderTests
         Assert.Equal("x.jsonl", config.Data.Eval);
         Assert.Equal(OptimizerType.AdamwTorch, config.Training.Optim);
     }
+
+    [Theory]
+    [InlineData("adamw_torch", OptimizerType.AdamwTorch)]
+    [InlineData("adamw_8bit", OptimizerType.Adamw8bit)]
+    [InlineData("paged_adamw_32bit", OptimizerType.PagedAdamw32bit)]
+    [InlineData("paged_adamw_8bit", OptimizerType.PagedAdamw8bit)]
+    public void Optimizers_have_the_peers_names(string name, OptimizerType optimizer) =>
+        Assert.Equal(optimizer, ConfigBinder.Load(null, [$"training.optim={name}"]).Training.Optim);
 
     [Theory]
     [InlineData("training.learning_rat=1", "the nearest is 'training.learning_rate'")]

@@ -12,6 +12,21 @@ namespace Nibble.Training.Tests;
 public class TrainingRunTests
 {
     [Theory]
+    [InlineData(OptimizerType.AdamwTorch, OptimizerType.PagedAdamw32bit)]
+    [InlineData(OptimizerType.Adamw8bit, OptimizerType.PagedAdamw8bit)]
+    public void On_the_CPU_a_paged_optimizer_gives_the_losses_of_the_other_to_the_bit(OptimizerType optimizer, OptimizerType paged)
+    {
+        using var folder = new TempFolder();
+        Assert.Equal(Losses(optimizer), Losses(paged));
+
+        IEnumerable<double> Losses(OptimizerType optim)
+        {
+            RunConfig config = Base(folder, optim.ToString(), "lora") with { Training = new TrainingSection { MaxSteps = 3, LearningRate = 1e-2, Optim = optim } };
+            return [.. new FineTuner(config).Run(cancellation: TestContext.Current.CancellationToken).Losses.Select(item => item.Loss)];
+        }
+    }
+
+    [Theory]
     [InlineData("lora", "adamw_torch")]
     [InlineData("qlora", "adamw_8bit")]
     [InlineData("full", "adamw_torch")]

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
@@ -16,15 +17,33 @@ internal static class CommonOptions
 
     public static Option<string?> DType() => new("--dtype") { Description = "Compute dtype: float32, bfloat16 or float16; by default the checkpoint's." };
 
+    public static Option<string> Device() => new("--device")
+    {
+        Description = "Where to compute: auto (the first GPU that can be used, else the CPU), cpu, or cuda:N.",
+        HelpName = "DEVICE",
+        DefaultValueFactory = _ => ComputeDevice.Auto,
+    };
+
     public static Option<bool> Json() => new("--json") { Description = "Machine output alone on standard output." };
 
-    /// <summary>Loads a model, and an adapter onto it.</summary>
-    public static (DecoderModel Model, LoraAdapter? Adapter) Load(string folder, string? adapter, string? dtype)
+    /// <summary>Loads a model, and an adapter onto it, and says where they compute.</summary>
+    public static (DecoderModel Model, LoraAdapter? Adapter) Load(string folder, string? adapter, string? dtype, string device)
     {
-        DecoderModel model = ModelLoader.Load(folder, new LoadOptions { DType = dtype is null ? null : DTypeNames.Parse(dtype) });
+        string? choice = null;
+        DecoderModel model = ModelLoader.Load(folder, new LoadOptions
+        {
+            DType = dtype is null ? null : DTypeNames.Parse(dtype),
+            Device = ComputeDevice.Choose(device, note => choice = note),
+        });
         try
         {
-            return (model, adapter is null ? null : AdapterFolder.Load(model, adapter));
+            LoraAdapter? attached = adapter is null ? null : AdapterFolder.Load(model, adapter);
+            if (choice is not null)
+            {
+                Console.Error.WriteLine(choice);
+            }
+
+            return (model, attached);
         }
         catch
         {

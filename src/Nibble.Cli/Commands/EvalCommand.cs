@@ -20,8 +20,9 @@ internal static class EvalCommand
         var data = new Option<string>("--data") { Description = "Examples: .jsonl or .json.", HelpName = "FILE", Required = true };
         var metrics = new Option<string>("--metrics") { Description = "perplexity, exact_match or both with a comma between.", DefaultValueFactory = _ => "perplexity" };
         var dtype = CommonOptions.DType();
+        var device = CommonOptions.Device();
         var json = CommonOptions.Json();
-        var command = new Command("eval", "Measure a model on examples.") { model, adapter, data, metrics, dtype, json };
+        var command = new Command("eval", "Measure a model on examples.") { model, adapter, data, metrics, dtype, device, json };
         command.SetAction((result, cancellation) =>
         {
             string[] wanted = result.GetValue(metrics)!.Split(',', StringSplitOptions.TrimEntries);
@@ -31,7 +32,7 @@ internal static class EvalCommand
             }
 
             string folder = result.GetValue(model)!;
-            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype));
+            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype), result.GetValue(device)!);
             using (loaded)
             using (attached)
             {

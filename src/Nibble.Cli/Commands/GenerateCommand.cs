@@ -28,8 +28,9 @@ internal static class GenerateCommand
         var seed = new Option<ulong>("--seed") { Description = "Decides what sampling draws.", DefaultValueFactory = _ => 42 };
         var stop = new Option<string[]>("--stop") { Description = "End the text before this string; may be given several times.", HelpName = "TEXT" };
         var dtype = CommonOptions.DType();
+        var device = CommonOptions.Device();
         var json = CommonOptions.Json();
-        var command = new Command("generate", "Continue a prompt.") { model, adapter, text, messages, ids, tokens, temperature, topK, topP, seed, stop, dtype, json };
+        var command = new Command("generate", "Continue a prompt.") { model, adapter, text, messages, ids, tokens, temperature, topK, topP, seed, stop, dtype, device, json };
         command.SetAction((result, cancellation) =>
         {
             string folder = result.GetValue(model)!;
@@ -44,7 +45,7 @@ internal static class GenerateCommand
                 Seed = result.GetValue(seed),
                 StopWhen = stops is null ? null : stops.Reached,
             }.Validated();
-            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype));
+            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype), result.GetValue(device)!);
             using (loaded)
             using (attached)
             {

@@ -16,13 +16,15 @@ internal static class TrainCommand
     {
         var config = new Option<string?>("--config") { Description = "The run's configuration (YAML).", HelpName = "FILE" };
         var set = new Option<string[]>("--set") { Description = "Overrides a configuration key, such as training.learning_rate=1e-4.", HelpName = "key=value" };
+        var device = new Option<string?>("--device") { Description = "Short for --set device=...: auto, cpu, or cuda:N.", HelpName = "DEVICE" };
         var resume = new Option<bool>("--resume") { Description = "Go on from the newest checkpoint of the output folder." };
         var dryRun = new Option<bool>("--dry-run") { Description = "Show the resolved configuration, the data and the memory needed; train nothing." };
         var json = CommonOptions.Json();
-        var command = new Command("train", "Fine-tune a model.") { config, set, resume, dryRun, json };
+        var command = new Command("train", "Fine-tune a model.") { config, set, device, resume, dryRun, json };
         command.SetAction((result, cancellation) =>
         {
-            RunConfig run = ConfigBinder.Load(result.GetValue(config), result.GetValue(set) ?? []);
+            RunConfig run = ConfigBinder.Load(
+                result.GetValue(config), [.. result.GetValue(set) ?? [], .. result.GetValue(device) is { } name ? [$"device={name}"] : Array.Empty<string>()]);
             bool machine = result.GetValue(json);
             if (result.GetValue(dryRun))
             {

@@ -6,6 +6,13 @@ namespace Nibble.Kernels.Runtime;
 internal static class LibNibble
 {
     public const string Name = "nibble";
+
+    /// <summary>NIBBLE_INVALID_ARGUMENT.</summary>
+    public const int InvalidArgument = 1;
+
+    /// <summary>NIBBLE_DEVICE_ERROR.</summary>
+    public const int DeviceError = 4;
+
     private const string File = "libnibble.so";
 
     private static readonly Lazy<nint> Library = new(Load);
@@ -22,14 +29,16 @@ internal static class LibNibble
             return;
         }
 
-        string message = Marshal.PtrToStringUTF8(NativeMethods.nibble_last_error()) ?? "unknown error";
         throw status switch
         {
-            1 => new ArgumentException(message),
-            2 => new InsufficientMemoryException(message),
-            _ => new InvalidOperationException(message),
+            InvalidArgument => new ArgumentException(LastError()),
+            2 => new InsufficientMemoryException(LastError()),
+            _ => new InvalidOperationException(LastError()),
         };
     }
+
+    /// <summary>What the last failed call of this thread says of itself.</summary>
+    public static string LastError() => Marshal.PtrToStringUTF8(NativeMethods.nibble_last_error()) ?? "unknown error";
 
     private static nint Load()
     {

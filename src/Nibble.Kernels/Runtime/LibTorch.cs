@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Nibble.Kernels.Cuda;
 using TorchSharp;
 
 namespace Nibble.Kernels.Runtime;
@@ -15,10 +16,11 @@ namespace Nibble.Kernels.Runtime;
 public static class LibTorch
 {
     internal const string BindingName = "LibTorchSharp";
+    internal const string CoreName = "c10";
     private const string BindingFile = "libLibTorchSharp.so";
 
     /// <summary>libtorch's shared objects, dependencies first; the OpenMP runtime leads because libnibble shares it.</summary>
-    private static readonly string[] TorchFiles = ["libgomp-98b21ff3.so.1", "libc10.so", "libtorch_cpu.so", "libtorch.so"];
+    private static readonly string[] TorchFiles = ["libgomp-98b21ff3.so.1", "libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
 
     private static readonly Lazy<nint> Binding = new(Load);
 
@@ -51,16 +53,19 @@ public static class LibTorch
     private static nint Resolve(string name) => name switch
     {
         LibNibble.Name => LibNibble.Handle,
+        LibCudaDriver.Name => LibCudaDriver.Handle,
         BindingName when LoadsByPath => Binding.Value,
+        CoreName when LoadsByPath => NativeLibrary.Load(Path.Combine(Find("libtorch_cpu.so"), "libc10.so")),
         _ => 0,
     };
 
     private static nint Load()
     {
         string torchFolder = Find("libtorch_cpu.so");
-        foreach (string file in TorchFiles)
+        // Builds for the CPU have no libtorch_cuda; the OpenMP runtime's name differs between builds, and libtorch brings its own.
+        foreach (string path in TorchFiles.Select(file => Path.Combine(torchFolder, file)).Where(File.Exists))
         {
-            DynamicLoader.LoadGlobal(Path.Combine(torchFolder, file));
+            DynamicLoader.LoadGlobal(path);
         }
 
         string binding = Path.Combine(Find(BindingFile), BindingFile);

@@ -5,7 +5,7 @@ namespace Nibble.Kernels.Runtime;
 /// <summary>native/include/nibble.h, entry by entry; the header says what each argument means.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 1;
+    public const int AbiVersion = 2;
     private const string Library = LibNibble.Name;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -46,6 +46,30 @@ internal static unsafe partial class NativeMethods
         public long Step;
     }
 
+    /// <summary>nibble_launch.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Launch
+    {
+        public nint Kernel;
+        public fixed uint Grid[3];
+        public uint Threads;
+        public uint SharedBytes;
+        public uint ArgumentBytes;
+        public nint Arguments;
+    }
+
+    /// <summary>nibble_device.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Device
+    {
+        public int ComputeCapability;
+        public int Multiprocessors;
+        public int SharedBytesPerBlock;
+        public nint Context;
+        public delegate* unmanaged[Cdecl]<nint, Launch*, byte*, int, int> Launch;
+        public delegate* unmanaged[Cdecl]<nint, ulong, nint> Workspace;
+    }
+
     [LibraryImport(Library)]
     public static partial int nibble_abi_version();
 
@@ -74,55 +98,58 @@ internal static unsafe partial class NativeMethods
     public static partial nint nibble_dynamic_map_signed();
 
     [LibraryImport(Library)]
-    public static partial int nibble_nf4_quantize(int dtype, nint src, long count, nint packed, nint absmax);
+    public static partial int nibble_nf4_quantize(nint device, int dtype, nint src, long count, nint packed, nint absmax);
 
     [LibraryImport(Library)]
     public static partial int nibble_nf4_quantize_absmax(nint absmax, long blocks, nint codes, nint nestedAbsmax, float* offset);
 
     [LibraryImport(Library)]
-    public static partial int nibble_dequantize(Weight* weight, int dtype, nint dst);
+    public static partial int nibble_dequantize(nint device, Weight* weight, int dtype, nint dst);
 
     [LibraryImport(Library)]
-    public static partial int nibble_linear_forward(Weight* weight, nint bias, Lora* lora, int dtype, nint x, long m, nint y, nint loraHidden);
+    public static partial int nibble_linear_forward(nint device, Weight* weight, nint bias, Lora* lora, int dtype, nint x, long m, nint y, nint loraHidden);
 
     [LibraryImport(Library)]
     public static partial int nibble_linear_backward(
-        Weight* weight, Lora* lora, int dtype, nint x, nint loraHidden, nint dy, long m, nint dx, nint da, nint db);
+        nint device, Weight* weight, Lora* lora, int dtype, nint x, nint loraHidden, nint dy, long m, nint dx, nint da, nint db);
 
     [LibraryImport(Library)]
-    public static partial int nibble_rms_norm_forward(int dtype, nint x, nint weight, long rows, long cols, float eps, nint y, nint invRms);
+    public static partial int nibble_rms_norm_forward(nint device, int dtype, nint x, nint weight, long rows, long cols, float eps, nint y, nint invRms);
 
     [LibraryImport(Library)]
     public static partial int nibble_rms_norm_backward(
-        int dtype, nint x, nint weight, nint invRms, nint dy, long rows, long cols, nint dx, nint dweight);
+        nint device, int dtype, nint x, nint weight, nint invRms, nint dy, long rows, long cols, nint dx, nint dweight);
 
     [LibraryImport(Library)]
     public static partial int nibble_rope(
-        int dtype, nint x, nint cos, nint sin, long tokens, long heads, long headDim, long rotaryDim, int inverse, nint y);
+        nint device, int dtype, nint x, nint cos, nint sin, long tokens, long heads, long headDim, long rotaryDim, int inverse, nint y);
 
     [LibraryImport(Library)]
-    public static partial int nibble_swiglu_forward(int dtype, nint gate, nint up, long count, nint y);
+    public static partial int nibble_swiglu_forward(nint device, int dtype, nint gate, nint up, long count, nint y);
 
     [LibraryImport(Library)]
-    public static partial int nibble_swiglu_backward(int dtype, nint gate, nint up, nint dy, long count, nint dgate, nint dup);
+    public static partial int nibble_swiglu_backward(nint device, int dtype, nint gate, nint up, nint dy, long count, nint dgate, nint dup);
 
     [LibraryImport(Library)]
     public static partial int nibble_linear_cross_entropy_forward(
-        Weight* head, int dtype, nint hidden, nint labels, long tokens, nint loss, nint logSumExp);
+        nint device, Weight* head, int dtype, nint hidden, nint labels, long tokens, nint loss, nint logSumExp);
 
     [LibraryImport(Library)]
     public static partial int nibble_linear_cross_entropy_backward(
-        Weight* head, int dtype, nint hidden, nint labels, long tokens, nint logSumExp, nint lossGrad, nint dhidden, nint dhead);
+        nint device, Weight* head, int dtype, nint hidden, nint labels, long tokens, nint logSumExp, nint lossGrad, nint dhidden, nint dhead);
 
     [LibraryImport(Library)]
-    public static partial int nibble_adamw_step_32bit(AdamW* config, nint param, nint grad, nint moment1, nint moment2, long count);
+    public static partial int nibble_adamw_step_32bit(nint device, AdamW* config, nint param, nint grad, nint moment1, nint moment2, long count);
 
     [LibraryImport(Library)]
     public static partial int nibble_adamw_init_8bit(nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
 
     [LibraryImport(Library)]
     public static partial int nibble_adamw_step_8bit(
-        AdamW* config, nint param, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
+        nint device, AdamW* config, nint param, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
+
+    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1013AutogradState13get_tls_stateEv")]
+    public static partial byte* c10_AutogradState_get_tls_state();
 
     /// <summary>TorchSharp keeps the data pointer to itself, but its native library exports it; storage offsets are included.</summary>
     [LibraryImport(LibTorch.BindingName)]

@@ -13,16 +13,16 @@ public static class TensorMemory
     private delegate void Deleter(nint memory);
 
     /// <summary>
-    /// A tensor over part of a mapped file, without a copy. The mapping stays alive as long as the tensor's storage does.
+    /// A tensor over part of other memory, such as a mapped file, without a copy. The memory stays as long as the tensor's storage.
     /// </summary>
-    /// <param name="mapping">The mapped view.</param>
-    /// <param name="offset">Where the tensor begins, in bytes from the start of the view; a multiple of the element size.</param>
+    /// <param name="buffer">The memory.</param>
+    /// <param name="offset">Where the tensor begins, in bytes from the start of the buffer; a multiple of the element size.</param>
     /// <param name="shape">Its dimensions.</param>
     /// <param name="dtype">Its element type.</param>
-    /// <exception cref="ArgumentException">The offset is not aligned, or the tensor does not fit into the view.</exception>
-    public static unsafe torch.Tensor FromMapping(SafeBuffer mapping, long offset, ReadOnlySpan<long> shape, torch.ScalarType dtype)
+    /// <exception cref="ArgumentException">The offset is not aligned, or the tensor does not fit into the buffer.</exception>
+    public static unsafe torch.Tensor FromBuffer(SafeBuffer buffer, long offset, ReadOnlySpan<long> shape, torch.ScalarType dtype)
     {
-        ArgumentNullException.ThrowIfNull(mapping);
+        ArgumentNullException.ThrowIfNull(buffer);
         LibTorch.EnsureLoaded();
         long count = 1;
         foreach (long size in shape)
@@ -31,17 +31,17 @@ public static class TensorMemory
         }
 
         long elementSize = ElementSize(dtype);
-        if (offset < 0 || offset % elementSize != 0 || (ulong)offset + (ulong)(count * elementSize) > mapping.ByteLength)
+        if (offset < 0 || offset % elementSize != 0 || (ulong)offset + (ulong)(count * elementSize) > buffer.ByteLength)
         {
-            throw new ArgumentException($"A tensor of {count} x {dtype} does not fit at byte {offset} of a view of {mapping.ByteLength} bytes.");
+            throw new ArgumentException($"A tensor of {count} x {dtype} does not fit at byte {offset} of a buffer of {buffer.ByteLength} bytes.");
         }
 
         byte* start = null;
-        mapping.AcquirePointer(ref start);
+        buffer.AcquirePointer(ref start);
         Deleter deleter = null!;
         deleter = _ =>
         {
-            mapping.ReleasePointer();
+            buffer.ReleasePointer();
             Deleters.TryRemove(deleter, out byte _);
         };
         Deleters.TryAdd(deleter, 0);
@@ -72,7 +72,7 @@ public static class TensorMemory
     {
         if (tensor.device_type != DeviceType.CPU)
         {
-            throw new ArgumentException($"'{name}' lies on {tensor.device_type}; this operator has a kernel for the CPU only.");
+            throw new ArgumentException($"'{name}' lies on {tensor.device_type}; this is done on the CPU only.");
         }
 
         if (!tensor.is_contiguous())

@@ -50,7 +50,7 @@ public static class AdapterFolder
             unused.Remove(name);
             using Tensor stored = file.View(name);
             return stored.shape is [long r, long c] && (rows == 0 || r == rows) && (columns == 0 || c == columns)
-                ? stored.to(ScalarType.Float32, copy: true)
+                ? stored.to(ScalarType.Float32, model.Device, copy: true)
                 : throw new InvalidDataException(
                     $"{file.Path}: '{name}' is [{string.Join(", ", stored.shape)}], the model needs [{rows}, {columns}]; the adapter belongs to another model.");
         }

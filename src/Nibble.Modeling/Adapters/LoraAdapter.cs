@@ -44,7 +44,7 @@ public sealed class LoraAdapter : IDisposable
         {
             double bound = 1 / Math.Sqrt(layer.Weight.InFeatures);
             Tensor a = rand([config.R, layer.Weight.InFeatures], ScalarType.Float32, generator: random).mul_(2 * bound).sub_(bound);
-            return (a, zeros(layer.Weight.OutFeatures, config.R, ScalarType.Float32));
+            return (a.to(model.Device), zeros(layer.Weight.OutFeatures, config.R, ScalarType.Float32, model.Device));
         });
     }
 

@@ -37,7 +37,7 @@ public static class ModelWriter
         ArgumentNullException.ThrowIfNull(model);
         using DisposeScope scope = NewDisposeScope();
         var tensors = new Dictionary<string, Tensor>();
-        model.VisitWeights((name, value) => tensors.Add(name, value.to(dtype, copy: true).MoveToOuterDisposeScope()), linearWeight);
+        model.VisitWeights((name, value) => tensors.Add(name, value.to(dtype, CPU, copy: true).MoveToOuterDisposeScope()), linearWeight);
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors);
         WriteConfig(source, folder, config =>
         {

@@ -17,7 +17,7 @@ internal static class Nf4Checkpoint
 
     public static bool Contains(CheckpointTensors checkpoint, string path) => checkpoint.Contains($"{path}.{State}");
 
-    public static Nf4Weight Read(CheckpointTensors checkpoint, string path, int rows, int columns, ISet<string> used)
+    public static Nf4Weight Read(CheckpointTensors checkpoint, string path, int rows, int columns, Device device, ISet<string> used)
     {
         using DisposeScope scope = NewDisposeScope();
         Tensor Part(string name)
@@ -25,6 +25,8 @@ internal static class Nf4Checkpoint
             used.Add($"{path}.{name}");
             return checkpoint.View($"{path}.{name}");
         }
+
+        Tensor Own(string name) => Part(name).view(-1).to(device, copy: true).DetachFromDisposeScope();
 
         InvalidDataException Invalid(string problem) => new($"{checkpoint.Location}: NF4 weight '{path}' {problem}.");
 
@@ -52,8 +54,8 @@ internal static class Nf4Checkpoint
         RequireMap(Part("weight.quant_map"), Nf4.Code(), "quant_map", Invalid);
         try
         {
-            Tensor packed = Part("weight").view(-1).clone().DetachFromDisposeScope();
-            Tensor absmax = Part("weight.absmax").view(-1).clone().DetachFromDisposeScope();
+            Tensor packed = Own("weight");
+            Tensor absmax = Own("weight.absmax");
             if (state["nested_offset"] is not { } offset)
             {
                 return Nf4Weight.FromParts(rows, columns, packed, absmax);
@@ -65,7 +67,7 @@ internal static class Nf4Checkpoint
             }
 
             RequireMap(Part("weight.nested_quant_map"), Nf4.DynamicMap(), "nested_quant_map", Invalid);
-            Tensor nested = Part("weight.nested_absmax").view(-1).clone().DetachFromDisposeScope();
+            Tensor nested = Own("weight.nested_absmax");
             return Nf4Weight.FromParts(rows, columns, packed, absmax, nested, offset.GetValue<float>());
         }
         catch (ArgumentException exception)

@@ -76,7 +76,7 @@ public sealed class SafetensorsFile : IDisposable
         }
 
         return info.Offset % TensorMemory.ElementSize(dtype) == 0
-            ? TensorMemory.FromMapping(view.SafeMemoryMappedViewHandle, view.PointerOffset + info.Offset, info.Shape, dtype)
+            ? TensorMemory.FromBuffer(view.SafeMemoryMappedViewHandle, view.PointerOffset + info.Offset, info.Shape, dtype)
             : CopyOf(info, dtype);
     }
 

@@ -21,7 +21,8 @@ public static class SafetensorsWriter
             foreach (TensorToWrite item in tensors)
             {
                 using Tensor value = item.Make();
-                using Tensor contiguous = value.contiguous();
+                using Tensor host = value.cpu();
+                using Tensor contiguous = host.contiguous();
                 if (contiguous.dtype != item.DType || !contiguous.shape.SequenceEqual(item.Shape))
                 {
                     throw new InvalidOperationException($"Tensor '{item.Name}' is not what its header says.");

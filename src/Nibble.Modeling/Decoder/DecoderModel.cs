@@ -35,6 +35,9 @@ public sealed class DecoderModel : IDisposable
     /// <summary>The dtype of activations.</summary>
     public ScalarType ComputeDType { get; }
 
+    /// <summary>Where the weights lie and computation runs.</summary>
+    public Device Device => embedding.device;
+
     /// <summary>The output head; shares the embedding's tensor where the configuration ties them.</summary>
     public LinearLayer Head { get; }
 
@@ -183,7 +186,7 @@ public sealed class DecoderModel : IDisposable
         }
 
         ForwardContext context = Context(batch, cache, dropout);
-        Tensor ids = tensor(batch.InputIds, ScalarType.Int64);
+        Tensor ids = tensor(batch.InputIds, ScalarType.Int64, Device);
         Tensor hidden = embedding.index_select(0, ids).to(ComputeDType);
         if (is_grad_enabled() && !hidden.requires_grad)
         {
@@ -218,7 +221,7 @@ public sealed class DecoderModel : IDisposable
     public Tensor TokenLosses(TokenBatch batch, DropoutState? dropout = null)
     {
         Tensor hidden = Forward(batch, cache: null, dropout);
-        return LinearCrossEntropy.Apply(hidden, Head.Weight, tensor(batch.ShiftedLabels(), ScalarType.Int64));
+        return LinearCrossEntropy.Apply(hidden, Head.Weight, tensor(batch.ShiftedLabels(), ScalarType.Int64, Device));
     }
 
     /// <inheritdoc/>
@@ -280,8 +283,8 @@ public sealed class DecoderModel : IDisposable
         return new ForwardContext
         {
             Lengths = batch.Lengths,
-            Cos = tensor(cos, row, half),
-            Sin = tensor(sin, row, half),
+            Cos = tensor(cos, row, half, device: Device),
+            Sin = tensor(sin, row, half, device: Device),
             Cache = cache,
             Dropout = dropout,
         };

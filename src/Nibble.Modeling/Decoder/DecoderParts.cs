@@ -1,5 +1,6 @@
 using Nibble.Kernels;
 using Nibble.Modeling.Checkpoints;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Modeling.Decoder;
@@ -19,7 +20,7 @@ internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType comp
     {
         Tensor? bias = hasBias ? Read($"{path}.bias", computeDType, rows) : null;
         LinearWeight weight = storedInNf4 && Nf4Checkpoint.Contains(checkpoint, path)
-            ? Nf4Checkpoint.Read(checkpoint, path, rows, columns, used)
+            ? Nf4Checkpoint.Read(checkpoint, path, rows, columns, options.Device ?? CPU, used)
             : Quantized(path, rows, columns) ?? (LinearWeight)new DenseWeight(Matrix($"{path}.weight", rows, columns));
         return new LinearLayer(path, ++linears, weight, bias);
     }
@@ -61,6 +62,14 @@ internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType comp
         Tensor value = checkpoint.Read(name, dtype, shape);
         used.Add(name);
         options.Progress?.Invoke(used.Count, checkpoint.Names.Count);
-        return value;
+        if (options.Device is null or { type: DeviceType.CPU })
+        {
+            return value;
+        }
+
+        using (value)
+        {
+            return value.to(options.Device).DetachFromDisposeScope();
+        }
     }
 }

@@ -102,7 +102,7 @@ public sealed class KvCache : IDisposable
                 return memory;
             }
 
-            Tensor larger = empty(Math.Max(needed, 2L * length), like.shape[1], like.shape[2], like.dtype).DetachFromDisposeScope();
+            Tensor larger = empty(Math.Max(needed, 2L * length), like.shape[1], like.shape[2], like.dtype, like.device).DetachFromDisposeScope();
             if (memory is not null)
             {
                 using Tensor target = larger.narrow(0, 0, length);

@@ -8,6 +8,9 @@ public sealed record LoadOptions
     /// <summary>Dtype of activations and of dense frozen weights; null for the one that the checkpoint is stored in.</summary>
     public torch.ScalarType? DType { get; init; }
 
+    /// <summary>Where the weights go, and all computation with them; null for the CPU.</summary>
+    public torch.Device? Device { get; init; }
+
     /// <summary>Whether the decoder layers' linear weights are quantised to NF4, tensor by tensor as they are read.</summary>
     public bool QuantizeNf4 { get; init; }
 

@@ -76,7 +76,7 @@ public static class TextGenerator
             last[i] = end - 1;
         }
 
-        float[] logits = model.Logits(hidden.index_select(0, tensor(last))).contiguous().data<float>().ToArray();
+        float[] logits = model.Logits(hidden.index_select(0, tensor(last, device: model.Device))).cpu().contiguous().data<float>().ToArray();
         int vocab = model.Config.VocabSize;
         return [.. running.Select((sequence, i) => sampler.Next(logits.AsSpan(i * vocab, vocab), sequence, results[sequence].Count))];
     }

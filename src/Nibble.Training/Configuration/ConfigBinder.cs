@@ -46,15 +46,17 @@ public static class ConfigBinder
         return (RunConfig)config;
     }
 
-    /// <summary>A property's name as configuration files spell it: <c>Bnb4bitQuantType</c> is bnb_4bit_quant_type, <c>AdamBeta1</c> is adam_beta1.</summary>
+    /// <summary>
+    /// A property's name as configuration files spell it: <c>Bnb4bitQuantType</c> is bnb_4bit_quant_type, <c>PagedAdamw32bit</c> is
+    /// paged_adamw_32bit, <c>AdamBeta1</c> is adam_beta1.
+    /// </summary>
     public static string KeyOf(string property)
     {
         ArgumentNullException.ThrowIfNull(property);
         var key = new StringBuilder();
         for (int i = 0; i < property.Length; i++)
         {
-            bool numbersAWord = char.IsDigit(property[i]) && i + 1 < property.Length && char.IsLower(property[i + 1]); // 4bit, but beta1
-            if (i > 0 && (char.IsUpper(property[i]) || numbersAWord))
+            if (i > 0 && (char.IsUpper(property[i]) || NumbersAWord(property, i)))
             {
                 key.Append('_');
             }
@@ -63,6 +65,13 @@ public static class ConfigBinder
         }
 
         return key.ToString();
+    }
+
+    /// <summary>Whether a number begins at i and is followed by a word: 4bit, 32bit, but not beta1.</summary>
+    private static bool NumbersAWord(string name, int i)
+    {
+        string rest = name[i..].TrimStart("0123456789".ToCharArray());
+        return char.IsDigit(name[i]) && !char.IsDigit(name[i - 1]) && rest.Length > 0 && char.IsLower(rest[0]);
     }
 
     /// <summary><see cref="KeyOf"/> for JSON.</summary>

@@ -1,4 +1,5 @@
 using Nibble.Data;
+using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
 
 namespace Nibble.Training.Configuration;
@@ -28,6 +29,9 @@ public sealed record RunConfig
     /// <summary>Dtype of activations and frozen weights: float32, bfloat16 or float16.</summary>
     public string Dtype { get; init; } = "bfloat16";
 
+    /// <summary>Where the run computes: auto (the first GPU that can be used, else the CPU), cpu, or cuda:N.</summary>
+    public string Device { get; init; } = ComputeDevice.Auto;
+
     /// <summary>Where results go; must not hold another run.</summary>
     public string OutputDir { get; init; } = "out";
 
@@ -51,6 +55,7 @@ public sealed record RunConfig
     public RunConfig Validated()
     {
         Require(Model.Length > 0, "model is missing: name the base model's folder");
+        _ = ComputeDevice.Parse(Device);
         Require(Data.Train.Length > 0, "data.train is missing: name a file of examples");
         Require(Data.EvalRatio is >= 0 and < 1, $"data.eval_ratio is {Data.EvalRatio}; it must lie in [0, 1)");
         Require(Data.MaxLength > 1, $"data.max_length is {Data.MaxLength}; it must be at least 2");
@@ -253,4 +258,10 @@ public enum OptimizerType
 
     /// <summary>AdamW with 8-bit block-wise states (arXiv:2110.02861).</summary>
     Adamw8bit,
+
+    /// <summary>AdamW with float32 states in host memory, paged to the GPU for each step; on the CPU the same as <see cref="AdamwTorch"/>.</summary>
+    PagedAdamw32bit,
+
+    /// <summary>AdamW with 8-bit states in host memory, paged to the GPU for each step; on the CPU the same as <see cref="Adamw8bit"/>.</summary>
+    PagedAdamw8bit,
 }

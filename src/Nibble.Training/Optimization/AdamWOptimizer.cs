@@ -1,4 +1,5 @@
 using Nibble.Kernels;
+using Nibble.Kernels.Paging;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Configuration;
 using TorchSharp;
@@ -6,25 +7,43 @@ using static TorchSharp.torch;
 
 namespace Nibble.Training.Optimization;
 
-/// <summary>AdamW over a fixed list of parameters, with its states in float32 or in eight bits.</summary>
+/// <summary>AdamW over a fixed list of parameters, with its states in float32 or in eight bits, on their device or paged to it.</summary>
 internal sealed class AdamWOptimizer : IDisposable
 {
     private readonly TrainingSection config;
     private readonly IReadOnlyList<Parameter> parameters;
     private readonly Dictionary<string, Tensor> states = [];
+    private readonly PagedAdamW? pages;
 
     public AdamWOptimizer(TrainingSection config, IReadOnlyList<Parameter> parameters)
     {
         this.config = config;
         this.parameters = parameters;
-        foreach (Parameter parameter in parameters)
+        pages = config.Optim is OptimizerType.PagedAdamw8bit or OptimizerType.PagedAdamw32bit
+            ? PagedAdamW.For([.. parameters.Select(parameter => parameter.Value)], EightBit)
+            : null;
+        for (int i = 0; i < parameters.Count; i++)
         {
-            AddStates(parameter);
+            IReadOnlyList<Tensor> zero = pages?.StatesOf(i) ?? Zero(parameters[i].Value);
+            foreach ((string name, Tensor state) in StateNames.Zip(zero))
+            {
+                states.Add($"{parameters[i].Name}.{name}", state.DetachFromDisposeScope());
+            }
         }
     }
 
-    /// <summary>The states by name, for checkpoints.</summary>
-    public IReadOnlyDictionary<string, Tensor> States => states;
+    /// <summary>The states by name, for checkpoints; valid until the next step.</summary>
+    public IReadOnlyDictionary<string, Tensor> States
+    {
+        get
+        {
+            Release();
+            return states;
+        }
+    }
+
+    /// <summary>Frees the GPU memory that paged states hold between steps; false when there is none.</summary>
+    public bool Release() => pages?.Release() ?? false;
 
     /// <summary>Updates all parameters from their gradients, which it then drops.</summary>
     /// <param name="step">Counts from 1.</param>
@@ -33,28 +52,30 @@ internal sealed class AdamWOptimizer : IDisposable
     public void Step(int step, double learningRate, double gradScale)
     {
         using IDisposable noGrad = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor?[] gradients = [.. parameters.Select(parameter => parameter.Value.grad?.contiguous())];
+        if (pages is not null)
+        {
+            pages.Update(gradients, i => UpdateOf(parameters[i]));
+        }
+        else
+        {
+            for (int i = 0; i < parameters.Count; i++)
+            {
+                if (gradients[i] is { } gradient)
+                {
+                    Update(parameters[i], gradient, UpdateOf(parameters[i]));
+                }
+            }
+        }
+
         foreach (Parameter parameter in parameters)
         {
-            using DisposeScope scope = NewDisposeScope();
-            if (parameter.Value.grad is not { } gradient)
-            {
-                continue;
-            }
-
-            var update = new AdamW(
-                learningRate, config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameter.Decays ? config.WeightDecay : 0, gradScale, step);
-            Tensor dense = gradient.contiguous();
-            if (config.Optim == OptimizerType.Adamw8bit)
-            {
-                update.Update(parameter.Value, dense, EightBit(parameter));
-            }
-            else
-            {
-                update.Update(parameter.Value, dense, states[$"{parameter.Name}.exp_avg"], states[$"{parameter.Name}.exp_avg_sq"]);
-            }
-
             parameter.Value.grad = null;
         }
+
+        AdamW UpdateOf(Parameter parameter) => new(
+            learningRate, config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameter.Decays ? config.WeightDecay : 0, gradScale, step);
     }
 
     public void Dispose()
@@ -63,27 +84,35 @@ internal sealed class AdamWOptimizer : IDisposable
         {
             state.Dispose();
         }
+
+        pages?.Dispose();
     }
 
-    private void AddStates(Parameter parameter)
+    private bool EightBit => config.Optim is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit;
+
+    private string[] StateNames => EightBit ? ["state1", "state2", "absmax1", "absmax2"] : ["exp_avg", "exp_avg_sq"];
+
+    private IReadOnlyList<Tensor> Zero(Tensor parameter)
     {
-        if (config.Optim == OptimizerType.Adamw8bit)
+        if (!EightBit)
         {
-            AdamW.EightBitState zero = AdamW.EightBitState.Zero(parameter.Value.NumberOfElements);
-            Add("state1", zero.Codes1);
-            Add("state2", zero.Codes2);
-            Add("absmax1", zero.Absmax1);
-            Add("absmax2", zero.Absmax2);
+            return [zeros_like(parameter, requires_grad: false), zeros_like(parameter, requires_grad: false)];
+        }
+
+        AdamW.EightBitState zero = AdamW.EightBitState.Zero(parameter.NumberOfElements, parameter.device);
+        return [zero.Codes1, zero.Codes2, zero.Absmax1, zero.Absmax2];
+    }
+
+    private void Update(Parameter parameter, Tensor gradient, AdamW update)
+    {
+        Tensor[] parts = [.. StateNames.Select(name => states[$"{parameter.Name}.{name}"])];
+        if (EightBit)
+        {
+            update.Update(parameter.Value, gradient, new AdamW.EightBitState(parts[0], parts[1], parts[2], parts[3]));
         }
         else
         {
-            Add("exp_avg", zeros_like(parameter.Value, requires_grad: false));
-            Add("exp_avg_sq", zeros_like(parameter.Value, requires_grad: false));
+            update.Update(parameter.Value, gradient, parts[0], parts[1]);
         }
-
-        void Add(string name, Tensor state) => states.Add($"{parameter.Name}.{name}", state.DetachFromDisposeScope());
     }
-
-    private AdamW.EightBitState EightBit(Parameter parameter) => new(
-        states[$"{parameter.Name}.state1"], states[$"{parameter.Name}.state2"], states[$"{parameter.Name}.absmax1"], states[$"{parameter.Name}.absmax2"]);
 }

@@ -1,0 +1,55 @@
+using System.Globalization;
+using Nibble.Kernels.Cuda;
+using TorchSharp;
+
+namespace Nibble.Kernels;
+
+/// <summary>Where to compute, as people name it: <c>auto</c>, <c>cpu</c> or <c>cuda:N</c>.</summary>
+public static class ComputeDevice
+{
+    /// <summary>The first GPU that can be used, else the CPU.</summary>
+    public const string Auto = "auto";
+
+    private const string Cpu = "cpu";
+    private const string Cuda = "cuda";
+
+    /// <summary>Finds the device.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="note">Told in one line what <c>auto</c> came to, and why.</param>
+    /// <exception cref="ArgumentException">There is no device of this name.</exception>
+    /// <exception cref="NotSupportedException">It is a GPU that cannot be used; the message says why.</exception>
+    public static torch.Device Choose(string name, Action<string> note)
+    {
+        ArgumentNullException.ThrowIfNull(note);
+        int ordinal = Parse(name);
+        if (name == Cpu)
+        {
+            return torch.CPU;
+        }
+
+        GpuReport report = GpuReport.Read();
+        if (name == Auto)
+        {
+            GpuInfo? usable = report.Gpus.FirstOrDefault(gpu => gpu.Problem is null);
+            note(usable is null ? $"Computing on the CPU: {report.Problem ?? report.Gpus[0].ToString()}." : $"Computing on {usable}.");
+            return usable is null ? torch.CPU : new torch.Device(usable.Device);
+        }
+
+        string? problem = ordinal < report.Gpus.Count ? report.Gpus[ordinal].Problem : report.Problem ?? $"there are {report.Gpus.Count} GPUs";
+        return problem is null
+            ? new torch.Device(DeviceType.CUDA, ordinal)
+            : throw new NotSupportedException($"device {name} cannot be used: {problem}.");
+    }
+
+    /// <summary>Checks a name without asking for a device.</summary>
+    /// <returns>The N of <c>cuda:N</c>, 0 where it does not stand.</returns>
+    /// <exception cref="ArgumentException">There is no device of this name.</exception>
+    public static int Parse(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        int ordinal = 0;
+        bool known = name is Auto or Cpu or Cuda
+            || (name.StartsWith(Cuda + ":", StringComparison.Ordinal) && int.TryParse(name[(Cuda.Length + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out ordinal));
+        return known ? ordinal : throw new ArgumentException($"device is '{name}'; it must be auto, cpu or cuda:N.");
+    }
+}

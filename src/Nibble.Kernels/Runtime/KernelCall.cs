@@ -1,0 +1,72 @@
+using Nibble.Kernels.Cuda;
+using TorchSharp;
+
+namespace Nibble.Kernels.Runtime;
+
+/// <summary>One call of an operator of libnibble, made where its first tensor lies; all others must lie there too.</summary>
+internal readonly ref struct KernelCall
+{
+    private readonly string operation;
+    private readonly torch.Tensor first;
+    private readonly CudaDevice? gpu;
+
+    private KernelCall(string operation, torch.Tensor first, CudaDevice? gpu)
+    {
+        this.operation = operation;
+        this.first = first;
+        this.gpu = gpu;
+    }
+
+    /// <summary>The nibble_device to name; zero is the CPU.</summary>
+    public nint Device => gpu?.View ?? 0;
+
+    /// <summary>Begins a call of <paramref name="operation"/>, which runs where <paramref name="first"/> lies.</summary>
+    public static KernelCall On(torch.Tensor first, string operation)
+    {
+        if (first.device_type is not (DeviceType.CPU or DeviceType.CUDA))
+        {
+            throw new ArgumentException($"{operation}: the engine computes on cpu and cuda, not on {first.device}.");
+        }
+
+        CudaDevice? gpu = CudaDevice.Of(first);
+        gpu?.Begin(operation);
+        return new KernelCall(operation, first, gpu);
+    }
+
+    /// <summary>The address of a tensor's first element.</summary>
+    /// <exception cref="ArgumentException">The tensor is not contiguous, or lies on another device than the first.</exception>
+    public nint Address(torch.Tensor tensor, string argument)
+    {
+        if (tensor.device_type != first.device_type || tensor.device_index != first.device_index)
+        {
+            throw new ArgumentException(
+                $"{operation}: '{argument}' {CudaDevice.Describe(tensor)} lies on {tensor.device}, others on {first.device}; all tensors of a call must lie on one device.");
+        }
+
+        if (!tensor.is_contiguous())
+        {
+            throw new ArgumentException($"{operation}: '{argument}' {CudaDevice.Describe(tensor)} must be contiguous.");
+        }
+
+        gpu?.Note(argument, tensor);
+        return NativeMethods.THSTensor_data(tensor.Handle);
+    }
+
+    /// <summary>The address of an optional tensor.</summary>
+    public nint AddressOrNull(torch.Tensor? tensor, string argument) => tensor is null ? 0 : Address(tensor, argument);
+
+    /// <summary>Throws what a failed call says of itself.</summary>
+    public void Check(int status)
+    {
+        if (gpu is null)
+        {
+            LibNibble.Check(status);
+        }
+        else
+        {
+            gpu.Check(status, operation);
+        }
+    }
+
+    public void Dispose() => gpu?.End();
+}

@@ -1,0 +1,102 @@
+using Nibble.Kernels.Cuda;
+using Nibble.Kernels.Paging;
+using Nibble.Tests;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Nibble.Kernels.Tests.Paging;
+
+/// <summary>The paged optimizer on an emulated GPU against the unpaged one there.</summary>
+public class PagedAdamWTests
+{
+    private static readonly long[] Sizes = [300, 1, 2048, 700, 256];
+
+    [Theory]
+    [InlineData(false, 0)]
+    [InlineData(true, 0)]
+    [InlineData(false, 2)]
+    [InlineData(true, 2)]
+    public void Parameters_and_states_equal_the_unpaged_ones_to_the_bit(bool eightBit, int pagesThatFit)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        CudaDevice device = EmulatedCuda.Open(1, out DriverWitness witness);
+        using var emulation = new EmulatedGpu(device);
+        Tensor[] expected = Initial();
+        Tensor[][] states = [.. expected.Select(parameter => Unpaged(parameter, eightBit))];
+        Tensor[] paged = Initial();
+        using var optimizer = new PagedAdamW(device, paged, eightBit, pageElements: 512);
+        int allocations = witness.Calls(nameof(ICudaDriver.MemAlloc));
+        for (int step = 1; step <= 4; step++)
+        {
+            AdamW update = new(1e-2, 0.9, 0.999, 1e-8, 0.1, 1, step);
+            Tensor?[] gradients = [.. Sizes.Select((size, i) => i == 3 && step == 2 ? null : randn(size))];
+            for (int i = 0; i < Sizes.Length; i++)
+            {
+                if (gradients[i] is { } gradient && eightBit)
+                {
+                    update.Update(expected[i], gradient, new AdamW.EightBitState(states[i][0], states[i][1], states[i][2], states[i][3]));
+                }
+                else if (gradients[i] is { } slope)
+                {
+                    update.Update(expected[i], slope, states[i][0], states[i][1]);
+                }
+            }
+
+            if (pagesThatFit > 0)
+            {
+                witness.RefuseWhen = (function, call) =>
+                    function == nameof(ICudaDriver.MemAlloc) && call > allocations + pagesThatFit ? CudaStatus.OutOfMemory : CudaStatus.Success;
+            }
+
+            optimizer.Update(gradients, _ => update);
+        }
+
+        const int Pages = 8;
+        int copies = witness.Calls(nameof(ICudaDriver.MemcpyHtoDAsync)) / states[0].Length;
+        Assert.Equal(pagesThatFit > 0 ? Pages + (3 * (Pages - pagesThatFit)) : Pages, copies);
+        for (int i = 0; i < Sizes.Length; i++)
+        {
+            Assert.Equal(expected[i].bytes.ToArray(), paged[i].bytes.ToArray());
+            Assert.All(states[i].Zip(optimizer.StatesOf(i)), pair => Assert.Equal(pair.First.bytes.ToArray(), pair.Second.bytes.ToArray()));
+        }
+    }
+
+    [Fact]
+    public void States_written_on_the_host_are_those_of_the_next_update()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        CudaDevice device = EmulatedCuda.Open(0, out _);
+        using var emulation = new EmulatedGpu(device);
+        Tensor parameter = zeros(10);
+        using var optimizer = new PagedAdamW(device, [parameter], eightBit: false, pageElements: 512);
+        var update = new AdamW(1, 0.5, 0.5, 0, 0, 1, 1);
+        optimizer.Update([ones(10)], _ => update);
+        foreach (Tensor state in optimizer.StatesOf(0))
+        {
+            state.fill_(4);
+        }
+
+        optimizer.Update([ones(10)], _ => update);
+        Assert.Equal(2.5f, optimizer.StatesOf(0)[0][9].item<float>());
+    }
+
+    [Fact]
+    public void On_the_CPU_there_is_nothing_to_page() => Assert.Null(PagedAdamW.For([zeros(4)], eightBit: true));
+
+    private static Tensor[] Initial()
+    {
+        manual_seed(3);
+        return [.. Sizes.Select(size => randn(size))];
+    }
+
+    private static Tensor[] Unpaged(Tensor parameter, bool eightBit)
+    {
+        if (!eightBit)
+        {
+            return [zeros_like(parameter), zeros_like(parameter)];
+        }
+
+        AdamW.EightBitState zero = AdamW.EightBitState.Zero(parameter.NumberOfElements);
+        return [zero.Codes1, zero.Codes2, zero.Absmax1, zero.Absmax2];
+    }
+}
