@@ -6,7 +6,7 @@ find_program(NIBBLE_CUDA_CLANG NAMES clang++-19 clang++-18 clang++-17 clang++-16
 
 # 90 brings nothing that 80 lacks; it is compiled because the newest chips must accept what we write.
 set(NIBBLE_CUDA_ARCHITECTURES 75 80 90)
-set(NIBBLE_CUDA_IMAGES "${CMAKE_SOURCE_DIR}/../artifacts/cuda")
+set(NIBBLE_CUDA_IMAGES "${CMAKE_CURRENT_SOURCE_DIR}/../artifacts/cuda" CACHE PATH "Where the CUDA images go")
 
 function(nibble_add_cuda_images target source)
   if(NIBBLE_NVCC)

@@ -285,6 +285,13 @@ NIBBLE_DRIVER cuMemAlloc_v2(CUdeviceptr* pointer, std::size_t bytes) {
 NIBBLE_DRIVER cuMemFree_v2(CUdeviceptr pointer) {
     return call([&](State& s) { return release(s, host(pointer)); });
 }
+NIBBLE_DRIVER cuMemAllocManaged(CUdeviceptr* pointer, std::size_t bytes, unsigned) {
+    return call([&](State&) {
+        void* memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+        *pointer = reinterpret_cast<CUdeviceptr>(memory);
+        return memory != nullptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    });
+}
 NIBBLE_DRIVER cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
     return call([&](State&) {
         *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
@@ -309,6 +316,18 @@ NIBBLE_DRIVER cuMemcpyDtoHAsync_v2(void* destination, CUdeviceptr source, std::s
         s.streams.enqueue(id_of(stream), [=] { std::memcpy(destination, host(source), bytes); });
         return CUDA_SUCCESS;
     });
+}
+NIBBLE_DRIVER cuMemcpyDtoDAsync_v2(CUdeviceptr destination, CUdeviceptr source, std::size_t bytes, CUstream stream) {
+    return call([&](State& s) {
+        s.streams.enqueue(id_of(stream), [=] { std::memcpy(host(destination), host(source), bytes); });
+        return CUDA_SUCCESS;
+    });
+}
+NIBBLE_DRIVER cuMemcpyHtoD_v2(CUdeviceptr destination, const void* source, std::size_t bytes) {
+    return cuMemcpyHtoDAsync_v2(destination, source, bytes, nullptr);
+}
+NIBBLE_DRIVER cuMemcpyDtoH_v2(void* destination, CUdeviceptr source, std::size_t bytes) {
+    return cuMemcpyDtoHAsync_v2(destination, source, bytes, nullptr);
 }
 NIBBLE_DRIVER cuMemsetD8Async(CUdeviceptr destination, unsigned char value, std::size_t bytes, CUstream stream) {
     return call([&](State& s) {
@@ -364,6 +383,13 @@ NIBBLE_DRIVER cuEventQuery(CUevent event) {
 NIBBLE_DRIVER cuEventSynchronize(CUevent event) {
     return call([&](State& s) {
         s.streams.synchronize_event(id_of(event));
+        return CUDA_SUCCESS;
+    });
+}
+// The emulation's own time, which says nothing about a GPU's.
+NIBBLE_DRIVER cuEventElapsedTime(float* milliseconds, CUevent begin, CUevent end) {
+    return call([&](State& s) {
+        *milliseconds = s.streams.milliseconds_between(id_of(begin), id_of(end));
         return CUDA_SUCCESS;
     });
 }

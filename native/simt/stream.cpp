@@ -43,6 +43,7 @@ void Streams::record(EventId event, StreamId stream) {
     const auto happen = [this, event, record] {
         if (const auto found = events_.find(event); found != events_.end()) {
             found->second.happened = record;
+            found->second.time = std::chrono::steady_clock::now();
         }
     };
     enqueue(stream, happen);
@@ -60,6 +61,10 @@ void Streams::wait(StreamId stream, EventId event) {
 bool Streams::happened(EventId event) const {
     const Event& state = events_.at(event);
     return state.happened == state.recorded;
+}
+
+float Streams::milliseconds_between(EventId begin, EventId end) const {
+    return std::chrono::duration<float, std::milli>(events_.at(end).time - events_.at(begin).time).count();
 }
 
 bool Streams::ready(const Item& item) const {

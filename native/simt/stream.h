@@ -2,6 +2,7 @@
 // default stream is used; which of several streams goes first is drawn by lot, so that a missing event shows.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -29,6 +30,7 @@ class Streams {
     void record(EventId event, StreamId stream);
     void wait(StreamId stream, EventId event);
     bool happened(EventId event) const;
+    float milliseconds_between(EventId begin, EventId end) const;
 
     void synchronize(StreamId stream);
     void synchronize_event(EventId event);
@@ -43,6 +45,7 @@ class Streams {
     struct Event {
         uint64_t recorded = 0;
         uint64_t happened = 0;
+        std::chrono::steady_clock::time_point time;
     };
 
     bool ready(const Item& item) const;

@@ -143,12 +143,12 @@ TEST_P(CrossEntropy, one_logit_that_is_not_a_number_makes_the_loss_not_a_number)
         view.cols = 8;
         view.format = dtype;
         view.data = head.data();
-        const int64_t label = 3;
-        float loss = 0;
-        float lse = 0;
-        expect_ok(nibble_linear_cross_entropy_forward(on(), &view, dtype, hidden.data(), &label, 1, &loss, &lse));
-        EXPECT_TRUE(std::isnan(loss)) << "logit " << wrong << " left a loss of " << loss;
-        EXPECT_TRUE(std::isnan(lse)) << "logit " << wrong << " left " << lse;
+        const std::vector<int64_t> label{3};
+        std::vector<float> loss(1), lse(1);
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &view, dtype, hidden.data(), label.data(), 1, loss.data(),
+                                                      lse.data()));
+        EXPECT_TRUE(std::isnan(loss[0])) << "logit " << wrong << " left a loss of " << loss[0];
+        EXPECT_TRUE(std::isnan(lse[0])) << "logit " << wrong << " left " << lse[0];
     }
 }
 

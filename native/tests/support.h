@@ -122,12 +122,20 @@ void expect_close(const Found& found, const Expected& expected, double relative,
     }
 }
 
-// The emulated GPUs: Turing and Ampere, since every later chip runs Ampere's kernels.
+// The GPUs to test on: those of the emulation, Turing and Ampere, since every later chip runs Ampere's kernels. Or, where
+// NIBBLE_CUDA_IMAGE names compiled kernels, the first GPU of the driver that NIBBLE_CUDA_DRIVER names (gpu_memory.cpp).
 inline std::vector<std::unique_ptr<nibble::cuda::Gpu>>& gpus() {
-    const char* given = std::getenv("NIBBLE_CUDA_EMULATED");  // Other kernels, for tests/mutations.sh.
-    static const nibble::cuda::Driver driver(given != nullptr ? given : NIBBLE_CUDA_EMULATED);
+    const char* library = std::getenv("NIBBLE_CUDA_DRIVER");
+    static const nibble::cuda::Driver driver(library != nullptr ? library : NIBBLE_CUDA_EMULATED);
     static std::vector<std::unique_ptr<nibble::cuda::Gpu>> all;
-    if (all.empty()) {
+    if (!all.empty()) {
+        return all;
+    }
+    if (const char* path = std::getenv("NIBBLE_CUDA_IMAGE")) {
+        std::ifstream file(path, std::ios::binary);
+        const std::string image((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+        all.push_back(std::make_unique<nibble::cuda::Gpu>(driver, 0, image));
+    } else {
         for (int ordinal = 0; ordinal < 2; ++ordinal) {
             all.push_back(std::make_unique<nibble::cuda::Gpu>(driver, ordinal, "the emulation brings its own kernels"));
         }
