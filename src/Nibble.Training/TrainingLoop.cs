@@ -69,11 +69,13 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Runs to the end, or until cancelled; a cancelled run saves a checkpoint before it throws.</summary>
     public void Run(RunLog log, CancellationToken cancellation)
     {
-        var clock = Stopwatch.StartNew();
+        var clock = new Stopwatch();
         long tokensAtLog = state.Tokens;
         while (state.Step < TotalSteps)
         {
+            clock.Start();
             (double loss, double norm, double learningRate) = Step();
+            clock.Stop(); // Evaluating and saving are not training.
             Losses.Add((state.Step, loss));
             observer.Progress(state.Step, TotalSteps, loss);
             bool last = state.Step == TotalSteps;
@@ -84,18 +86,22 @@ internal sealed class TrainingLoop : IDisposable
                     state.Step, Epoch, loss, learningRate, norm, state.Tokens, (state.Tokens - tokensAtLog) / clock.Elapsed.TotalSeconds, PeakMemory.Bytes);
                 log.Write(metrics);
                 observer.Logged(metrics);
-                clock.Restart();
+                clock.Reset();
                 tokensAtLog = state.Tokens;
             }
 
             bool stop = evaluation.Count > 0 && IsDue(config.Training.EvalSteps, epochEnds) && EvaluateAndCompare(log);
-            bool cancelled = cancellation.IsCancellationRequested && !last;
+            bool cancelled = cancellation.IsCancellationRequested && !last && !stop; // A run that is through is better finished than left.
             if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
             {
                 store.Save(state, parameters, optimizer.States);
             }
 
-            cancellation.ThrowIfCancellationRequested();
+            if (cancelled)
+            {
+                throw new OperationCanceledException(cancellation);
+            }
+
             if (stop)
             {
                 observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
@@ -112,8 +118,6 @@ internal sealed class TrainingLoop : IDisposable
     public void Dispose() => optimizer.Dispose();
 
     private double Epoch => (double)state.Step / stepsPerEpoch;
-
-
 
     private bool IsDue(int every, bool epochEnds) => every > 0 ? state.Step % every == 0 : epochEnds;
 
@@ -191,6 +195,11 @@ internal sealed class TrainingLoop : IDisposable
     private bool EvaluateAndCompare(RunLog log)
     {
         double loss = EvaluationLoss.Of(model, evaluation.Chunk(config.Training.PerDeviceTrainBatchSize).Select(EncodedExample.Batch)).Mean;
+        if (!double.IsFinite(loss))
+        {
+            throw new TrainingDivergedException(state.Step, "evaluation loss");
+        }
+
         var metrics = new EvalMetrics(state.Step, Epoch, loss, Math.Exp(loss));
         log.Write(metrics);
         Evaluations.Add(metrics);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Tokenizers;
 
 namespace Nibble.Cli.Commands;
 
@@ -19,9 +20,9 @@ internal static class CommonOptions
     public static Option<bool> Json() => new("--json") { Description = "Machine output alone on standard output." };
 
     /// <summary>Loads a model, and an adapter onto it.</summary>
-    public static (DecoderModel Model, LoraAdapter? Adapter) Load(string folder, string? adapter, string? dtype)
+    public static (DecoderModel Model, LoraAdapter? Adapter) Load(string folder, string? adapter, string? dtype, CancellationToken cancellation)
     {
-        DecoderModel model = ModelLoader.Load(folder, new LoadOptions { DType = dtype is null ? null : DTypeNames.Parse(dtype) });
+        DecoderModel model = Progress.Load(folder, new LoadOptions { DType = dtype is null ? null : DTypeNames.Parse(dtype) }, cancellation);
         try
         {
             return (model, adapter is null ? null : AdapterFolder.Load(model, adapter));
@@ -29,6 +30,31 @@ internal static class CommonOptions
         catch
         {
             model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The tokenizer of a model's folder.</summary>
+    public static HfTokenizer Tokenizer(string folder) =>
+        Directory.Exists(folder) ? HfTokenizer.FromPretrained(folder) : throw new InvalidDataException($"{folder} is not a folder.");
+
+    /// <summary>Fills the output folder; if that fails, it is as empty as before.</summary>
+    public static void Fill(string folder, Action write)
+    {
+        bool existed = Directory.Exists(folder);
+        RequireNew(folder);
+        try
+        {
+            write();
+        }
+        catch
+        {
+            Directory.Delete(folder, recursive: true);
+            if (existed)
+            {
+                Directory.CreateDirectory(folder);
+            }
+
             throw;
         }
     }

@@ -31,7 +31,7 @@ internal static class EvalCommand
             }
 
             string folder = result.GetValue(model)!;
-            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype));
+            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype), cancellation);
             using (loaded)
             using (attached)
             {
@@ -40,7 +40,7 @@ internal static class EvalCommand
                 var found = new Dictionary<string, object>();
                 if (wanted.Contains("perplexity"))
                 {
-                    EvaluationLoss loss = EvaluationLoss.Of(loaded, examples.Chunk(8).Select(EncodedExample.Batch));
+                    EvaluationLoss loss = EvaluationLoss.Of(loaded, examples.Chunk(8).Select(EncodedExample.Batch), cancellation);
                     (found["perplexity"], found["loss"], found["tokens"]) = (loss.Perplexity, loss.Mean, loss.Tokens);
                 }
 
