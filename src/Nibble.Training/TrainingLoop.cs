@@ -71,7 +71,7 @@ internal sealed class TrainingLoop : IDisposable
     {
         var clock = new Stopwatch();
         long tokensAtLog = state.Tokens;
-        while (state.Step < TotalSteps)
+        while (state.Step < TotalSteps && !OutOfPatience)
         {
             clock.Start();
             (double loss, double norm, double learningRate) = Step();
@@ -90,8 +90,12 @@ internal sealed class TrainingLoop : IDisposable
                 tokensAtLog = state.Tokens;
             }
 
-            bool stop = evaluation.Count > 0 && IsDue(config.Training.EvalSteps, epochEnds) && EvaluateAndCompare(log);
-            bool cancelled = cancellation.IsCancellationRequested && !last && !stop; // A run that is through is better finished than left.
+            if (evaluation.Count > 0 && IsDue(config.Training.EvalSteps, epochEnds))
+            {
+                EvaluateAndCompare(log);
+            }
+
+            bool cancelled = cancellation.IsCancellationRequested && !last && !OutOfPatience; // A run that is through is better finished than left.
             if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
             {
                 store.Save(state, parameters, optimizer.States);
@@ -102,11 +106,11 @@ internal sealed class TrainingLoop : IDisposable
                 throw new OperationCanceledException(cancellation);
             }
 
-            if (stop)
-            {
-                observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
-                break;
-            }
+        }
+
+        if (OutOfPatience)
+        {
+            observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
         }
 
         if (config.Training.EarlyStoppingPatience > 0)
@@ -118,6 +122,8 @@ internal sealed class TrainingLoop : IDisposable
     public void Dispose() => optimizer.Dispose();
 
     private double Epoch => (double)state.Step / stepsPerEpoch;
+
+    private bool OutOfPatience => config.Training.EarlyStoppingPatience > 0 && state.EvaluationsWithoutImprovement >= config.Training.EarlyStoppingPatience;
 
     private bool IsDue(int every, bool epochEnds) => every > 0 ? state.Step % every == 0 : epochEnds;
 
@@ -191,8 +197,8 @@ internal sealed class TrainingLoop : IDisposable
         return !double.IsFinite(loss) ? "loss" : $"gradient of {bad?.Name}";
     }
 
-    /// <summary>Evaluates, keeps the best weights, and says whether patience has run out.</summary>
-    private bool EvaluateAndCompare(RunLog log)
+    /// <summary>Evaluates, and keeps the best weights.</summary>
+    private void EvaluateAndCompare(RunLog log)
     {
         double loss = EvaluationLoss.Of(model, evaluation.Chunk(config.Training.PerDeviceTrainBatchSize).Select(EncodedExample.Batch)).Mean;
         if (!double.IsFinite(loss))
@@ -214,7 +220,5 @@ internal sealed class TrainingLoop : IDisposable
         {
             store.SaveBest(parameters);
         }
-
-        return config.Training.EarlyStoppingPatience > 0 && state.EvaluationsWithoutImprovement >= config.Training.EarlyStoppingPatience;
     }
 }

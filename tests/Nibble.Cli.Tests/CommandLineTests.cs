@@ -44,6 +44,11 @@ public class CommandLineTests
         Assert.Contains("\"learning_rate\": 0.0002", result.Output, StringComparison.Ordinal);
         Assert.Contains("Memory: about", result.Output, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder["out"]));
+
+        JsonNode report = JsonNode.Parse(Nibble("train", "--dry-run", "--json", "--set", $"model={Model[1]}", "--set", $"data.train={folder["data.jsonl"]}").Output)!;
+        Assert.Equal("q_proj", (string)report["config"]!["lora"]!["target_modules"]![0]!);
+        Assert.Equal("hi there</s>", string.Concat(report["first_example"]!.AsArray().Where(piece => (bool)piece!["learned"]!).Select(piece => (string)piece!["text"]!)));
+        Assert.Equal(1, (int)report["train_examples"]!);
     }
 
     [Fact]
