@@ -5,6 +5,7 @@ using Nibble.Tests;
 namespace Nibble.Cli.Tests;
 
 /// <summary>The program as its users start it.</summary>
+[Collection("nibble")]
 public class CommandLineTests
 {
     private static string[] Model => ["--model", SharedFolder.Path("models", "stories260K", "hf")];

@@ -5,6 +5,7 @@ using Nibble.Tests;
 namespace Nibble.Cli.Tests;
 
 /// <summary>Ctrl-C, as the terminal sends it.</summary>
+[Collection("nibble")] // Programs that share the processors would only wait for each other.
 public class InterruptionTests
 {
     [Fact]
