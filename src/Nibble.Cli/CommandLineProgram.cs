@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
 
 namespace Nibble.Cli;
@@ -25,24 +26,37 @@ public static class CommandLineProgram
             InfoCommand.Create(), QuickstartCommand.Create(),
         };
         root.Options.Add(verbose);
-        ParseResult parsed = root.Parse(args);
+        ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }); // A prompt may begin with @.
         if (parsed.Errors.Count > 0)
         {
-            await Console.Error.WriteLineAsync($"nibble: {parsed.Errors[0].Message} (see 'nibble --help')").ConfigureAwait(false);
+            await Console.Error.WriteLineAsync($"nibble: {OneLine(parsed.Errors[^1].Message)} (see 'nibble --help')").ConfigureAwait(false);
             return WrongUse;
         }
 
+        using var interruption = new CancellationTokenSource();
+        using PosixSignalRegistration onInterrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
+        using PosixSignalRegistration onTerminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
         try
         {
-            // Exceptions come here instead of being printed with their stack; Ctrl-C is given time to save a checkpoint.
-            var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromMinutes(5) };
-            return await parsed.InvokeAsync(configuration).ConfigureAwait(false);
+            // Exceptions come here instead of being printed with their stack. The library would listen for signals only after
+            // a command's first await, and the commands have none.
+            var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+            return await parsed.InvokeAsync(configuration, interruption.Token).ConfigureAwait(false);
         }
         catch (Exception exception)
         {
             return await ReportAsync(exception, parsed.GetValue(verbose)).ConfigureAwait(false);
         }
+
+        // The first signal lets the command save what it has; a second one ends the process at once.
+        void Interrupt(PosixSignalContext context)
+        {
+            context.Cancel = !interruption.IsCancellationRequested;
+            interruption.Cancel();
+        }
     }
+
+    private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries));
 
     private static async Task<int> ReportAsync(Exception exception, bool verbose)
     {
@@ -57,7 +71,7 @@ public static class CommandLineProgram
             return Interrupted;
         }
 
-        string text = verbose ? exception.ToString() : exception.Message.Replace('\n', ' ');
+        string text = verbose ? exception.ToString() : OneLine(exception.Message);
         await Console.Error.WriteLineAsync($"nibble: {text}").ConfigureAwait(false);
         return exception is ArgumentException or UsageException ? WrongUse : Failed;
     }

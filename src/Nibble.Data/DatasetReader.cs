@@ -11,19 +11,19 @@ public static class DatasetReader
     /// <param name="format">How to read them; <see cref="DatasetFormat.Auto"/> decides by the first.</param>
     /// <exception cref="InvalidDataException">A record is malformed; the message has file, line and reason.</exception>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    public static IEnumerable<DatasetRecord> Read(string path, DatasetFormat format = DatasetFormat.Auto)
-    {
-        if (!File.Exists(path))
-        {
-            throw new FileNotFoundException($"{path} does not exist.", path);
-        }
+    public static IEnumerable<DatasetRecord> Read(string path, DatasetFormat format = DatasetFormat.Auto) => ReadNumbered(path, format).Select(item => item.Record);
 
+    /// <summary><see cref="Read"/>, each record with its line; in a JSON array that is its place, from 1.</summary>
+    public static IEnumerable<(int Line, DatasetRecord Record)> ReadNumbered(string path, DatasetFormat format = DatasetFormat.Auto)
+    {
+        RequireFile(path);
         return Records(path, format);
     }
 
     /// <summary>The format of a file, by its first record.</summary>
     public static DatasetFormat Detect(string path)
     {
+        RequireFile(path);
         foreach ((int line, JsonNode? node) in Nodes(path))
         {
             return Guarded(path, line, () => RecordParser.Detect(AsObject(node)));
@@ -32,7 +32,15 @@ public static class DatasetReader
         throw new InvalidDataException($"{path} has no records.");
     }
 
-    private static IEnumerable<DatasetRecord> Records(string path, DatasetFormat format)
+    private static void RequireFile(string path)
+    {
+        if (!File.Exists(path))
+        {
+            throw new FileNotFoundException($"{path} does not exist.", path);
+        }
+    }
+
+    private static IEnumerable<(int Line, DatasetRecord Record)> Records(string path, DatasetFormat format)
     {
         if (format == DatasetFormat.Auto)
         {
@@ -43,7 +51,7 @@ public static class DatasetReader
         foreach ((int line, JsonNode? node) in Nodes(path))
         {
             any = true;
-            yield return Guarded(path, line, () => RecordParser.Parse(AsObject(node), format));
+            yield return (line, Guarded(path, line, () => RecordParser.Parse(AsObject(node), format)));
         }
 
         if (!any)
@@ -66,7 +74,7 @@ public static class DatasetReader
         }
     }
 
-    /// <summary>Items of an array, one in memory at a time; their line is their place in the array.</summary>
+    /// <summary>Items of an array, one in memory at a time.</summary>
     private static IEnumerable<(int Line, JsonNode? Node)> ArrayItems(string path)
     {
         using FileStream stream = OpenPastMark(path);

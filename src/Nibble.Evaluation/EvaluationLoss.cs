@@ -18,7 +18,8 @@ public readonly record struct EvaluationLoss(double Sum, long Tokens)
     /// <summary>Reads all batches once, without gradients or dropout.</summary>
     /// <param name="model">The model, with whatever adapter is attached.</param>
     /// <param name="batches">Tokens with labels; without labels every token is predicted from those before it.</param>
-    public static EvaluationLoss Of(DecoderModel model, IEnumerable<TokenBatch> batches)
+    /// <param name="cancellation">Ends it between batches.</param>
+    public static EvaluationLoss Of(DecoderModel model, IEnumerable<TokenBatch> batches, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(batches);
@@ -26,6 +27,7 @@ public readonly record struct EvaluationLoss(double Sum, long Tokens)
         long tokens = 0;
         foreach (TokenBatch batch in batches)
         {
+            cancellation.ThrowIfCancellationRequested();
             using DisposeScope scope = NewDisposeScope();
             using IDisposable noGrad = no_grad();
             sum += model.TokenLosses(batch).to(ScalarType.Float64).sum().item<double>();

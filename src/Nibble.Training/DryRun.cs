@@ -1,11 +1,22 @@
+using Nibble.Training.Configuration;
+
 namespace Nibble.Training;
 
 /// <summary>What a run would do.</summary>
-/// <param name="Config">The resolved configuration, as JSON.</param>
+/// <param name="Config">The resolved configuration.</param>
 /// <param name="Notes">What reading the data said.</param>
 /// <param name="TrainExamples">Examples to train on.</param>
 /// <param name="EvalExamples">Examples to evaluate on.</param>
-/// <param name="FirstExample">Its tokens as text, and which are learned.</param>
+/// <param name="FirstExample">Its tokens.</param>
 /// <param name="Memory">An estimate of the memory needed.</param>
 public sealed record DryRun(
-    string Config, IReadOnlyList<string> Notes, int TrainExamples, int EvalExamples, IReadOnlyList<(string Token, bool Learned)> FirstExample, MemoryEstimate Memory);
+    RunConfig Config, IReadOnlyList<string> Notes, int TrainExamples, int EvalExamples, IReadOnlyList<ExamplePiece> FirstExample, MemoryEstimate Memory)
+{
+    /// <summary>All of it as JSON, the keys as configuration files spell them.</summary>
+    public string ToJson() => ConfigBinder.ToJson(this);
+}
+
+/// <summary>A token of an example.</summary>
+/// <param name="Text">What it adds to the text before it; the number of the token where the model has no tokenizer.</param>
+/// <param name="Learned">Whether it is learned.</param>
+public sealed record ExamplePiece(string Text, bool Learned);

@@ -1,8 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
-using System.Text.Json;
-using System.Text.Json.Nodes;
-using System.Text.Json.Serialization;
 using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
@@ -23,21 +19,18 @@ namespace Nibble.Training;
 /// <param name="TrainableParameters">Elements that learned.</param>
 /// <param name="TotalParameters">Elements of model and adapter.</param>
 public sealed record TrainingResult(
-    int Steps, IReadOnlyList<(int Step, double Loss)> Losses, IReadOnlyList<EvalMetrics> Evaluations, long TrainableParameters, long TotalParameters);
+    int Steps, IReadOnlyList<(int Step, double Loss)> Losses, IReadOnlyList<EvalMetrics> Evaluations, long TrainableParameters, long TotalParameters)
+{
+    /// <summary>The run's last training loss, also when an earlier process came to it.</summary>
+    public double? FinalLoss { get; init; }
+
+    /// <summary>The run's last evaluation loss, also when an earlier process came to it; null when nothing was evaluated.</summary>
+    public double? FinalEvalLoss { get; init; }
+}
 
 /// <summary>Runs a fine-tune from its configuration to a finished output folder.</summary>
 public sealed class FineTuner
 {
-    private const string RunFile = "run.json";
-
-    /// <summary>Keys and enums as the configuration file spells them.</summary>
-    private static readonly JsonSerializerOptions Json = new()
-    {
-        PropertyNamingPolicy = new ConfigBinder.JsonNames(),
-        Converters = { new JsonStringEnumConverter(new ConfigBinder.JsonNames()) },
-        WriteIndented = true,
-    };
-
     private readonly RunConfig config;
     private readonly ITrainingObserver observer;
 
@@ -57,8 +50,9 @@ public sealed class FineTuner
     /// <exception cref="InvalidDataException">Model, data or output folder are not usable; the message says why.</exception>
     public TrainingResult Run(bool resume = false, CancellationToken cancellation = default)
     {
-        PrepareOutput(resume);
-        using DecoderModel model = LoadModel();
+        var folder = new RunFolder(config);
+        folder.Require(resume);
+        using DecoderModel model = LoadModel(cancellation);
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model.Config, observer);
         using LoraAdapter? adapter = AttachAdapter(model);
         List<Parameter> parameters = [.. adapter?.Parameters ?? model.Parameters];
@@ -67,7 +61,11 @@ public sealed class FineTuner
         observer.Info(string.Create(
             CultureInfo.InvariantCulture, $"trainable params: {trainable:N0} || all params: {total:N0} || trainable%: {100.0 * trainable / total:0.####}"));
         var plan = new BatchPlan(
-            train, config.Training.PerDeviceTrainBatchSize, config.Data.Packing ? config.Data.MaxLength : null, config.Data.Shuffle, config.Seed);
+            train,
+            config.Training.PerDeviceTrainBatchSize,
+            config.Data.Packing ? TrainingData.MaxLength(config, model.Config) : null,
+            config.Data.Shuffle,
+            config.Seed);
         var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit);
         using var loop = new TrainingLoop(config, model, parameters, plan, evaluation, store, observer);
         if (resume && store.Latest is { } checkpoint)
@@ -76,20 +74,20 @@ public sealed class FineTuner
             observer.Info($"Resumed from {checkpoint}.");
         }
 
-        using (var log = new RunLog(config.OutputDir, loop.State.Step))
-        {
-            loop.Run(log, cancellation);
-        }
-
+        folder.Begin();
+        using var log = new RunLog(config.OutputDir, loop.State.Step);
+        loop.Run(log, cancellation);
         WriteWeights(model, adapter);
-        var result = new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total);
-        AtomicFile.WriteText(Path.Combine(config.OutputDir, "README.md"), ModelCard.Write(config, result));
-        if (result.Losses.Count > 0)
+        List<(int Step, double Loss)> losses = [.. log.Earlier.Losses, .. loop.Losses];
+        List<EvalMetrics> evaluations = [.. log.Earlier.Evaluations, .. loop.Evaluations];
+        var result = new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total)
         {
-            LossPlot.Save(Path.Combine(config.OutputDir, "loss.png"), result.Losses, result.Evaluations);
-        }
-
-        WriteRunFile(result, model.Device.ToString());
+            FinalLoss = losses.Count > 0 ? losses[^1].Loss : null,
+            FinalEvalLoss = evaluations.Count > 0 ? evaluations[^1].EvalLoss : null,
+        };
+        AtomicFile.WriteText(Path.Combine(config.OutputDir, "README.md"), ModelCard.Write(config, result));
+        LossPlot.Save(Path.Combine(config.OutputDir, "loss.png"), losses, evaluations);
+        folder.Complete(result, model.Device.ToString());
         return result;
     }
 
@@ -100,18 +98,18 @@ public sealed class FineTuner
         var notes = new List<string>();
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model, new Notes(notes));
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
-        return new DryRun(JsonSerializer.Serialize(config, Json), notes, train.Count, evaluation.Count, Pieces(train[0], tokenizer), MemoryEstimate.Of(config, model));
+        return new DryRun(config, notes, train.Count, evaluation.Count, Pieces(train[0], tokenizer), MemoryEstimate.Of(config, model));
     }
 
     /// <summary>Each token as what it adds to the text before it, for a token alone may lose its space or half a character.</summary>
-    private static List<(string Token, bool Learned)> Pieces(EncodedExample example, HfTokenizer? tokenizer)
+    private static List<ExamplePiece> Pieces(EncodedExample example, HfTokenizer? tokenizer)
     {
-        var pieces = new List<(string, bool)>();
+        var pieces = new List<ExamplePiece>();
         string text = "";
         for (int i = 0; i < example.InputIds.Length; i++)
         {
             string longer = tokenizer?.Decode(example.InputIds.Take(i + 1), skipSpecialTokens: false) ?? $"{text}{example.InputIds[i]} ";
-            pieces.Add((longer[Math.Min(text.Length, longer.Length)..], example.Labels[i] >= 0));
+            pieces.Add(new ExamplePiece(longer[Math.Min(text.Length, longer.Length)..], example.Labels[i] >= 0));
             text = longer;
         }
 
@@ -119,7 +117,7 @@ public sealed class FineTuner
     }
 
     /// <summary>Loads the base model as the method needs it.</summary>
-    private DecoderModel LoadModel()
+    private DecoderModel LoadModel(CancellationToken cancellation)
     {
         DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions
         {
@@ -127,7 +125,11 @@ public sealed class FineTuner
             Device = ComputeDevice.Choose(config.Device, observer.Info),
             QuantizeNf4 = config.Method == Method.Qlora,
             DoubleQuantize = config.Quantization.Bnb4bitUseDoubleQuant,
-            Progress = observer.Loading,
+            Progress = (done, total) =>
+            {
+                cancellation.ThrowIfCancellationRequested();
+                observer.Loading(done, total);
+            },
         });
         if (config.Method == Method.Full)
         {
@@ -146,29 +148,7 @@ public sealed class FineTuner
     private LoraAdapter? AttachAdapter(DecoderModel model) =>
         config.Method == Method.Full ? null
         : config.Lora.InitAdapter is { } initial ? AdapterFolder.Load(model, initial, stored => stored with { LoraDropout = config.Lora.LoraDropout })
-        : LoraAdapter.Create(model, config.Lora.ToLoraConfig(), config.Seed);
-
-    private void PrepareOutput(bool resume)
-    {
-        string runFile = Path.Combine(config.OutputDir, RunFile);
-        if (File.Exists(runFile) && !resume)
-        {
-            throw new InvalidDataException($"{config.OutputDir} holds another run; resume it with --resume, or choose another output_dir.");
-        }
-
-        try
-        {
-            Directory.CreateDirectory(config.OutputDir);
-            if (!File.Exists(runFile))
-            {
-                AtomicFile.WriteText(runFile, JsonSerializer.Serialize(new { status = "running", config }, Json));
-            }
-        }
-        catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
-        {
-            throw new InvalidDataException($"output_dir {config.OutputDir} is not writable: {exception.Message}", exception);
-        }
-    }
+        : LoraAdapter.Create(model, config.Lora, config.Seed);
 
     private void WriteWeights(DecoderModel model, LoraAdapter? adapter)
     {
@@ -189,58 +169,6 @@ public sealed class FineTuner
     private static bool DescribesText(string companion) =>
         companion.StartsWith("token", StringComparison.Ordinal) || companion.StartsWith("chat", StringComparison.Ordinal)
         || companion == "special_tokens_map.json" || companion.EndsWith(".tiktoken", StringComparison.Ordinal);
-
-    private void WriteRunFile(TrainingResult result, string device)
-    {
-        var run = new
-        {
-            status = "completed",
-            engine_version = typeof(FineTuner).Assembly.GetName().Version?.ToString(3),
-            runtime = Environment.Version.ToString(),
-            device,
-            instruction_set = Cpu.Current.ToString(),
-            threads = Cpu.Threads,
-            config,
-            hashes = Hashes(),
-            results = new
-            {
-                result.Steps,
-                result.TrainableParameters,
-                result.TotalParameters,
-                final_loss = result.Losses.Count > 0 ? result.Losses[^1].Loss : (double?)null,
-                final_eval_loss = result.Evaluations.Count > 0 ? result.Evaluations[^1].EvalLoss : (double?)null,
-                peak_memory_bytes = PeakMemory.Bytes,
-            },
-        };
-        AtomicFile.WriteText(Path.Combine(config.OutputDir, RunFile), JsonSerializer.Serialize(run, Json));
-    }
-
-    /// <summary>SHA-256 of the base model's weights and of the data.</summary>
-    private JsonObject Hashes()
-    {
-        var hashes = new JsonObject();
-        using (CheckpointTensors checkpoint = CheckpointTensors.Open(config.Model))
-        {
-            foreach (string file in checkpoint.Files)
-            {
-                hashes[Path.GetFileName(file)] = HashOf(file);
-            }
-        }
-
-        hashes["train"] = HashOf(config.Data.Train);
-        if (config.Data.Eval is { } eval)
-        {
-            hashes["eval"] = HashOf(eval);
-        }
-
-        return hashes;
-    }
-
-    private static string HashOf(string path)
-    {
-        using FileStream stream = File.OpenRead(path);
-        return Convert.ToHexStringLower(SHA256.HashData(stream));
-    }
 
     private sealed class Silent : ITrainingObserver;
 

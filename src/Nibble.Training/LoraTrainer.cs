@@ -12,9 +12,11 @@ public class LoraTrainer(string model, LoraConfig config, TrainingSection? train
     /// <summary>Trains on a file of examples and writes the adapter's folder.</summary>
     /// <param name="data">The examples.</param>
     /// <param name="outputDir">Where results go; must not hold another run.</param>
+    /// <param name="resume">Goes on from the newest checkpoint of the output folder, if it has one.</param>
     /// <param name="observer">Is told how the run proceeds.</param>
     /// <param name="cancellation">Saves a checkpoint and ends after the current step.</param>
-    public TrainingResult Train(DataSection data, string outputDir, ITrainingObserver? observer = null, CancellationToken cancellation = default)
+    public TrainingResult Train(
+        DataSection data, string outputDir, bool resume = false, ITrainingObserver? observer = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(data);
         RunConfig run = Configure(new RunConfig
@@ -23,18 +25,9 @@ public class LoraTrainer(string model, LoraConfig config, TrainingSection? train
             OutputDir = outputDir,
             Data = data,
             Training = training ?? new TrainingSection(),
-            Lora = new LoraSection
-            {
-                R = config.R,
-                LoraAlpha = config.LoraAlpha,
-                LoraDropout = config.LoraDropout,
-                TargetModules = config.TargetModules,
-                UseRslora = config.UseRslora,
-                ModulesToSave = config.ModulesToSave,
-                LayersToTransform = config.LayersToTransform,
-            },
+            Lora = new LoraSection(config),
         });
-        return new FineTuner(run, observer).Run(cancellation: cancellation);
+        return new FineTuner(run, observer).Run(resume, cancellation);
     }
 
     /// <summary>What distinguishes the method.</summary>
@@ -50,6 +43,9 @@ public sealed record QLoraConfig
 {
     /// <summary>The adapter.</summary>
     public LoraConfig Lora { get; init; } = new();
+
+    /// <summary>Format of the base model's weights: only <c>nf4</c> is supported.</summary>
+    public string QuantType { get; init; } = "nf4";
 
     /// <summary>Whether the scales are quantised as well.</summary>
     public bool UseDoubleQuant { get; init; } = true;
@@ -69,6 +65,11 @@ public sealed class QLoraTrainer(string model, QLoraConfig config, TrainingSecti
     {
         Method = Method.Qlora,
         Dtype = config.ComputeDtype,
-        Quantization = new QuantizationSection { Bnb4bitUseDoubleQuant = config.UseDoubleQuant, Bnb4bitComputeDtype = config.ComputeDtype },
+        Quantization = new QuantizationSection
+        {
+            Bnb4bitQuantType = config.QuantType,
+            Bnb4bitUseDoubleQuant = config.UseDoubleQuant,
+            Bnb4bitComputeDtype = config.ComputeDtype,
+        },
     };
 }

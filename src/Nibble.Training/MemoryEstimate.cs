@@ -31,13 +31,13 @@ public sealed record MemoryEstimate(long Weights, long Trained, long Activations
         (string Name, long[] Shape)[] linears = [.. weightShapes.Where(item => item.Shape.Length == 2 && item.Name.StartsWith("model.layers.", StringComparison.Ordinal))];
         long inLayers = linears.Sum(item => item.Shape[0] * item.Shape[1]);
         long all = weightShapes.Sum(item => item.Shape.Aggregate(1L, (product, size) => product * size));
-        LoraConfig lora = config.Lora.ToLoraConfig();
+        LoraConfig lora = config.Lora;
         long adapter = linears.Where(item => lora.Targets(item.Name[..^".weight".Length])).Sum(item => lora.R * (item.Shape[0] + item.Shape[1]));
         long learning = config.Method == Method.Full ? all : adapter;
         double perLinear = config.Method == Method.Qlora ? (config.Quantization.Bnb4bitUseDoubleQuant ? Nf4DoubleBytes : Nf4Bytes) : size;
         long weights = config.Method == Method.Full ? 0 : (long)(inLayers * perLinear) + ((all - inLayers) * size);
         long states = config.Training.Optim is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit ? 2 : 8;
-        long tokens = (long)config.Training.PerDeviceTrainBatchSize * Math.Min(config.Data.MaxLength, model.MaxPositionEmbeddings);
+        long tokens = (long)config.Training.PerDeviceTrainBatchSize * TrainingData.MaxLength(config, model);
         long inside = (6L * model.HiddenSize) + (4L * model.IntermediateSize) + (3L * model.NumAttentionHeads * model.HeadDim);
         return new MemoryEstimate(weights, learning * (4 + 4 + states), tokens * size * ((model.NumHiddenLayers * (long)model.HiddenSize * 2) + (2 * inside)));
     }

@@ -70,11 +70,13 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Runs to the end, or until cancelled; a cancelled run saves a checkpoint before it throws.</summary>
     public void Run(RunLog log, CancellationToken cancellation)
     {
-        var clock = Stopwatch.StartNew();
+        var clock = new Stopwatch();
         long tokensAtLog = state.Tokens;
-        while (state.Step < TotalSteps)
+        while (state.Step < TotalSteps && !OutOfPatience)
         {
+            clock.Start();
             (double loss, double norm, double learningRate) = Step();
+            clock.Stop(); // Evaluating and saving are not training.
             Losses.Add((state.Step, loss));
             observer.Progress(state.Step, TotalSteps, loss);
             bool last = state.Step == TotalSteps;
@@ -85,23 +87,31 @@ internal sealed class TrainingLoop : IDisposable
                     state.Step, Epoch, loss, learningRate, norm, state.Tokens, (state.Tokens - tokensAtLog) / clock.Elapsed.TotalSeconds, PeakMemory.Bytes);
                 log.Write(metrics);
                 observer.Logged(metrics);
-                clock.Restart();
+                clock.Reset();
                 tokensAtLog = state.Tokens;
             }
 
-            bool stop = evaluation.Count > 0 && IsDue(config.Training.EvalSteps, epochEnds) && EvaluateAndCompare(log);
-            bool cancelled = cancellation.IsCancellationRequested && !last;
+            if (evaluation.Count > 0 && IsDue(config.Training.EvalSteps, epochEnds))
+            {
+                EvaluateAndCompare(log);
+            }
+
+            bool cancelled = cancellation.IsCancellationRequested && !last && !OutOfPatience; // A run that is through is better finished than left.
             if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
             {
                 store.Save(state, parameters, optimizer.States);
             }
 
-            cancellation.ThrowIfCancellationRequested();
-            if (stop)
+            if (cancelled)
             {
-                observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
-                break;
+                throw new OperationCanceledException(cancellation);
             }
+
+        }
+
+        if (OutOfPatience)
+        {
+            observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
         }
 
         if (config.Training.EarlyStoppingPatience > 0)
@@ -113,6 +123,8 @@ internal sealed class TrainingLoop : IDisposable
     public void Dispose() => optimizer.Dispose();
 
     private double Epoch => (double)state.Step / stepsPerEpoch;
+
+    private bool OutOfPatience => config.Training.EarlyStoppingPatience > 0 && state.EvaluationsWithoutImprovement >= config.Training.EarlyStoppingPatience;
 
     private bool IsDue(int every, bool epochEnds) => every > 0 ? state.Step % every == 0 : epochEnds;
 
@@ -211,10 +223,15 @@ internal sealed class TrainingLoop : IDisposable
         return !double.IsFinite(loss) ? "loss" : $"gradient of {bad?.Name}";
     }
 
-    /// <summary>Evaluates, keeps the best weights, and says whether patience has run out.</summary>
-    private bool EvaluateAndCompare(RunLog log)
+    /// <summary>Evaluates, and keeps the best weights.</summary>
+    private void EvaluateAndCompare(RunLog log)
     {
         double loss = EvaluationLoss.Of(model, evaluation.Chunk(config.Training.PerDeviceTrainBatchSize).Select(EncodedExample.Batch)).Mean;
+        if (!double.IsFinite(loss))
+        {
+            throw new TrainingDivergedException(state.Step, "evaluation loss");
+        }
+
         var metrics = new EvalMetrics(state.Step, Epoch, loss, Math.Exp(loss));
         log.Write(metrics);
         Evaluations.Add(metrics);
@@ -229,7 +246,5 @@ internal sealed class TrainingLoop : IDisposable
         {
             store.SaveBest(parameters);
         }
-
-        return config.Training.EarlyStoppingPatience > 0 && state.EvaluationsWithoutImprovement >= config.Training.EarlyStoppingPatience;
     }
 }

@@ -5,6 +5,7 @@ using Nibble.Tests;
 namespace Nibble.Cli.Tests;
 
 /// <summary>The program as its users start it.</summary>
+[Collection("nibble")]
 public class CommandLineTests
 {
     private static string[] Model => ["--model", SharedFolder.Path("models", "stories260K", "hf")];
@@ -44,6 +45,11 @@ public class CommandLineTests
         Assert.Contains("\"learning_rate\": 0.0002", result.Output, StringComparison.Ordinal);
         Assert.Contains("Memory: about", result.Output, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder["out"]));
+
+        JsonNode report = JsonNode.Parse(Nibble("train", "--dry-run", "--json", "--set", $"model={Model[1]}", "--set", $"data.train={folder["data.jsonl"]}").Output)!;
+        Assert.Equal("q_proj", (string)report["config"]!["lora"]!["target_modules"]![0]!);
+        Assert.Equal("hi there</s>", string.Concat(report["first_example"]!.AsArray().Where(piece => (bool)piece!["learned"]!).Select(piece => (string)piece!["text"]!)));
+        Assert.Equal(1, (int)report["train_examples"]!);
     }
 
     [Fact]
@@ -106,6 +112,11 @@ public class CommandLineTests
     [InlineData(1, "not a folder", "generate", "--model", "/nonexistent", "--input-ids", "1")]
     [InlineData(2, "needs a model folder with a tokenizer", "generate", "--model", "/nonexistent", "--input-ids", "1", "--stop", "x")]
     [InlineData(2, "whole numbers", "generate", "--model", "/nonexistent", "--input-ids", "a,b")]
+    [InlineData(2, "'bogus'", "bogus")]
+    [InlineData(2, "'trained' 'original'", "merge", "--model", "m", "--adapter", "a", "--out", "o", "--onto", "x")]
+    [InlineData(2, "one of --text and --file", "tokenize", "--model", "/nonexistent", "--text", "a", "--file", "b")]
+    [InlineData(1, "/nonexistent is not a folder", "tokenize", "--model", "/nonexistent", "--text", "@a")]
+    [InlineData(1, "/nonexistent is not a folder", "generate", "--model", "/nonexistent", "--prompt", "@a")]
     [InlineData(1, "does not exist", "render", "--template", "/nonexistent", "--messages", "/nonexistent")]
     public void Wrong_use_is_one_line_on_standard_error_with_the_right_code(int code, string part, params string[] arguments)
     {
@@ -114,6 +125,38 @@ public class CommandLineTests
         Assert.Contains(part, result.Error, StringComparison.Ordinal);
         Assert.Single(result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         Assert.Empty(result.Output);
+    }
+
+    [Fact]
+    public void A_failed_quantize_or_merge_leaves_the_output_folder_as_it_was()
+    {
+        using var folder = new TempFolder();
+        Directory.CreateDirectory(folder["empty"]);
+        File.WriteAllText(folder["file"], "");
+        Assert.Equal(0, Nibble("quantize", Model[0], Model[1], "--out", folder["nf4"]).Code);
+        Assert.Equal((1, 1), (Nibble("quantize", "--model", "/nonexistent", "--out", folder["new"]).Code, Nibble("quantize", "--model", "/nonexistent", "--out", folder["empty"]).Code));
+        Result merge = Nibble("merge", "--model", folder["nf4"], "--adapter", SharedFolder.Path("vectors", "adapters", "lora_all_r8"), "--out", folder["new"], "--onto", "original");
+        Assert.Equal(2, merge.Code);
+        Assert.Contains("is stored in NF4", merge.Error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(folder["new"]));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder["empty"]));
+        Assert.Equal((2, 1), (Nibble("quantize", Model[0], Model[1], "--out", folder["nf4"]).Code, Nibble("quantize", Model[0], Model[1], "--out", folder["file"]).Code));
+        Assert.True(File.Exists(Path.Combine(folder["nf4"], "model.safetensors")));
+    }
+
+    [Theory]
+    [InlineData("null", "there is no text")]
+    [InlineData("{\"txt\": 1}", "there is no text")]
+    [InlineData("{\"text\": 1}", "'Number'")]
+    [InlineData("{", "expected {\"text\"}")]
+    public void A_bad_line_of_a_tokenized_file_is_named(string line, string reason)
+    {
+        using var folder = new TempFolder();
+        File.WriteAllText(folder["texts.jsonl"], "{\"text\": \"Once\"}\n" + line + "\n");
+        Result result = Nibble("tokenize", Model[0], Model[1], "--file", folder["texts.jsonl"], "--json");
+        Assert.Equal(1, result.Code);
+        Assert.Contains("texts.jsonl:2: ", result.Error, StringComparison.Ordinal);
+        Assert.Contains(reason, result.Error, StringComparison.Ordinal);
     }
 
     private static double Loss(Result result) => (double)JsonNode.Parse(result.Output)!["loss"]!;

@@ -1,3 +1,4 @@
+using Nibble.Tests;
 using Nibble.Training.Configuration;
 
 namespace Nibble.Training.Tests;
@@ -57,10 +58,49 @@ public class ConfigBinderTests
     [InlineData("method=dora", "one of lora, qlora, full")]
     [InlineData("data=3", "must be a mapping")]
     [InlineData("nonsense", "not of the form key=value")]
+    [InlineData("learning_rate=1", "the nearest is 'training.learning_rate'")]
+    [InlineData("model=null", "'model' is null; it must be a text")]
+    [InlineData("seed=null", "'seed' is null; it must be a whole number")]
+    [InlineData("lora.target_modules=[null]", "'lora.target_modules' is null; it must be a text")]
     public void Mistakes_are_named_with_what_would_be_right(string assignment, string part)
     {
         var exception = Assert.Throws<ArgumentException>(() => ConfigBinder.Load(null, [assignment]));
         Assert.Contains(part, exception.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("lora.target_modules=null", "lora.target_modules is empty")]
+    [InlineData("lora.lora_alpha=nan", "lora.lora_alpha is NaN")]
+    [InlineData("lora.lora_dropout=nan", "lora.lora_dropout is NaN")]
+    [InlineData("lora.bias=all", "lora.bias is 'all'")]
+    [InlineData("training.num_train_epochs=infinity", "training.num_train_epochs is")]
+    [InlineData("training.weight_decay=-1", "training.weight_decay is -1")]
+    [InlineData("training.adam_epsilon=-1", "training.adam_epsilon is -1")]
+    [InlineData("training.eval_steps=-1", "training.eval_steps is -1")]
+    [InlineData("training.save_steps=-1", "training.save_steps is -1")]
+    [InlineData("training.early_stopping_patience=-1", "training.early_stopping_patience is -1")]
+    [InlineData("training.early_stopping_patience=1", "training.early_stopping_patience needs evaluations")]
+    public void Values_out_of_range_are_refused_before_anything_is_read(string assignment, string part)
+    {
+        RunConfig config = ConfigBinder.Load(null, ["model=m", "data.train=a.jsonl", assignment]);
+        Assert.Contains(part, Assert.Throws<ArgumentException>(config.Validated).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Null_empties_lists_and_what_may_be_absent()
+    {
+        RunConfig config = ConfigBinder.Load(null, ["lora.modules_to_save=null", "lora.layers_to_transform=[1, 2]", "lora.layers_to_transform=null", "data.eval=null"]);
+        Assert.Empty(config.Lora.ModulesToSave);
+        Assert.Null(config.Lora.LayersToTransform);
+        Assert.Null(config.Data.Eval);
+    }
+
+    [Fact]
+    public void A_file_that_nests_without_end_is_refused()
+    {
+        using var folder = new TempFolder();
+        File.WriteAllText(folder["deep.yaml"], "model: " + new string('[', 100_000));
+        Assert.Contains("nests deeper", Assert.Throws<InvalidDataException>(() => { ConfigBinder.Load(folder["deep.yaml"], []); }).Message, StringComparison.Ordinal);
     }
 
     private static string Root()

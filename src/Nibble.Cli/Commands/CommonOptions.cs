@@ -3,6 +3,7 @@ using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Tokenizers;
 
 namespace Nibble.Cli.Commands;
 
@@ -27,14 +28,15 @@ internal static class CommonOptions
     public static Option<bool> Json() => new("--json") { Description = "Machine output alone on standard output." };
 
     /// <summary>Loads a model, and an adapter onto it, and says where they compute.</summary>
-    public static (DecoderModel Model, LoraAdapter? Adapter) Load(string folder, string? adapter, string? dtype, string device)
+    public static (DecoderModel Model, LoraAdapter? Adapter) Load(string folder, string? adapter, string? dtype, string device, CancellationToken cancellation)
     {
         string? choice = null;
-        DecoderModel model = ModelLoader.Load(folder, new LoadOptions
+        var options = new LoadOptions
         {
             DType = dtype is null ? null : DTypeNames.Parse(dtype),
             Device = ComputeDevice.Choose(device, note => choice = note),
-        });
+        };
+        DecoderModel model = Progress.Load(folder, options, cancellation);
         try
         {
             LoraAdapter? attached = adapter is null ? null : AdapterFolder.Load(model, adapter);
@@ -48,6 +50,31 @@ internal static class CommonOptions
         catch
         {
             model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The tokenizer of a model's folder.</summary>
+    public static HfTokenizer Tokenizer(string folder) =>
+        Directory.Exists(folder) ? HfTokenizer.FromPretrained(folder) : throw new InvalidDataException($"{folder} is not a folder.");
+
+    /// <summary>Fills the output folder; if that fails, it is as empty as before.</summary>
+    public static void Fill(string folder, Action write)
+    {
+        bool existed = Directory.Exists(folder);
+        RequireNew(folder);
+        try
+        {
+            write();
+        }
+        catch
+        {
+            Directory.Delete(folder, recursive: true);
+            if (existed)
+            {
+                Directory.CreateDirectory(folder);
+            }
+
             throw;
         }
     }

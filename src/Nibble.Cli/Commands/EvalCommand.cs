@@ -32,7 +32,7 @@ internal static class EvalCommand
             }
 
             string folder = result.GetValue(model)!;
-            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype), result.GetValue(device)!);
+            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype), result.GetValue(device)!, cancellation);
             using (loaded)
             using (attached)
             {
@@ -41,7 +41,7 @@ internal static class EvalCommand
                 var found = new Dictionary<string, object>();
                 if (wanted.Contains("perplexity"))
                 {
-                    EvaluationLoss loss = EvaluationLoss.Of(loaded, examples.Chunk(8).Select(EncodedExample.Batch));
+                    EvaluationLoss loss = EvaluationLoss.Of(loaded, examples.Chunk(8).Select(EncodedExample.Batch), cancellation);
                     (found["perplexity"], found["loss"], found["tokens"]) = (loss.Perplexity, loss.Mean, loss.Tokens);
                 }
 

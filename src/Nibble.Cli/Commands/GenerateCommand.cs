@@ -45,7 +45,7 @@ internal static class GenerateCommand
                 Seed = result.GetValue(seed),
                 StopWhen = stops is null ? null : stops.Reached,
             }.Validated();
-            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype), result.GetValue(device)!);
+            (DecoderModel loaded, LoraAdapter? attached) = CommonOptions.Load(folder, result.GetValue(adapter), result.GetValue(dtype), result.GetValue(device)!, cancellation);
             using (loaded)
             using (attached)
             {
@@ -75,7 +75,7 @@ internal static class GenerateCommand
                 throw new UsageException("give the prompt as one of --prompt, --messages and --input-ids.");
             }
 
-            Tokenizer = ids is null || ModelWriter.HasTokenizer(model) ? HfTokenizer.FromPretrained(model) : null;
+            Tokenizer = ids is null || ModelWriter.HasTokenizer(model) ? CommonOptions.Tokenizer(model) : null;
             Ids = ids is not null ? Parse(ids)
                 : text is not null ? Tokenizer!.Encode(text, addSpecialTokens: true)
                 : Chat(model, messages!);

@@ -23,26 +23,30 @@ internal static class MergeCommand
         };
         onto.AcceptOnlyFromAmong("trained", "original");
         var command = new Command("merge", "Write base model and adapter as one model.") { model, adapter, folder, onto };
-        command.SetAction(result => Merge(
-            result.GetValue(model)!, result.GetValue(adapter)!, result.GetValue(folder)!, result.GetValue(onto) ?? "trained"));
+        command.SetAction((result, cancellation) =>
+        {
+            (string source, string target) = (result.GetValue(model)!, result.GetValue(folder)!);
+            CommonOptions.Fill(target, () => Merge(source, result.GetValue(adapter)!, target, result.GetValue(onto) ?? "trained", cancellation));
+            return Task.FromResult(0);
+        });
         return command;
     }
 
-    private static void Merge(string source, string adapterFolder, string target, string onto)
+    private static void Merge(string source, string adapterFolder, string target, string onto, CancellationToken cancellation)
     {
         bool quantized = WasTrainedInNf4(adapterFolder, out bool doubleQuantize) && onto == "trained";
-        using DecoderModel model = ModelLoader.Load(source, new LoadOptions
+        var options = new LoadOptions { DType = ScalarType.Float32, QuantizeNf4 = quantized, DoubleQuantize = doubleQuantize };
+        using DecoderModel model = Progress.Load(source, options, cancellation);
+        if (model.Config.IsQuantized && onto == "original")
         {
-            DType = ScalarType.Float32,
-            QuantizeNf4 = quantized,
-            DoubleQuantize = doubleQuantize,
-        });
+            throw new UsageException($"{source} is stored in NF4, so its original weights are not there; give the folder that it was made from as --model.");
+        }
+
         using IDisposable noGrad = no_grad();
         using LoraAdapter adapter = AdapterFolder.Load(model, adapterFolder);
-        CommonOptions.RequireNew(target);
         ScalarType dtype = model.Config.StoredDType ?? ScalarType.Float32;
         ModelWriter.Write(model, source, target, dtype, LoraAdapter.Merged);
-        using DecoderModel merged = ModelLoader.Load(target, new LoadOptions { DType = ScalarType.Float32 });
+        using DecoderModel merged = Progress.Load(target, new LoadOptions { DType = ScalarType.Float32 }, cancellation);
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"{target}: largest logit difference between merged and base + adapter on a sample: {Difference(model, merged):0.0e+0} (weights in {DTypeNames.Of(dtype)})"));

@@ -1,13 +1,34 @@
 using System.Globalization;
+using Nibble.Modeling.Decoder;
 using Nibble.Training;
 using Nibble.Training.Reporting;
 using Spectre.Console;
 
 namespace Nibble.Cli.Commands;
 
-/// <summary>Shows a run on standard error: a live bar on a terminal, plain lines elsewhere, nothing but errors for machines.</summary>
+/// <summary>Shows long work on standard error: a live bar on a terminal, plain lines elsewhere, nothing but errors for machines.</summary>
 internal static class Progress
 {
+    /// <summary>Loads a model, with a bar that goes away on a terminal.</summary>
+    public static DecoderModel Load(string folder, LoadOptions options, CancellationToken cancellation)
+    {
+        IAnsiConsole console = Terminal();
+        return !console.Profile.Out.IsTerminal ? Load(_ => { }) : console.Progress().AutoClear(true).Start(context =>
+        {
+            ProgressTask bar = context.AddTask("loading");
+            return Load(share => bar.Value = share * bar.MaxValue);
+        });
+
+        DecoderModel Load(Action<double> show) => ModelLoader.Load(folder, options with
+        {
+            Progress = (done, total) =>
+            {
+                cancellation.ThrowIfCancellationRequested();
+                show((double)done / total);
+            },
+        });
+    }
+
     public static TrainingResult Show(bool quiet, Func<ITrainingObserver?, TrainingResult> run)
     {
         if (quiet)
@@ -15,7 +36,7 @@ internal static class Progress
             return run(null);
         }
 
-        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+        IAnsiConsole console = Terminal();
         if (!console.Profile.Out.IsTerminal)
         {
             return run(new Lines());
@@ -25,6 +46,8 @@ internal static class Progress
             .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
             .Start(context => run(new Bars(console, context)));
     }
+
+    private static IAnsiConsole Terminal() => AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
 
     private static string Describe(StepMetrics m) => string.Create(
         CultureInfo.InvariantCulture,

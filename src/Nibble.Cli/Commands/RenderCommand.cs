@@ -48,7 +48,7 @@ internal static class RenderCommand
             case (null, { } path):
                 return File.Exists(path) ? File.ReadAllText(path) : throw new FileNotFoundException($"{path} does not exist.", path);
             case ({ } folder, null):
-                HfTokenizer tokenizer = HfTokenizer.FromPretrained(folder);
+                HfTokenizer tokenizer = CommonOptions.Tokenizer(folder);
                 vars.TryAdd("bos_token", tokenizer.BosId is { } bos ? tokenizer.IdToToken(bos) : null);
                 vars.TryAdd("eos_token", tokenizer.EosId is { } eos ? tokenizer.IdToToken(eos) : null);
                 return tokenizer.ChatTemplate ?? throw new InvalidDataException($"{folder} has no chat template.");

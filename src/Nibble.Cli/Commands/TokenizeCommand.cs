@@ -18,32 +18,38 @@ internal static class TokenizeCommand
         var skip = new Option<bool>("--skip-special-tokens") { Description = "With --decode: leave special tokens out." };
         var json = CommonOptions.Json();
         var command = new Command("tokenize", "Turn text into token ids, or back.") { model, text, file, decode, add, skip, json };
-        command.SetAction(result =>
+        command.SetAction((result, cancellation) =>
         {
-            HfTokenizer tokenizer = HfTokenizer.FromPretrained(result.GetValue(model)!);
+            if (result.GetValue(text) is null == result.GetValue(file) is null)
+            {
+                throw new UsageException("give one of --text and --file.");
+            }
+
+            HfTokenizer tokenizer = CommonOptions.Tokenizer(result.GetValue(model)!);
             bool special = result.GetValue(add);
             bool without = result.GetValue(skip);
             if (result.GetValue(file) is { } path)
             {
-                Lines(tokenizer, path, result.GetValue(decode), result.GetValue(decode) ? without : special);
-                return;
+                Lines(tokenizer, path, result.GetValue(decode), result.GetValue(decode) ? without : special, cancellation);
+                return Task.FromResult(0);
             }
 
-            string given = result.GetValue(text) ?? throw new UsageException("give --text or --file.");
+            string given = result.GetValue(text)!;
             if (result.GetValue(decode))
             {
                 string decoded = tokenizer.Decode(given.Split(',').Select(id => int.TryParse(id, out int value) ? value : throw new UsageException($"'{id}' is not a token id.")), without);
                 Console.WriteLine(result.GetValue(json) ? JsonSerializer.Serialize(new { text = decoded }) : decoded);
-                return;
+                return Task.FromResult(0);
             }
 
             int[] ids = tokenizer.Encode(given, special);
             Console.WriteLine(result.GetValue(json) ? JsonSerializer.Serialize(new { ids }) : string.Join(',', ids));
+            return Task.FromResult(0);
         });
         return command;
     }
 
-    private static void Lines(HfTokenizer tokenizer, string path, bool decode, bool special)
+    private static void Lines(HfTokenizer tokenizer, string path, bool decode, bool special, CancellationToken cancellation)
     {
         if (!File.Exists(path))
         {
@@ -54,6 +60,7 @@ internal static class TokenizeCommand
         using var output = new StreamWriter(Console.OpenStandardOutput());
         foreach (string line in File.ReadLines(path))
         {
+            cancellation.ThrowIfCancellationRequested();
             number++;
             if (string.IsNullOrWhiteSpace(line))
             {
@@ -62,14 +69,14 @@ internal static class TokenizeCommand
 
             try
             {
-                JsonNode record = JsonNode.Parse(line)!;
+                JsonNode? record = JsonNode.Parse(line);
                 output.WriteLine(decode
-                    ? JsonSerializer.Serialize(new { text = tokenizer.Decode(record["ids"].Deserialize<int[]>()!, special) })
-                    : JsonSerializer.Serialize(new { ids = tokenizer.Encode((string)record["text"]!, special) }));
+                    ? JsonSerializer.Serialize(new { text = tokenizer.Decode(record?["ids"].Deserialize<int[]>() ?? throw new JsonException("there are no ids"), special) })
+                    : JsonSerializer.Serialize(new { ids = tokenizer.Encode((string?)record?["text"] ?? throw new JsonException("there is no text"), special) }));
             }
-            catch (Exception exception) when (exception is JsonException or InvalidOperationException or ArgumentNullException)
+            catch (Exception exception) when (exception is JsonException or InvalidOperationException)
             {
-                throw new InvalidDataException($"{path}:{number}: expected {{\"{(decode ? "ids" : "text")}\"}} ({exception.Message})", exception);
+                throw new InvalidDataException($"{path}:{number}: expected {{\"{(decode ? "ids" : "text")}\"}} ({exception.Message.TrimEnd('.')}).", exception);
             }
         }
     }

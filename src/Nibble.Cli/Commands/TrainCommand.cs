@@ -29,7 +29,7 @@ internal static class TrainCommand
             if (result.GetValue(dryRun))
             {
                 DryRun report = new FineTuner(run).DryRun();
-                Console.WriteLine(machine ? JsonSerializer.Serialize(report, Json) : Describe(report));
+                Console.WriteLine(machine ? report.ToJson() : Describe(report));
                 return Task.FromResult(0);
             }
 
@@ -41,8 +41,8 @@ internal static class TrainCommand
                     {
                         output_dir = run.OutputDir,
                         outcome.Steps,
-                        final_loss = outcome.Losses.Count > 0 ? outcome.Losses[^1].Loss : (double?)null,
-                        eval_loss = outcome.Evaluations.Count > 0 ? outcome.Evaluations[^1].EvalLoss : (double?)null,
+                        outcome.FinalLoss,
+                        eval_loss = outcome.FinalEvalLoss,
                         outcome.TrainableParameters,
                         outcome.TotalParameters,
                     },
@@ -63,15 +63,15 @@ internal static class TrainCommand
     {
         var example = new StringBuilder();
         bool open = false;
-        foreach ((string token, bool learned) in report.FirstExample)
+        foreach ((string text, bool learned) in report.FirstExample)
         {
-            example.Append(learned && !open ? "[[" : !learned && open ? "]]" : "").Append(token);
+            example.Append(learned && !open ? "[[" : !learned && open ? "]]" : "").Append(text);
             open = learned;
         }
 
         return string.Join(Environment.NewLine,
         [
-            report.Config, .. report.Notes, $"{report.TrainExamples} training and {report.EvalExamples} evaluation examples", "",
+            ConfigBinder.ToJson(report.Config), .. report.Notes, $"{report.TrainExamples} training and {report.EvalExamples} evaluation examples", "",
             "First example; [[what is learned]]:", example.Append(open ? "]]" : "").ToString(), "", report.Memory.ToString(),
         ]);
     }

@@ -115,6 +115,11 @@ public sealed class LoraAdapter : IDisposable
                 $"target_modules names '{unknown}', which no linear layer of this model is called; it has {string.Join(", ", linears.Select(name => name.Split('.')[^1]).Distinct())}.");
         }
 
+        if (config.LayersToTransform?.FirstOrDefault(layer => layer < 0 || layer >= model.Config.NumHiddenLayers, -1) is { } outside and not -1)
+        {
+            throw new ArgumentException($"layers_to_transform names layer {outside}, but this model has layers 0 to {model.Config.NumHiddenLayers - 1}.");
+        }
+
         List<string> modules = [.. model.ModuleNames];
         if (config.ModulesToSave.FirstOrDefault(wanted => !modules.Any(name => name.EndsWith(wanted, StringComparison.Ordinal))) is { } missing)
         {

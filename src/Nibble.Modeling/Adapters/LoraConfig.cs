@@ -1,9 +1,11 @@
+using System.Text.Json.Serialization;
+
 namespace Nibble.Modeling.Adapters;
 
 /// <summary>
 /// Settings of a LoRA adapter (arXiv:2106.09685), with the names and meanings of PEFT's LoraConfig.
 /// </summary>
-public sealed record LoraConfig
+public record LoraConfig
 {
     /// <summary>In <see cref="TargetModules"/>: every linear layer of the decoder layers.</summary>
     public const string AllLinear = "all-linear";
@@ -20,6 +22,9 @@ public sealed record LoraConfig
     /// <summary>Names (the end of a layer's path) that get an adapter, or the single entry <see cref="AllLinear"/>.</summary>
     public IReadOnlyList<string> TargetModules { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
+    /// <summary>Which biases learn: only <c>none</c> is supported.</summary>
+    public string Bias { get; init; } = "none";
+
     /// <summary>Scales by alpha / sqrt(r) instead (rsLoRA, arXiv:2312.03732).</summary>
     public bool UseRslora { get; init; }
 
@@ -32,6 +37,7 @@ public sealed record LoraConfig
     public IReadOnlyList<int>? LayersToTransform { get; init; }
 
     /// <summary>Factor on the update.</summary>
+    [JsonIgnore]
     public float Scale => (float)(UseRslora ? LoraAlpha / Math.Sqrt(R) : LoraAlpha / R);
 
     /// <summary>Checks the values.</summary>
@@ -43,9 +49,19 @@ public sealed record LoraConfig
             throw new ArgumentException($"lora.r is {R}; it must lie in 1..1024.");
         }
 
-        if (LoraDropout is < 0 or >= 1)
+        if (!double.IsFinite(LoraAlpha))
+        {
+            throw new ArgumentException($"lora.lora_alpha is {LoraAlpha}; it must be a finite number.");
+        }
+
+        if (LoraDropout is not (>= 0 and < 1))
         {
             throw new ArgumentException($"lora.lora_dropout is {LoraDropout}; it must lie in [0, 1).");
+        }
+
+        if (Bias != "none")
+        {
+            throw new ArgumentException($"lora.bias is '{Bias}'; none is supported.");
         }
 
         return TargetModules.Count == 0 && ModulesToSave.Count == 0

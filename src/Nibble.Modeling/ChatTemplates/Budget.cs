@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Nibble.Modeling.ChatTemplates;
 
 /// <summary>What one rendering may spend, so that a hostile template ends with an error instead of hanging.</summary>
@@ -20,6 +22,15 @@ internal sealed class Budget
         if ((steps += Math.Max(1, cost)) > MostSteps || steps < 0)
         {
             throw new ChatTemplateException($"the template takes more than {MostSteps} steps");
+        }
+    }
+
+    /// <summary>Refuses to go deeper when the stack is nearly used up: long chains of operators, filters or else-branches are deep trees.</summary>
+    public static void RequireStack()
+    {
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw new ChatTemplateException("the template's expressions are too long or nest too deep");
         }
     }
 

@@ -119,9 +119,11 @@ internal sealed class Interpreter
     }
 
     /// <summary>A chain of filters with text at its start.</summary>
-    private static Filter Feed(Filter filter, string text) => filter.Operand is Filter inner
-        ? filter with { Operand = Feed(inner, text) }
-        : filter with { Operand = new Literal(text, filter.Line) };
+    private static Filter Feed(Filter filter, string text)
+    {
+        Budget.RequireStack();
+        return filter with { Operand = filter.Operand is Filter inner ? Feed(inner, text) : new Literal(text, filter.Line) };
+    }
 
     private void Loop(For loop, object? iterable, Scope scope, int depth)
     {
@@ -248,6 +250,7 @@ internal sealed class Interpreter
     private object? Evaluate(Expr expr, Scope scope)
     {
         budget.Step();
+        Budget.RequireStack();
         try
         {
             return Value(expr, scope);

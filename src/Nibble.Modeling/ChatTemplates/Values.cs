@@ -73,17 +73,23 @@ internal static class Values
     };
 
     /// <summary>repr(value)</summary>
-    public static string Repr(object? value) => value switch
+    public static string Repr(object? value)
+    {
+        RequireModest(value);
+        return Represent(value);
+    }
+
+    private static string Represent(object? value) => value switch
     {
         null => "None",
         bool flag => flag ? "True" : "False",
         long number => number.ToString(CultureInfo.InvariantCulture),
         double number => Float(number),
         string text => Quote(text),
-        TupleValue { Count: 1 } tuple => $"({Repr(tuple[0])},)",
-        TupleValue tuple => $"({string.Join(", ", tuple.Select(Repr))})",
-        List<object?> list => $"[{string.Join(", ", list.Select(Repr))}]",
-        DictValue dict => $"{{{string.Join(", ", dict.Select(entry => $"{Repr(entry.Key)}: {Repr(entry.Value)}"))}}}",
+        TupleValue { Count: 1 } tuple => $"({Represent(tuple[0])},)",
+        TupleValue tuple => $"({string.Join(", ", tuple.Select(Represent))})",
+        List<object?> list => $"[{string.Join(", ", list.Select(Represent))}]",
+        DictValue dict => $"{{{string.Join(", ", dict.Select(entry => $"{Represent(entry.Key)}: {Represent(entry.Value)}"))}}}",
         Undefined => "Undefined",
         _ => $"<{TypeName(value)}>",
     };
@@ -105,19 +111,31 @@ internal static class Values
 
     public static bool AreEqual(object? left, object? right)
     {
+        RequireModest(left);
+        return Same(left, right);
+    }
+
+    private static bool Same(object? left, object? right)
+    {
         (left, right) = (Numeric(left), Numeric(right));
         return (left, right) switch
         {
             (Undefined, Undefined) => true,
             (long a, double b) => a == b,
             (double a, long b) => a == b,
-            (List<object?> a, List<object?> b) => a is TupleValue == b is TupleValue && a.Count == b.Count && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second)),
-            (DictValue a, DictValue b) => a.Count == b.Count && a.All(entry => b.TryGetValue(entry.Key, out object? other) && AreEqual(entry.Value, other)),
+            (List<object?> a, List<object?> b) => a is TupleValue == b is TupleValue && a.Count == b.Count && a.Zip(b).All(pair => Same(pair.First, pair.Second)),
+            (DictValue a, DictValue b) => a.Count == b.Count && a.All(entry => b.TryGetValue(entry.Key, out object? other) && Same(entry.Value, other)),
             _ => Equals(left, right),
         };
     }
 
-    public static int Compare(object? left, object? right) => (Numeric(left), Numeric(right)) switch
+    public static int Compare(object? left, object? right)
+    {
+        RequireModest(left);
+        return Order(left, right);
+    }
+
+    private static int Order(object? left, object? right) => (Numeric(left), Numeric(right)) switch
     {
         (long a, long b) => a.CompareTo(b),
         (long or double, long or double) => ToDouble(left).CompareTo(ToDouble(right)),
@@ -147,7 +165,36 @@ internal static class Values
     public static object? Numeric(object? value) => value is bool flag ? (flag ? 1L : 0L) : value;
 
     /// <summary>json.dumps(value, ensure_ascii=False, ...)</summary>
-    public static string Json(object? value, string? indent, string itemSeparator, string keySeparator, bool sortKeys, int depth = 0)
+    public static string Json(object? value, string? indent, string itemSeparator, string keySeparator, bool sortKeys)
+    {
+        RequireModest(value);
+        return Json(value, indent, itemSeparator, keySeparator, sortKeys, depth: 0);
+    }
+
+    /// <summary>Refuses a value that is too deep or too large to be gone through; one that holds itself twice, and so on, is vast in little memory.</summary>
+    private static void RequireModest(object? value)
+    {
+        const int Deepest = 100;
+        long size = 0;
+        Budget.RequireStack();
+        Visit(value, Deepest);
+
+        void Visit(object? item, int levels)
+        {
+            if (levels == 0)
+            {
+                throw new ChatTemplateException($"the template makes a value that nests deeper than {Deepest} levels");
+            }
+
+            Budget.RequireSize(size += item is string text ? text.Length : 1);
+            foreach (object? inner in item is List<object?> list ? list : item is DictValue dict ? dict.Values : Enumerable.Empty<object?>())
+            {
+                Visit(inner, levels - 1);
+            }
+        }
+    }
+
+    private static string Json(object? value, string? indent, string itemSeparator, string keySeparator, bool sortKeys, int depth)
     {
         string Lines(IEnumerable<string> items, char open, char close)
         {
@@ -181,7 +228,7 @@ internal static class Values
             List<object?> list => Lines(list.Select(item => Json(item, indent, itemSeparator, keySeparator, sortKeys, depth + 1)), '[', ']'),
             DictValue dict => Lines(
                 (sortKeys ? dict.OrderBy(entry => Text(entry.Key), StringComparer.Ordinal).AsEnumerable() : dict)
-                    .Select(entry => JsonString(entry.Key is bool or null ? Json(entry.Key, null, "", "", false) : Text(entry.Key)) + keySeparator + Json(entry.Value, indent, itemSeparator, keySeparator, sortKeys, depth + 1)),
+                    .Select(entry => JsonString(entry.Key is bool or null ? Json(entry.Key, null, "", "", false, depth: 0) : Text(entry.Key)) + keySeparator + Json(entry.Value, indent, itemSeparator, keySeparator, sortKeys, depth + 1)),
                 '{',
                 '}'),
             _ => throw new ChatTemplateException($"TypeError: Object of type {TypeName(value)} is not JSON serializable"),
@@ -192,7 +239,7 @@ internal static class Values
     {
         for (int i = 0; i < Math.Min(a.Count, b.Count); i++)
         {
-            if (Compare(a[i], b[i]) is not 0 and int order)
+            if (Order(a[i], b[i]) is not 0 and int order)
             {
                 return order;
             }

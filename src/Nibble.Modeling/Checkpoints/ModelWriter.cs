@@ -39,6 +39,7 @@ public static class ModelWriter
         var tensors = new Dictionary<string, Tensor>();
         model.VisitWeights((name, value) => tensors.Add(name, value.to(dtype, CPU, copy: true).MoveToOuterDisposeScope()), linearWeight);
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors);
+        CopyCompanions(source, folder);
         WriteConfig(source, folder, config =>
         {
             config.Remove("quantization_config");
@@ -52,7 +53,6 @@ public static class ModelWriter
                 config["tie_word_embeddings"] = false;
             }
         });
-        CopyCompanions(source, folder);
     }
 
     /// <summary>Writes a quantised model as bitsandbytes stores it.</summary>
@@ -83,6 +83,7 @@ public static class ModelWriter
         }
 
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors);
+        CopyCompanions(source, folder);
         WriteConfig(source, folder, config =>
         {
             config[config.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = DTypeNames.Of(model.ComputeDType);
@@ -97,7 +98,6 @@ public static class ModelWriter
                 ["bnb_4bit_quant_storage"] = "uint8",
             };
         });
-        CopyCompanions(source, folder);
     }
 
     /// <summary>Copies tokenizer and generation files from one folder to another.</summary>
@@ -110,6 +110,7 @@ public static class ModelWriter
         }
     }
 
+    /// <summary>Comes last: a folder without config.json is not taken for a model.</summary>
     private static void WriteConfig(string source, string folder, Action<JsonObject> change)
     {
         JsonObject config = JsonNode.Parse(File.ReadAllText(Path.Combine(source, "config.json")))!.AsObject();

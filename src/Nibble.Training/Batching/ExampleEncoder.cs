@@ -41,11 +41,10 @@ public sealed class ExampleEncoder
         ArgumentNullException.ThrowIfNull(observer);
         DatasetFormat found = format == DatasetFormat.Auto ? DatasetReader.Detect(path) : format;
         var examples = new List<EncodedExample>();
-        (int cut, int dropped, int number) = (0, 0, 0);
-        foreach (DatasetRecord record in DatasetReader.Read(path, found))
+        (int cut, int dropped) = (0, 0);
+        foreach ((int line, DatasetRecord record) in DatasetReader.ReadNumbered(path, found))
         {
-            number++;
-            EncodedExample example = Encode(path, number, record);
+            EncodedExample example = Encode(path, line, record);
             if (example.InputIds.Length > maxLength)
             {
                 cut++;
@@ -69,6 +68,7 @@ public sealed class ExampleEncoder
     }
 
     /// <summary>One record.</summary>
+    /// <exception cref="FormatException">It does not fit the model.</exception>
     public EncodedExample Encode(DatasetRecord record) => record switch
     {
         TokenizedExample tokens => Checked(new EncodedExample(tokens.InputIds, tokens.Labels)),
@@ -79,7 +79,7 @@ public sealed class ExampleEncoder
         _ => throw new ArgumentException($"No rule for {record?.GetType().Name}."),
     };
 
-    private EncodedExample Encode(string path, int number, DatasetRecord record)
+    private EncodedExample Encode(string path, int line, DatasetRecord record)
     {
         try
         {
@@ -87,7 +87,7 @@ public sealed class ExampleEncoder
         }
         catch (Exception exception) when (exception is ChatTemplateException or FormatException)
         {
-            throw new InvalidDataException($"{path}: record {number}: {exception.Message}.", exception);
+            throw new InvalidDataException($"{path}:{line}: {exception.Message}.", exception);
         }
     }
 
@@ -123,14 +123,14 @@ public sealed class ExampleEncoder
 
     private EncodedExample Checked(EncodedExample example)
     {
-        foreach (int id in example.InputIds)
+        int unknown = Array.FindIndex(example.InputIds, id => (uint)id >= (uint)vocabSize);
+        if (unknown >= 0)
         {
-            if ((uint)id >= (uint)vocabSize)
-            {
-                throw new InvalidDataException($"Token id {id} is outside the model's vocabulary of {vocabSize}; tokenizer and model do not belong together.");
-            }
+            throw new FormatException($"has token {example.InputIds[unknown]}, but the model's vocabulary has {vocabSize}; tokenizer and model do not belong together");
         }
 
-        return example;
+        int wrong = Array.FindIndex(example.Labels, label => label != Ignored && (uint)label >= (uint)vocabSize);
+        return wrong < 0 ? example
+            : throw new FormatException($"has label {example.Labels[wrong]}; expected {Ignored}, which is not learned, or 0 to {vocabSize - 1}");
     }
 }

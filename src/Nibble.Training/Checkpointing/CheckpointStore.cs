@@ -57,13 +57,20 @@ internal sealed class CheckpointStore(string outputDir, int limit)
     }
 
     /// <summary>Puts a checkpoint's values into the parameters and states, in place.</summary>
+    /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
     public static TrainingState Restore(string folder, IReadOnlyList<Parameter> parameters, IReadOnlyDictionary<string, Tensor> optimizer)
     {
-        Fill(Path.Combine(folder, WeightsFile), Named(parameters));
-        Fill(Path.Combine(folder, OptimizerFile), optimizer);
-        string path = Path.Combine(folder, StateFile);
-        return JsonSerializer.Deserialize<TrainingState>(File.ReadAllText(path), Json)
-            ?? throw new InvalidDataException($"{path} is empty.");
+        try
+        {
+            Fill(Path.Combine(folder, WeightsFile), Named(parameters));
+            Fill(Path.Combine(folder, OptimizerFile), optimizer);
+            TrainingState? state = JsonSerializer.Deserialize<TrainingState>(File.ReadAllText(Path.Combine(folder, StateFile)), Json);
+            return state is { Step: > 0 } ? state : throw new InvalidDataException($"{StateFile} counts no steps.");
+        }
+        catch (Exception exception) when (exception is InvalidDataException or FileNotFoundException or JsonException)
+        {
+            throw new InvalidDataException($"{folder} is damaged; delete it to resume from the checkpoint before it. ({exception.Message})", exception);
+        }
     }
 
     public void SaveBest(IReadOnlyList<Parameter> parameters) => SafetensorsWriter.Write(Path.Combine(outputDir, BestFile), Named(parameters));
@@ -90,7 +97,7 @@ internal sealed class CheckpointStore(string outputDir, int limit)
             using Tensor stored = file.View(name);
             if (!stored.shape.SequenceEqual(target.shape) || stored.dtype != target.dtype)
             {
-                throw new InvalidDataException($"{path}: '{name}' does not fit this run; resume with the configuration that the run began with.");
+                throw new InvalidDataException($"{path}: '{name}' does not fit this run.");
             }
 
             target.copy_(stored);

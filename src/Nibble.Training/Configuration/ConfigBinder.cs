@@ -2,6 +2,8 @@ using System.Collections;
 using System.Globalization;
 using System.Reflection;
 using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
@@ -74,8 +76,19 @@ public static class ConfigBinder
         return char.IsDigit(name[i]) && !char.IsDigit(name[i - 1]) && rest.Length > 0 && char.IsLower(rest[0]);
     }
 
-    /// <summary><see cref="KeyOf"/> for JSON.</summary>
-    internal sealed class JsonNames : System.Text.Json.JsonNamingPolicy
+    /// <summary>Keys and enums in JSON as the configuration file spells them.</summary>
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        PropertyNamingPolicy = new JsonNames(),
+        Converters = { new JsonStringEnumConverter(new JsonNames()) },
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        WriteIndented = true,
+    };
+
+    /// <summary>A configuration, or what contains one, as JSON.</summary>
+    public static string ToJson<T>(T value) => JsonSerializer.Serialize(value, Json);
+
+    private sealed class JsonNames : JsonNamingPolicy
     {
         public override string ConvertName(string name) => KeyOf(name);
     }
@@ -95,6 +108,7 @@ public static class ConfigBinder
     {
         try
         {
+            RequireShallow(text, where);
             var stream = new YamlStream();
             stream.Load(new StringReader(text));
             return stream.Documents.Count == 0 ? new YamlMappingNode() : stream.Documents[0].RootNode;
@@ -105,31 +119,55 @@ public static class ConfigBinder
         }
     }
 
+    /// <summary>The tree is built by recursion, so what nests too deep must be refused while it is still a stream of events.</summary>
+    private static void RequireShallow(string text, string where)
+    {
+        const int Deepest = 32;
+        var parser = new Parser(new StringReader(text));
+        for (int depth = 0; parser.MoveNext();)
+        {
+            depth += parser.Current!.NestingIncrease;
+            if (depth > Deepest)
+            {
+                throw new InvalidDataException($"{where}: line {parser.Current.Start.Line}: nests deeper than {Deepest} levels.");
+            }
+        }
+    }
+
     /// <summary>A copy of a record with the mapping's values in place of its own.</summary>
     private static object Bind(object section, YamlMappingNode values, string path)
     {
-        PropertyInfo[] properties = [.. section.GetType().GetProperties().Where(property => property.CanWrite)];
-        Dictionary<string, PropertyInfo> keys = properties.ToDictionary(property => KeyOf(property.Name));
+        Dictionary<string, PropertyInfo> keys = Properties(section.GetType());
         object copy = section.GetType().GetMethod("<Clone>$")!.Invoke(section, null)!;
         foreach ((YamlNode keyNode, YamlNode value) in values.Children)
         {
             string key = keyNode.ToString();
             if (!keys.TryGetValue(Aliases.GetValueOrDefault(key, key), out PropertyInfo? property))
             {
-                string nearest = keys.Keys.MinBy(known => Distance(known, key))!;
-                throw new ArgumentException($"'{path}{key}' is not a configuration key; the nearest is '{path}{nearest}'.");
+                string nearest = AllKeys(typeof(RunConfig), "")
+                    .MinBy(known => (Distance(known.Key, key), known.Section == path ? 0 : 1)) is var (place, name) ? place + name : "";
+                throw new ArgumentException($"'{path}{key}' is not a configuration key; the nearest is '{nearest}'.");
             }
 
-            object? bound = property.GetValue(copy) is { } inner && property.PropertyType.Name.EndsWith("Section", StringComparison.Ordinal)
-                ? Bind(inner, value as YamlMappingNode ?? throw new ArgumentException($"'{path}{key}' must be a mapping of keys to values."), $"{path}{key}.")
-                : Convert(value, property.PropertyType, path + key);
+            object? bound = IsSection(property)
+                ? Bind(property.GetValue(copy)!, value as YamlMappingNode ?? throw new ArgumentException($"'{path}{key}' must be a mapping of keys to values."), $"{path}{key}.")
+                : Convert(value, property.PropertyType, path + key, new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable);
             property.SetValue(copy, bound);
         }
 
         return copy;
     }
 
-    private static object? Convert(YamlNode node, Type type, string key)
+    private static Dictionary<string, PropertyInfo> Properties(Type section) =>
+        section.GetProperties().Where(property => property.CanWrite).ToDictionary(property => KeyOf(property.Name));
+
+    private static bool IsSection(PropertyInfo property) => property.PropertyType.Name.EndsWith("Section", StringComparison.Ordinal);
+
+    private static IEnumerable<(string Section, string Key)> AllKeys(Type section, string path) => Properties(section)
+        .SelectMany(item => IsSection(item.Value) ? AllKeys(item.Value.PropertyType, $"{path}{item.Key}.").Prepend((path, item.Key)) : [(path, item.Key)]);
+
+    /// <summary>A value; null where the key may be null, and the empty list for a list.</summary>
+    private static object? Convert(YamlNode node, Type type, string key, bool nullable)
     {
         Type? item = type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) ? type.GetGenericArguments()[0] : null;
         if (node is YamlSequenceNode sequence && item is not null)
@@ -137,7 +175,7 @@ public static class ConfigBinder
             IList list = Array.CreateInstance(item, sequence.Children.Count);
             for (int i = 0; i < list.Count; i++)
             {
-                list[i] = Convert(sequence.Children[i], item, key);
+                list[i] = Convert(sequence.Children[i], item, key, nullable: false);
             }
 
             return list;
@@ -145,19 +183,19 @@ public static class ConfigBinder
 
         string text = (node as YamlScalarNode)?.Value ?? throw new ArgumentException($"'{key}' must be {Describe(type)}.");
         bool isNull = text is "null" or "~" or "" && ((YamlScalarNode)node).Style == ScalarStyle.Plain;
-        if (isNull && (Nullable.GetUnderlyingType(type) is not null || !type.IsValueType))
+        if (isNull && (nullable || item is not null))
         {
-            return type == typeof(string) || item is not null ? null : Activator.CreateInstance(type);
+            return nullable ? null : Array.CreateInstance(item!, 0);
         }
 
         if (item is not null)
         {
             Array single = Array.CreateInstance(item, 1);
-            single.SetValue(Convert(node, item, key), 0);
+            single.SetValue(Convert(node, item, key, nullable: false), 0);
             return single;
         }
 
-        return Scalar(text, Nullable.GetUnderlyingType(type) ?? type)
+        return isNull ? throw new ArgumentException($"'{key}' is null; it must be {Describe(type)}.") : Scalar(text, Nullable.GetUnderlyingType(type) ?? type)
             ?? throw new ArgumentException($"'{key}' is '{text}'; it must be {Describe(type)}.");
     }
 

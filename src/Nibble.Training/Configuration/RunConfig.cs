@@ -60,18 +60,25 @@ public sealed record RunConfig
         Require(Data.EvalRatio is >= 0 and < 1, $"data.eval_ratio is {Data.EvalRatio}; it must lie in [0, 1)");
         Require(Data.MaxLength > 1, $"data.max_length is {Data.MaxLength}; it must be at least 2");
         Require(Quantization.Bnb4bitQuantType == "nf4", $"quantization.bnb_4bit_quant_type is '{Quantization.Bnb4bitQuantType}'; nf4 is supported");
-        Require(Lora.Bias == "none", $"lora.bias is '{Lora.Bias}'; none is supported");
         TrainingSection t = Training;
         Require(t.MaxSteps == -1 || t.MaxSteps > 0, $"training.max_steps is {t.MaxSteps}; it must be positive, or -1 for whole epochs");
-        Require(t.NumTrainEpochs > 0, $"training.num_train_epochs is {t.NumTrainEpochs}; it must be positive");
+        Require(double.IsFinite(t.NumTrainEpochs) && t.NumTrainEpochs > 0, $"training.num_train_epochs is {t.NumTrainEpochs}; it must be positive");
         Require(t.PerDeviceTrainBatchSize > 0, $"training.per_device_train_batch_size is {t.PerDeviceTrainBatchSize}; it must be positive");
         Require(t.GradientAccumulationSteps > 0, $"training.gradient_accumulation_steps is {t.GradientAccumulationSteps}; it must be positive");
         Require(double.IsFinite(t.LearningRate) && t.LearningRate >= 0, $"training.learning_rate is {t.LearningRate}; it must be zero or positive");
         Require(t.WarmupRatio is >= 0 and <= 1, $"training.warmup_ratio is {t.WarmupRatio}; it must lie in [0, 1]");
         Require(t.WarmupSteps >= 0, $"training.warmup_steps is {t.WarmupSteps}; it must be zero or positive");
         Require(t.AdamBeta1 is >= 0 and < 1 && t.AdamBeta2 is >= 0 and < 1, "training.adam_beta1 and adam_beta2 must lie in [0, 1)");
+        Require(double.IsFinite(t.WeightDecay) && t.WeightDecay >= 0, $"training.weight_decay is {t.WeightDecay}; it must be zero or positive");
+        Require(double.IsFinite(t.AdamEpsilon) && t.AdamEpsilon >= 0, $"training.adam_epsilon is {t.AdamEpsilon}; it must be zero or positive");
         Require(t.MaxGradNorm >= 0, $"training.max_grad_norm is {t.MaxGradNorm}; it must be positive, or 0 for no clipping");
         Require(t.LoggingSteps > 0, $"training.logging_steps is {t.LoggingSteps}; it must be positive");
+        Require(t.EvalSteps >= 0, $"training.eval_steps is {t.EvalSteps}; it must be positive, or 0 for the end of each epoch");
+        Require(t.SaveSteps >= 0, $"training.save_steps is {t.SaveSteps}; it must be positive, or 0 for the end of each epoch");
+        Require(t.EarlyStoppingPatience >= 0, $"training.early_stopping_patience is {t.EarlyStoppingPatience}; it must be positive, or 0 for never");
+        Require(
+            t.EarlyStoppingPatience == 0 || Data.Eval is not null || Data.EvalRatio > 0,
+            "training.early_stopping_patience needs evaluations; name data.eval or set data.eval_ratio");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
         _ = Modeling.Checkpoints.DTypeNames.Parse(Dtype);
         _ = Modeling.Checkpoints.DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
@@ -80,7 +87,7 @@ public sealed record RunConfig
             $"quantization.bnb_4bit_compute_dtype is {Quantization.Bnb4bitComputeDtype} but dtype is {Dtype}; the engine computes in one dtype, so they must agree");
         if (Method != Method.Full)
         {
-            _ = Lora.ToLoraConfig().Validated();
+            _ = Lora.Validated();
         }
 
         return this;
@@ -120,47 +127,22 @@ public sealed record DataSection
     public bool Shuffle { get; init; } = true;
 }
 
-/// <summary>Section <c>lora</c>: PEFT's settings.</summary>
-public sealed record LoraSection
+/// <summary>Section <c>lora</c>: PEFT's settings, and where they begin.</summary>
+public sealed record LoraSection : LoraConfig
 {
-    /// <summary>Rank.</summary>
-    public int R { get; init; } = 8;
-
-    /// <summary>The update is scaled by alpha / r.</summary>
-    public double LoraAlpha { get; init; } = 16;
-
-    /// <summary>Dropout on the update's input.</summary>
-    public double LoraDropout { get; init; } = 0.05;
-
-    /// <summary>Layer names, or <c>all-linear</c>.</summary>
-    public IReadOnlyList<string> TargetModules { get; init; } = ["q_proj", "k_proj", "v_proj", "o_proj"];
-
-    /// <summary>none.</summary>
-    public string Bias { get; init; } = "none";
-
-    /// <summary>Scales by alpha / sqrt(r).</summary>
-    public bool UseRslora { get; init; }
-
-    /// <summary>Modules that are trained and saved whole.</summary>
-    public IReadOnlyList<string> ModulesToSave { get; init; } = [];
-
-    /// <summary>Layers that get adapters; null for all.</summary>
-    public IReadOnlyList<int>? LayersToTransform { get; init; }
-
-    /// <summary>A stored adapter to go on from.</summary>
-    public string? InitAdapter { get; init; }
-
-    /// <summary>The adapter's settings.</summary>
-    public LoraConfig ToLoraConfig() => new()
+    /// <summary>The defaults.</summary>
+    public LoraSection()
     {
-        R = R,
-        LoraAlpha = LoraAlpha,
-        LoraDropout = LoraDropout,
-        TargetModules = TargetModules,
-        UseRslora = UseRslora,
-        ModulesToSave = ModulesToSave,
-        LayersToTransform = LayersToTransform,
-    };
+    }
+
+    /// <summary>Given settings.</summary>
+    public LoraSection(LoraConfig settings)
+        : base(settings)
+    {
+    }
+
+    /// <summary>A stored adapter to go on from; its own settings then hold, but for the dropout.</summary>
+    public string? InitAdapter { get; init; }
 }
 
 /// <summary>Section <c>quantization</c>: bitsandbytes' settings.</summary>

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Nibble.Modeling.Checkpoints;
 
 namespace Nibble.Training.Reporting;
 
@@ -39,11 +40,22 @@ public sealed class MetricsLog : IDisposable
         if (File.Exists(path))
         {
             string[] kept = [.. File.ReadLines(path).TakeWhile(line => StepOf(line) <= afterStep)];
-            File.WriteAllLines(path, kept);
+            AtomicFile.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
+            EarlierLosses = [.. Lines<StepMetrics>("\"loss\"").Select(metrics => (metrics.Step, metrics.Loss))];
+            EarlierEvaluations = [.. Lines<EvalMetrics>("\"eval_loss\"")];
+
+            IEnumerable<T> Lines<T>(string sign) =>
+                kept.Where(line => line.Contains(sign, StringComparison.Ordinal)).Select(line => JsonSerializer.Deserialize<T>(line, SnakeCase)!);
         }
 
         writer = new StreamWriter(path, append: true) { AutoFlush = true };
     }
+
+    /// <summary>Training losses that were logged up to where the run goes on.</summary>
+    public IReadOnlyList<(int Step, double Loss)> EarlierLosses { get; } = [];
+
+    /// <summary>Evaluations that were logged up to there.</summary>
+    public IReadOnlyList<EvalMetrics> EarlierEvaluations { get; } = [];
 
     /// <summary>Adds a line.</summary>
     public void Write<T>(T metrics) => writer.WriteLine(JsonSerializer.Serialize(metrics, SnakeCase));

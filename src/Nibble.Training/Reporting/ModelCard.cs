@@ -33,14 +33,14 @@ internal static class ModelCard
             Row("rank, alpha", $"{config.Lora.R}, {config.Lora.LoraAlpha.ToString(culture)}");
         }
 
-        if (result.Losses.Count > 0)
+        if (result.FinalLoss is { } loss)
         {
-            Row("final training loss", result.Losses[^1].Loss.ToString("0.0000", culture));
+            Row("final training loss", loss.ToString("0.0000", culture));
         }
 
-        if (result.Evaluations.Count > 0)
+        if (result.FinalEvalLoss is { } evalLoss)
         {
-            Row("final evaluation loss", result.Evaluations[^1].EvalLoss.ToString("0.0000", culture));
+            Row("final evaluation loss", evalLoss.ToString("0.0000", culture));
         }
 
         return text.AppendLine().AppendLine("![loss](loss.png)").ToString();

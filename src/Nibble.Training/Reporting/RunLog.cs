@@ -6,6 +6,9 @@ internal sealed class RunLog(string folder, int afterStep) : IDisposable
     private readonly MetricsLog lines = new(Path.Combine(folder, "metrics.jsonl"), afterStep);
     private readonly TensorBoardWriter board = new(folder);
 
+    /// <summary>What the run had logged before it was resumed.</summary>
+    public (IReadOnlyList<(int Step, double Loss)> Losses, IReadOnlyList<EvalMetrics> Evaluations) Earlier => (lines.EarlierLosses, lines.EarlierEvaluations);
+
     public void Write(StepMetrics metrics)
     {
         lines.Write(metrics);

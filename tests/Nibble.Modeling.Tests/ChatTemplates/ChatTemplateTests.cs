@@ -40,6 +40,12 @@ public class ChatTemplateTests
     [InlineData("{{ [0] * 100000000000 }}")]
     [InlineData("{{ 9 ** 9 ** 9 ** 9 }}")]
     [InlineData("{{ '%1000000000d' % 1 }}")]
+    [InlineData("{% set ns = namespace(a=[]) %}{% for i in range(100000) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a }}")]
+    [InlineData("{% set ns = namespace(a=[]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}")]
+    [InlineData("{% set ns = namespace(a=[]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | tojson }}")]
+    [InlineData("{% set ns = namespace(a=[], b=[]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}")]
+    [InlineData("{{ ['x' * 10000000] * 1000 }}")]
+    [InlineData("{{ (['x' * 10000000] * 1000) | join }}")]
     public void A_hostile_template_ends_with_an_error(string template)
     {
         Assert.Throws<ChatTemplateException>(() => ChatTemplate.Parse(template).Render([]));
@@ -54,6 +60,18 @@ public class ChatTemplateTests
     {
         string template = "{{ " + string.Concat(Enumerable.Repeat(opening, 100_000));
         Assert.Throws<ChatTemplateException>(() => ChatTemplate.Parse(template));
+    }
+
+    [Theory]
+    [InlineData("{{ 1", "+1", " }}")]
+    [InlineData("{{ x", "|trim", " }}")]
+    [InlineData("{{ x", ".y", " }}")]
+    [InlineData("{% filter trim", "|trim", " %}{% endfilter %}")]
+    [InlineData("{{ 1", " if 0 else 1", " }}")]
+    public void A_long_chain_is_refused_before_it_overflows_the_stack(string start, string link, string end)
+    {
+        string template = start + string.Concat(Enumerable.Repeat(link, 100_000)) + end;
+        Assert.Throws<ChatTemplateException>(() => ChatTemplate.Parse(template).Render([]));
     }
 
     [Theory]

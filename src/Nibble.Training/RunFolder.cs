@@ -1,0 +1,162 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Nibble.Modeling.Checkpoints;
+using Nibble.Training.Configuration;
+using Nibble.Training.Reporting;
+
+namespace Nibble.Training;
+
+/// <summary>The output folder of a run. Its <c>run.json</c> says whose it is, so that no run writes over another or over anything else.</summary>
+internal sealed class RunFolder(RunConfig config)
+{
+    private const string RunFile = "run.json";
+
+    /// <summary>Keys that a resumed run may change: where the folder is, when it ends, and where it computes, what it reports and keeps.</summary>
+    private static readonly HashSet<string> Free =
+    [
+        "output_dir", "device", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
+        "training.save_total_limit", "training.early_stopping_patience",
+    ];
+
+    private static readonly string[] Written =
+    [
+        "README.md", "metrics.jsonl", "loss.png", "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
+        "model.safetensors.index.json", .. ModelWriter.Companions,
+    ];
+
+    private string RunPath => Path.Combine(config.OutputDir, RunFile);
+
+    /// <summary>Makes sure that the folder can be written and is free for this run, or is this run's own.</summary>
+    /// <exception cref="InvalidDataException">It is not; the message says why.</exception>
+    public void Require(bool resume)
+    {
+        try
+        {
+            Directory.CreateDirectory(config.OutputDir);
+            File.Create(Path.Combine(config.OutputDir, $"{RunFile}.tmp"), 1, FileOptions.DeleteOnClose).Dispose();
+        }
+        catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
+        {
+            throw new InvalidDataException($"output_dir {config.OutputDir} is not writable: {exception.Message}", exception);
+        }
+
+        if (File.Exists(RunPath))
+        {
+            if (!resume)
+            {
+                throw new InvalidDataException($"{config.OutputDir} holds another run; resume it with --resume, or choose another output_dir.");
+            }
+
+            RequireSameRun();
+            RemoveLeftovers();
+        }
+        else if (Written.FirstOrDefault(name => File.Exists(Path.Combine(config.OutputDir, name))) is { } foreign)
+        {
+            throw new InvalidDataException($"{config.OutputDir} holds {foreign}, which is of no run and would be overwritten; choose another output_dir.");
+        }
+    }
+
+    /// <summary>Claims the folder, when everything that the run needs has been found good.</summary>
+    public void Begin()
+    {
+        if (!File.Exists(RunPath))
+        {
+            Write(new { status = "running", config });
+        }
+    }
+
+    /// <summary>Writes what the run came to, and on which device.</summary>
+    public void Complete(TrainingResult result, string device) => Write(new
+    {
+        status = "completed",
+        engine_version = typeof(RunFolder).Assembly.GetName().Version?.ToString(3),
+        torchsharp_version = typeof(TorchSharp.torch).Assembly.GetName().Version?.ToString(3),
+        runtime = Environment.Version.ToString(),
+        device,
+        instruction_set = Kernels.Cpu.Current.ToString(),
+        threads = Kernels.Cpu.Threads,
+        config,
+        hashes = Hashes(),
+        results = new
+        {
+            result.Steps,
+            result.TrainableParameters,
+            result.TotalParameters,
+            result.FinalLoss,
+            result.FinalEvalLoss,
+            peak_memory_bytes = PeakMemory.Bytes,
+        },
+    });
+
+    private void Write<T>(T run) => AtomicFile.WriteText(RunPath, ConfigBinder.ToJson(run));
+
+    private void RequireSameRun()
+    {
+        JsonNode? before;
+        try
+        {
+            before = JsonNode.Parse(File.ReadAllText(RunPath))?["config"];
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            throw new InvalidDataException($"{RunPath} is damaged ({exception.Message}); choose another output_dir.", exception);
+        }
+
+        Dictionary<string, string> values = Values(before).ToDictionary();
+        foreach ((string key, string value) in Values(JsonNode.Parse(ConfigBinder.ToJson(config))))
+        {
+            if (!Free.Contains(key) && values.GetValueOrDefault(key) is var old && old != value)
+            {
+                throw new InvalidDataException(
+                    $"{config.OutputDir} holds a run with {key} {old ?? "missing"}, not {value}; resume with the configuration that it began with, or choose another output_dir.");
+            }
+        }
+    }
+
+    /// <summary>Keys with their sections, and values as JSON.</summary>
+    private static IEnumerable<KeyValuePair<string, string>> Values(JsonNode? node, string path = "") => node is JsonObject section
+        ? section.SelectMany(item => Values(item.Value, path.Length == 0 ? item.Key : $"{path}.{item.Key}"))
+        : [KeyValuePair.Create(path, node?.ToJsonString() ?? "null")];
+
+    /// <summary>What a killed process was about to write.</summary>
+    private void RemoveLeftovers()
+    {
+        foreach (string file in Directory.EnumerateFiles(config.OutputDir, "*.tmp"))
+        {
+            File.Delete(file);
+        }
+
+        foreach (string folder in Directory.EnumerateDirectories(config.OutputDir, ".checkpoint-*.tmp"))
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>SHA-256 of the base model's weights and of the data.</summary>
+    private JsonObject Hashes()
+    {
+        var hashes = new JsonObject();
+        using (CheckpointTensors checkpoint = CheckpointTensors.Open(config.Model))
+        {
+            foreach (string file in checkpoint.Files)
+            {
+                hashes[Path.GetFileName(file)] = HashOf(file);
+            }
+        }
+
+        hashes["train"] = HashOf(config.Data.Train);
+        if (config.Data.Eval is { } eval)
+        {
+            hashes["eval"] = HashOf(eval);
+        }
+
+        return hashes;
+    }
+
+    private static string HashOf(string path)
+    {
+        using FileStream stream = File.OpenRead(path);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+}
