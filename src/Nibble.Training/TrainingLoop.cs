@@ -214,6 +214,7 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Evaluates, keeps the best weights, and says whether patience has run out.</summary>
     private bool EvaluateAndCompare(RunLog log)
     {
+        optimizer.Release(); // Evaluation batches may need the memory that its pages hold.
         double loss = EvaluationLoss.Of(model, evaluation.Chunk(config.Training.PerDeviceTrainBatchSize).Select(EncodedExample.Batch)).Mean;
         var metrics = new EvalMetrics(state.Step, Epoch, loss, Math.Exp(loss));
         log.Write(metrics);

@@ -12,7 +12,7 @@ namespace Nibble.Kernels.Cuda;
 /// context that libtorch uses as well and on its stream, the legacy default stream, so that kernels and libtorch's own
 /// operators follow each other in the order of their calls.
 /// </summary>
-internal sealed unsafe class CudaDevice : IDisposable
+internal sealed unsafe class CudaDevice
 {
     /// <summary>The oldest generation that the kernels run on: Turing.</summary>
     private const int OldestComputeCapability = 75;
@@ -20,6 +20,7 @@ internal sealed unsafe class CudaDevice : IDisposable
     /// <summary>The emulation has its kernels built in and takes anything for an image.</summary>
     private static readonly CudaImage Placeholder = new("its image", OldestComputeCapability);
 
+    // Failures are not kept: a driver that does not start now may start later.
     private static readonly Lazy<ICudaDriver> SharedDriver = new(LibCudaDriver.Start, LazyThreadSafetyMode.PublicationOnly);
     private static readonly ConcurrentDictionary<int, Lazy<CudaDevice>> Opened = new();
 
@@ -27,7 +28,6 @@ internal sealed unsafe class CudaDevice : IDisposable
     private readonly nint context;
     private readonly CudaModule module;
     private readonly NativeMethods.Device* view;
-    private readonly GCHandle self;
     private readonly bool emulated;
 
     // Of the call under way, which holds the gate.
@@ -53,12 +53,12 @@ internal sealed unsafe class CudaDevice : IDisposable
         driver.Check(driver.DevicePrimaryCtxRetain(out context, device), $"{this} ({name}) cannot be used");
         driver.Check(driver.CtxSetCurrent(context), $"{this} ({name}) cannot be used");
         module = Load(emulated ? [0] : image!.Read(), $"{this} ({name}, sm_{capability}) does not load {image!.Name}");
-        self = GCHandle.Alloc(this);
+        // For the rest of the process, as libtorch keeps its context.
         view = (NativeMethods.Device*)NativeMemory.AllocZeroed((nuint)sizeof(NativeMethods.Device));
         view->ComputeCapability = capability;
         view->Multiprocessors = Attribute(driver, DeviceAttribute.MultiprocessorCount, device);
         view->SharedBytesPerBlock = Attribute(driver, DeviceAttribute.MaxSharedMemoryPerBlockOptin, device);
-        view->Context = GCHandle.ToIntPtr(self);
+        view->Context = GCHandle.ToIntPtr(GCHandle.Alloc(this));
         view->Launch = &Launch;
         view->Workspace = &Workspace;
     }
@@ -161,13 +161,6 @@ internal sealed unsafe class CudaDevice : IDisposable
     }
 
     public override string ToString() => $"cuda:{Ordinal}";
-
-    public void Dispose()
-    {
-        module.Dispose();
-        self.Free();
-        NativeMemory.Free(view);
-    }
 
     internal static string Describe(Tensor tensor) => $"[{string.Join(", ", tensor.shape)}] {tensor.dtype}";
 
