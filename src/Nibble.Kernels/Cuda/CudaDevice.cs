@@ -21,7 +21,7 @@ internal sealed unsafe class CudaDevice
     private static readonly CudaImage Placeholder = new("its image", OldestComputeCapability);
 
     // Failures are not kept: a driver that does not start now may start later.
-    private static readonly Lazy<ICudaDriver> SharedDriver = new(LibCudaDriver.Start, LazyThreadSafetyMode.PublicationOnly);
+    private static readonly Lazy<ICudaDriver> SharedDriver = new(StartDriver, LazyThreadSafetyMode.PublicationOnly);
     private static readonly ConcurrentDictionary<int, Lazy<CudaDevice>> Opened = new();
 
     private readonly ICudaDriver driver;
@@ -166,6 +166,16 @@ internal sealed unsafe class CudaDevice
 
     /// <summary>Driver calls go to the context that is current on their thread.</summary>
     private void Use() => driver.Check(driver.CtxSetCurrent(context), $"{this} cannot be used");
+
+    /// <summary>The driver of the optional assembly where that lies beside the application, else the driver's own library.</summary>
+    private static ICudaDriver StartDriver()
+    {
+        ICudaDriver driver = Type.GetType("Nibble.Kernels.ManagedCuda.ManagedCudaDriver, Nibble.Kernels.ManagedCuda") is { } added
+            ? (ICudaDriver)Activator.CreateInstance(added)!
+            : LibCudaDriver.Load();
+        driver.Check(driver.Init(), "the NVIDIA driver does not start");
+        return driver;
+    }
 
     private CudaModule Load(byte[] image, string attempt)
     {
