@@ -11,7 +11,7 @@ public static class ComputeDevice
     public const string Auto = "auto";
 
     private const string Cpu = "cpu";
-    private const string Cuda = "cuda";
+    private const string Cuda = "cuda:";
 
     /// <summary>Finds the device.</summary>
     /// <param name="name">Its name.</param>
@@ -42,14 +42,14 @@ public static class ComputeDevice
     }
 
     /// <summary>Checks a name without asking for a device.</summary>
-    /// <returns>The N of <c>cuda:N</c>, 0 where it does not stand.</returns>
+    /// <returns>The N of <c>cuda:N</c>, 0 for the others.</returns>
     /// <exception cref="ArgumentException">There is no device of this name.</exception>
     public static int Parse(string name)
     {
         ArgumentNullException.ThrowIfNull(name);
         int ordinal = 0;
-        bool known = name is Auto or Cpu or Cuda
-            || (name.StartsWith(Cuda + ":", StringComparison.Ordinal) && int.TryParse(name[(Cuda.Length + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out ordinal));
+        bool known = name is Auto or Cpu
+            || (name.StartsWith(Cuda, StringComparison.Ordinal) && int.TryParse(name[Cuda.Length..], NumberStyles.None, CultureInfo.InvariantCulture, out ordinal));
         return known ? ordinal : throw new ArgumentException($"device is '{name}'; it must be auto, cpu or cuda:N.");
     }
 }

@@ -226,6 +226,7 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Evaluates, and keeps the best weights.</summary>
     private void EvaluateAndCompare(RunLog log)
     {
+        optimizer.Release(); // Evaluation batches may need the memory that its pages hold.
         double loss = EvaluationLoss.Of(model, evaluation.Chunk(config.Training.PerDeviceTrainBatchSize).Select(EncodedExample.Batch)).Mean;
         if (!double.IsFinite(loss))
         {

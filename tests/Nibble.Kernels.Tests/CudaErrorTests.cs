@@ -119,6 +119,19 @@ public class CudaErrorTests
     }
 
     [Fact]
+    public void A_kernel_asks_leave_for_shared_memory_beyond_48_KiB_once()
+    {
+        EmulatedCuda.Open(1, out DriverWitness witness);
+        using var module = new CudaModule((ICudaDriver)witness, context: 2, [0], "load");
+        witness.Refusals[nameof(ICudaDriver.LaunchKernel)] = CudaStatus.LaunchFailed;
+        foreach ((uint bytes, int asked) in new[] { (49152u, 0), (65536u, 1), (60000u, 1), (70000u, 2) })
+        {
+            Assert.Throws<CudaException>(() => module.Launch("rms_norm_forward_f32", [1, 1, 1], 32, bytes, stream: 0, arguments: 0, argumentBytes: 0));
+            Assert.Equal(asked, witness.Calls(nameof(ICudaDriver.FuncSetMaxDynamicSharedMemory)));
+        }
+    }
+
+    [Fact]
     public void The_image_is_the_newest_that_is_not_newer_than_the_chip()
     {
         CudaImage[] images = [new("nibble.sm_75.ptx", 75), new("nibble.sm_80.ptx", 80)];

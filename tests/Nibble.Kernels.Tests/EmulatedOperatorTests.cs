@@ -97,6 +97,8 @@ public class EmulatedOperatorTests
     {
         using DisposeScope scope = NewDisposeScope();
         CudaDevice device = EmulatedCuda.Open(gpu, out _);
+        Tensor initial = Random(1000);
+        Tensor[] gradients = [Random(1000), Random(1000), Random(1000)];
         Tensor[] expected = Run();
         using (new EmulatedGpu(device))
         {
@@ -105,14 +107,12 @@ public class EmulatedOperatorTests
 
         Tensor[] Run()
         {
-            manual_seed(5);
-            Tensor dense = randn(1000);
-            Tensor coded = dense.clone();
+            (Tensor dense, Tensor coded) = (initial.clone(), initial.clone());
             (Tensor moment1, Tensor moment2) = (zeros(1000), zeros(1000));
             AdamW.EightBitState state = AdamW.EightBitState.Zero(1000);
-            for (int step = 1; step <= 3; step++)
+            for (int step = 1; step <= gradients.Length; step++)
             {
-                Tensor gradient = randn(1000);
+                Tensor gradient = gradients[step - 1];
                 var update = new AdamW(1e-2, 0.9, 0.999, 1e-8, 0.1, 0.5, step);
                 update.Update(dense, gradient, moment1, moment2);
                 update.Update(coded, gradient, state);

@@ -12,7 +12,7 @@ namespace Nibble.Kernels.Cuda;
 /// context that libtorch uses as well and on its stream, the legacy default stream, so that kernels and libtorch's own
 /// operators follow each other in the order of their calls.
 /// </summary>
-internal sealed unsafe class CudaDevice : IDisposable
+internal sealed unsafe class CudaDevice
 {
     /// <summary>The oldest generation that the kernels run on: Turing.</summary>
     private const int OldestComputeCapability = 75;
@@ -20,14 +20,14 @@ internal sealed unsafe class CudaDevice : IDisposable
     /// <summary>The emulation has its kernels built in and takes anything for an image.</summary>
     private static readonly CudaImage Placeholder = new("its image", OldestComputeCapability);
 
-    private static readonly Lazy<ICudaDriver> SharedDriver = new(LibCudaDriver.Start, LazyThreadSafetyMode.PublicationOnly);
+    // Failures are not kept: a driver that does not start now may start later.
+    private static readonly Lazy<ICudaDriver> SharedDriver = new(StartDriver, LazyThreadSafetyMode.PublicationOnly);
     private static readonly ConcurrentDictionary<int, Lazy<CudaDevice>> Opened = new();
 
     private readonly ICudaDriver driver;
     private readonly nint context;
     private readonly CudaModule module;
     private readonly NativeMethods.Device* view;
-    private readonly GCHandle self;
     private readonly bool emulated;
 
     // Of the call under way, which holds the gate.
@@ -53,12 +53,12 @@ internal sealed unsafe class CudaDevice : IDisposable
         driver.Check(driver.DevicePrimaryCtxRetain(out context, device), $"{this} ({name}) cannot be used");
         driver.Check(driver.CtxSetCurrent(context), $"{this} ({name}) cannot be used");
         module = Load(emulated ? [0] : image!.Read(), $"{this} ({name}, sm_{capability}) does not load {image!.Name}");
-        self = GCHandle.Alloc(this);
+        // For the rest of the process, as libtorch keeps its context.
         view = (NativeMethods.Device*)NativeMemory.AllocZeroed((nuint)sizeof(NativeMethods.Device));
         view->ComputeCapability = capability;
         view->Multiprocessors = Attribute(driver, DeviceAttribute.MultiprocessorCount, device);
         view->SharedBytesPerBlock = Attribute(driver, DeviceAttribute.MaxSharedMemoryPerBlockOptin, device);
-        view->Context = GCHandle.ToIntPtr(self);
+        view->Context = GCHandle.ToIntPtr(GCHandle.Alloc(this));
         view->Launch = &Launch;
         view->Workspace = &Workspace;
     }
@@ -162,17 +162,20 @@ internal sealed unsafe class CudaDevice : IDisposable
 
     public override string ToString() => $"cuda:{Ordinal}";
 
-    public void Dispose()
-    {
-        module.Dispose();
-        self.Free();
-        NativeMemory.Free(view);
-    }
-
     internal static string Describe(Tensor tensor) => $"[{string.Join(", ", tensor.shape)}] {tensor.dtype}";
 
     /// <summary>Driver calls go to the context that is current on their thread.</summary>
     private void Use() => driver.Check(driver.CtxSetCurrent(context), $"{this} cannot be used");
+
+    /// <summary>The driver of the optional assembly where that lies beside the application, else the driver's own library.</summary>
+    private static ICudaDriver StartDriver()
+    {
+        ICudaDriver driver = Type.GetType("Nibble.Kernels.ManagedCuda.ManagedCudaDriver, Nibble.Kernels.ManagedCuda") is { } added
+            ? (ICudaDriver)Activator.CreateInstance(added)!
+            : LibCudaDriver.Load();
+        driver.Check(driver.Init(), "the NVIDIA driver does not start");
+        return driver;
+    }
 
     private CudaModule Load(byte[] image, string attempt)
     {

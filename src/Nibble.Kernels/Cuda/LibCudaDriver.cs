@@ -23,19 +23,10 @@ internal sealed unsafe partial class LibCudaDriver : ICudaDriver
 
     private static string File => Environment.GetEnvironmentVariable("NIBBLE_CUDA_DRIVER") is { Length: > 0 } named ? named : "libcuda.so.1";
 
-    /// <summary>Loads and initialises the driver.</summary>
-    /// <exception cref="CudaException">There is none, or it finds no GPU.</exception>
-    public static LibCudaDriver Start()
-    {
-        if (Handle == 0)
-        {
-            throw new CudaException($"there is no NVIDIA driver ({File} cannot be loaded)", CudaStatus.NoDevice);
-        }
-
-        var driver = new LibCudaDriver();
-        driver.Check(driver.Init(), "the NVIDIA driver does not start");
-        return driver;
-    }
+    /// <summary>Loads the library.</summary>
+    /// <exception cref="CudaException">There is none.</exception>
+    public static LibCudaDriver Load() =>
+        Handle != 0 ? new LibCudaDriver() : throw new CudaException($"there is no NVIDIA driver ({File} cannot be loaded)", CudaStatus.NoDevice);
 
     public CudaStatus Init() => cuInit(0);
 

@@ -36,7 +36,7 @@ internal sealed class PageScheduler : IDisposable
             Page page = order[i];
             if (!TryBring(page, inUse: null))
             {
-                throw new CudaException($"no GPU memory for one page of {device.PageBytes} bytes", CudaStatus.OutOfMemory);
+                throw new CudaException($"paging: no GPU memory for one page of {device.PageBytes} bytes", CudaStatus.OutOfMemory);
             }
 
             if (i + 1 < order.Length)

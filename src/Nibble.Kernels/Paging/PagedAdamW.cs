@@ -33,7 +33,15 @@ public sealed class PagedAdamW : IDisposable
             starts[i + 1] = starts[i] + (Blocks(parameters[i].NumberOfElements) * AdamW.StateBlock);
         }
 
-        arrays = [.. BytesOf(starts[^1]).Select(gpu.AllocatePinned)];
+        try
+        {
+            arrays = [.. BytesOf(starts[^1]).Select(gpu.AllocatePinned)];
+        }
+        catch (CudaException exception)
+        {
+            throw new CudaException($"paged AdamW states of {starts[^1]} elements: {exception.Message}", exception.Status, exception);
+        }
+
         Array.ForEach(arrays, array => array.Clear());
         scheduler = new PageScheduler(new CudaPages(gpu, arrays, BytesOf(pageElements)));
     }

@@ -7,13 +7,15 @@ namespace Nibble.Kernels.Runtime;
 internal readonly ref struct KernelCall
 {
     private readonly string operation;
-    private readonly torch.Tensor first;
+    private readonly DeviceType type;
+    private readonly int index;
     private readonly CudaDevice? gpu;
 
-    private KernelCall(string operation, torch.Tensor first, CudaDevice? gpu)
+    private KernelCall(string operation, DeviceType type, int index, CudaDevice? gpu)
     {
         this.operation = operation;
-        this.first = first;
+        this.type = type;
+        this.index = index;
         this.gpu = gpu;
     }
 
@@ -23,24 +25,25 @@ internal readonly ref struct KernelCall
     /// <summary>Begins a call of <paramref name="operation"/>, which runs where <paramref name="first"/> lies.</summary>
     public static KernelCall On(torch.Tensor first, string operation)
     {
-        if (first.device_type is not (DeviceType.CPU or DeviceType.CUDA))
+        (DeviceType type, int index) = (first.device_type, first.device_index);
+        if (type is not (DeviceType.CPU or DeviceType.CUDA))
         {
             throw new ArgumentException($"{operation}: the engine computes on cpu and cuda, not on {first.device}.");
         }
 
         CudaDevice? gpu = CudaDevice.Of(first);
         gpu?.Begin(operation);
-        return new KernelCall(operation, first, gpu);
+        return new KernelCall(operation, type, index, gpu);
     }
 
     /// <summary>The address of a tensor's first element.</summary>
     /// <exception cref="ArgumentException">The tensor is not contiguous, or lies on another device than the first.</exception>
     public nint Address(torch.Tensor tensor, string argument)
     {
-        if (tensor.device_type != first.device_type || tensor.device_index != first.device_index)
+        if (tensor.device_type != type || tensor.device_index != index)
         {
             throw new ArgumentException(
-                $"{operation}: '{argument}' {CudaDevice.Describe(tensor)} lies on {tensor.device}, others on {first.device}; all tensors of a call must lie on one device.");
+                $"{operation}: '{argument}' {CudaDevice.Describe(tensor)} lies on {tensor.device}, others on {new torch.Device(type, index)}; all tensors of a call must lie on one device.");
         }
 
         if (!tensor.is_contiguous())

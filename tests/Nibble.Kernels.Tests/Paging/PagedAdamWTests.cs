@@ -21,9 +21,9 @@ public class PagedAdamWTests
         using DisposeScope scope = NewDisposeScope();
         CudaDevice device = EmulatedCuda.Open(1, out DriverWitness witness);
         using var emulation = new EmulatedGpu(device);
-        Tensor[] expected = Initial();
+        Tensor[] expected = [.. Sizes.Select(size => randn(size))];
         Tensor[][] states = [.. expected.Select(parameter => Unpaged(parameter, eightBit))];
-        Tensor[] paged = Initial();
+        Tensor[] paged = [.. expected.Select(parameter => parameter.clone())];
         using var optimizer = new PagedAdamW(device, paged, eightBit, pageElements: 512);
         int allocations = witness.Calls(nameof(ICudaDriver.MemAlloc));
         for (int step = 1; step <= 4; step++)
@@ -81,13 +81,29 @@ public class PagedAdamWTests
     }
 
     [Fact]
-    public void On_the_CPU_there_is_nothing_to_page() => Assert.Null(PagedAdamW.For([zeros(4)], eightBit: true));
-
-    private static Tensor[] Initial()
+    public void Memory_that_is_missing_on_either_side_is_named()
     {
-        manual_seed(3);
-        return [.. Sizes.Select(size => randn(size))];
+        using DisposeScope scope = NewDisposeScope();
+        CudaDevice device = EmulatedCuda.Open(0, out DriverWitness witness);
+        using var emulation = new EmulatedGpu(device);
+        Tensor parameter = zeros(300);
+        witness.Refusals[nameof(ICudaDriver.MemHostAlloc)] = CudaStatus.OutOfMemory;
+        Assert.StartsWith(
+            "paged AdamW states of 512 elements: no 2,048 bytes of pinned host memory: ",
+            Assert.Throws<CudaException>(() => PagedAdamW.For([parameter], eightBit: false)).Message,
+            StringComparison.Ordinal);
+        witness.Refusals.Clear();
+        using var optimizer = new PagedAdamW(device, [parameter], eightBit: false, pageElements: 512);
+        witness.Refusals[nameof(ICudaDriver.MemAlloc)] = CudaStatus.OutOfMemory;
+        void Update() => optimizer.Update([ones(300)], _ => new AdamW(1, 0.5, 0.5, 0, 0, 1, 1));
+        Assert.Equal("paging: no GPU memory for one page of 4096 bytes", Assert.Throws<CudaException>(Update).Message);
+        witness.Refusals.Clear();
+        Update();
+        Assert.Equal(-1, parameter[299].item<float>(), 1e-5f);
     }
+
+    [Fact]
+    public void On_the_CPU_there_is_nothing_to_page() => Assert.Null(PagedAdamW.For([zeros(4)], eightBit: true));
 
     private static Tensor[] Unpaged(Tensor parameter, bool eightBit)
     {
