@@ -31,8 +31,8 @@ void check_config(const Checks& check, const nibble_adamw* config) {
 
 }  // namespace
 
-nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_adamw* config, float* param, const float* grad, float* moment1,
-                                      float* moment2, int64_t count) {
+nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_adamw* config, float* param,
+                                      const float* grad, float* moment1, float* moment2, int64_t count) {
     return guarded(device, [&] {
         const Checks check("adamw_step_32bit");
         check_config(check, config);
@@ -61,8 +61,9 @@ nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* ab
     });
 }
 
-nibble_status nibble_adamw_step_8bit(const nibble_device* device, const nibble_adamw* config, float* param, const float* grad, uint8_t* codes1,
-                                     uint8_t* codes2, float* absmax1, float* absmax2, int64_t count) {
+nibble_status nibble_adamw_step_8bit(const nibble_device* device, const nibble_adamw* config, float* param,
+                                     const float* grad, uint8_t* codes1, uint8_t* codes2, float* absmax1,
+                                     float* absmax2, int64_t count) {
     return guarded(device, [&] {
         const Checks check("adamw_step_8bit");
         check_config(check, config);

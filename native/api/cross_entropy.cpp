@@ -20,9 +20,9 @@ void check_labels(const Checks& check, const nibble_weight& head, const int64_t*
 
 }  // namespace
 
-nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head, nibble_dtype dtype, const void* hidden,
-                                                  const int64_t* labels, int64_t tokens, float* loss,
-                                                  float* log_sum_exp) {
+nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head,
+                                                  nibble_dtype dtype, const void* hidden, const int64_t* labels,
+                                                  int64_t tokens, float* loss, float* log_sum_exp) {
     return guarded(device, [&] {
         const Checks check("linear_cross_entropy_forward");
         check.weight(head);
@@ -36,9 +36,10 @@ nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, c
     });
 }
 
-nibble_status nibble_linear_cross_entropy_backward(const nibble_device* device, const nibble_weight* head, nibble_dtype dtype, const void* hidden,
-                                                   const int64_t* labels, int64_t tokens, const float* log_sum_exp,
-                                                   const float* loss_grad, void* dhidden, float* dhead) {
+nibble_status nibble_linear_cross_entropy_backward(const nibble_device* device, const nibble_weight* head,
+                                                   nibble_dtype dtype, const void* hidden, const int64_t* labels,
+                                                   int64_t tokens, const float* log_sum_exp, const float* loss_grad,
+                                                   void* dhidden, float* dhead) {
     return guarded(device, [&] {
         const Checks check("linear_cross_entropy_backward");
         check.weight(head);

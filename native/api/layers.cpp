@@ -4,8 +4,9 @@
 
 using namespace nibble;
 
-nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
-                                      int64_t cols, float eps, void* y, float* inv_rms) {
+nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x,
+                                      const float* weight, int64_t rows, int64_t cols, float eps, void* y,
+                                      float* inv_rms) {
     return guarded(device, [&] {
         const Checks check("rms_norm_forward");
         check.dtype(dtype);
@@ -23,8 +24,9 @@ nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype 
     });
 }
 
-nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,
-                                       const void* dy, int64_t rows, int64_t cols, void* dx, float* dweight) {
+nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x,
+                                       const float* weight, const float* inv_rms, const void* dy, int64_t rows,
+                                       int64_t cols, void* dx, float* dweight) {
     return guarded(device, [&] {
         const Checks check("rms_norm_backward");
         check.dtype(dtype);
@@ -41,8 +43,9 @@ nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype
     });
 }
 
-nibble_status nibble_rope(const nibble_device* device, nibble_dtype dtype, const void* x, const float* cos, const float* sin, int64_t tokens,
-                          int64_t heads, int64_t head_dim, int64_t rotary_dim, int32_t inverse, void* y) {
+nibble_status nibble_rope(const nibble_device* device, nibble_dtype dtype, const void* x, const float* cos,
+                          const float* sin, int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim,
+                          int32_t inverse, void* y) {
     return guarded(device, [&] {
         const Checks check("rope");
         check.dtype(dtype);
@@ -62,7 +65,8 @@ nibble_status nibble_rope(const nibble_device* device, nibble_dtype dtype, const
     });
 }
 
-nibble_status nibble_swiglu_forward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y) {
+nibble_status nibble_swiglu_forward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up,
+                                    int64_t count, void* y) {
     return guarded(device, [&] {
         const Checks check("swiglu_forward");
         check.dtype(dtype);
@@ -74,8 +78,8 @@ nibble_status nibble_swiglu_forward(const nibble_device* device, nibble_dtype dt
     });
 }
 
-nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, const void* dy,
-                                     int64_t count, void* dgate, void* dup) {
+nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up,
+                                     const void* dy, int64_t count, void* dgate, void* dup) {
     return guarded(device, [&] {
         const Checks check("swiglu_backward");
         check.dtype(dtype);

@@ -3,8 +3,9 @@
 
 using namespace nibble;
 
-nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight, const void* bias, const nibble_lora* lora,
-                                    nibble_dtype dtype, const void* x, int64_t m, void* y, float* lora_hidden) {
+nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight, const void* bias,
+                                    const nibble_lora* lora, nibble_dtype dtype, const void* x, int64_t m, void* y,
+                                    float* lora_hidden) {
     return guarded(device, [&] {
         const Checks check("linear_forward");
         check.weight(weight);
@@ -22,9 +23,9 @@ nibble_status nibble_linear_forward(const nibble_device* device, const nibble_we
     });
 }
 
-nibble_status nibble_linear_backward(const nibble_device* device, const nibble_weight* weight, const nibble_lora* lora, nibble_dtype dtype,
-                                     const void* x, const float* lora_hidden, const void* dy, int64_t m, void* dx,
-                                     float* da, float* db) {
+nibble_status nibble_linear_backward(const nibble_device* device, const nibble_weight* weight, const nibble_lora* lora,
+                                     nibble_dtype dtype, const void* x, const float* lora_hidden, const void* dy,
+                                     int64_t m, void* dx, float* da, float* db) {
     return guarded(device, [&] {
         const Checks check("linear_backward");
         check.weight(weight);

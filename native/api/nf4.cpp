@@ -100,7 +100,8 @@ const float* nibble_dynamic_map_unsigned(void) {
     return dynamic_map_unsigned();
 }
 
-nibble_status nibble_nf4_quantize(const nibble_device* device, nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax) {
+nibble_status nibble_nf4_quantize(const nibble_device* device, nibble_dtype dtype, const void* src, int64_t count,
+                                  uint8_t* packed, float* absmax) {
     return guarded(device, [&] {
         const Checks check("nf4_quantize");
         check.dtype(dtype);
@@ -154,7 +155,8 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
     });
 }
 
-nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype, void* dst) {
+nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype,
+                                void* dst) {
     return guarded(device, [&] {
         const Checks check("dequantize");
         check.weight(weight);

@@ -13,8 +13,7 @@ NIBBLE_DEVICE float block_scale(const WeightView& weight, const Map& map, int64_
     if (weight.absmax.present()) {
         return weight.absmax[block];
     }
-    return map[weight.absmax_codes[block]] * weight.nested_absmax[block / kAbsmaxBlock] +
-           weight.absmax_offset;
+    return map[weight.absmax_codes[block]] * weight.nested_absmax[block / kAbsmaxBlock] + weight.absmax_offset;
 }
 
 template <typename T>
@@ -32,7 +31,7 @@ NIBBLE_DEVICE float decode(const WeightView& weight, int64_t index) {
             return to_float(elements<f16>(weight)[index]);
         default: {
             const uint8_t byte = weight.data[index / 2];
-            return kNf4Codes.value[index % 2 == 0 ? byte >> 4 : byte & 15] * 
+            return kNf4Codes.value[index % 2 == 0 ? byte >> 4 : byte & 15] *
                    block_scale(weight, kSignedMap.value, index / kNf4Block);
         }
     }

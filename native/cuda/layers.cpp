@@ -25,8 +25,12 @@ void rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, in
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         launch(typed("rms_norm_forward", dtype), {rows}, kNormThreads, kNormShared,
-               RmsNormForwardArguments<T>{span<const T>(x, rows * cols), {weight, cols}, cols, eps,
-                                          span<T>(y, rows * cols), span<float>(inv_rms, rows)});
+               RmsNormForwardArguments<T>{span<const T>(x, rows * cols),
+                                          {weight, cols},
+                                          cols,
+                                          eps,
+                                          span<T>(y, rows * cols),
+                                          span<float>(inv_rms, rows)});
     });
 }
 
@@ -58,8 +62,14 @@ void rope(nibble_dtype dtype, const void* x, const float* cos, const float* sin,
         const int64_t count = tokens * heads * head_dim;
         const int64_t angles = tokens * (rotary_dim / 2);
         launch(typed("rope", dtype), elements_grid(count - tokens * heads * (rotary_dim / 2)), kElementThreads, 0,
-               RopeArguments<T>{span<const T>(x, count), {cos, angles}, {sin, angles}, heads, head_dim, rotary_dim,
-                                inverse ? -1.0F : 1.0F, span<T>(y, count)});
+               RopeArguments<T>{span<const T>(x, count),
+                                {cos, angles},
+                                {sin, angles},
+                                heads,
+                                head_dim,
+                                rotary_dim,
+                                inverse ? -1.0F : 1.0F,
+                                span<T>(y, count)});
     });
 }
 

@@ -28,8 +28,8 @@ struct f16 {
     uint16_t bits;
 };
 
-// Device memory with its length, as kernels get it. On a GPU the length costs nothing but its place among the arguments;
-// the emulation checks every access against it.
+// Device memory with its length, as kernels get it. On a GPU the length costs nothing but its place among the
+// arguments; the emulation checks every access against it.
 template <typename T>
 struct Global {
     T* data;

@@ -1,5 +1,5 @@
-// A tile of a matrix product in float32 on the ordinary cores: the slow, exact and general product. It takes any operand
-// that can say its value at (row, depth) or (depth, column), with sizes that fit nothing.
+// A tile of a matrix product in float32 on the ordinary cores: the slow, exact and general product. It takes any
+// operand that can say its value at (row, depth) or (depth, column), with sizes that fit nothing.
 #pragma once
 
 #include "device.h"
@@ -20,7 +20,9 @@ struct Tile {
     float sums[kThreadRows][kThreadColumns] = {};
 
     NIBBLE_DEVICE int first_row() const { return static_cast<int>(thread_index()) / kThreadsAcross * kThreadRows; }
-    NIBBLE_DEVICE int first_column() const { return static_cast<int>(thread_index()) % kThreadsAcross * kThreadColumns; }
+    NIBBLE_DEVICE int first_column() const {
+        return static_cast<int>(thread_index()) % kThreadsAcross * kThreadColumns;
+    }
 
     // sums += a * b over the depths [first, end). Operands give zero outside of their matrices; `kDepthFirst` says that
     // neighbours in depth are neighbours in memory.
@@ -30,8 +32,10 @@ struct Tile {
         const Shared<float> slab_b = shared_memory<float>(kTileDepth * kStrideA * 4);
         float part[kThreadRows][kThreadColumns] = {};
         for (int64_t depth = first; depth < end; depth += kTileDepth) {
-            fill<kRows, kStrideA, A::kDepthFirst>(slab_a, depth, end, [&](int row, int64_t d) NIBBLE_INLINE { return a(row, d); });
-            fill<kColumns, kStrideB, B::kDepthFirst>(slab_b, depth, end, [&](int column, int64_t d) NIBBLE_INLINE { return b(d, column); });
+            fill<kRows, kStrideA, A::kDepthFirst>(slab_a, depth, end,
+                                                  [&](int row, int64_t d) NIBBLE_INLINE { return a(row, d); });
+            fill<kColumns, kStrideB, B::kDepthFirst>(slab_b, depth, end,
+                                                     [&](int column, int64_t d) NIBBLE_INLINE { return b(d, column); });
             block_barrier();
             NIBBLE_UNROLL
             for (int d = 0; d < kTileDepth; ++d) {
@@ -63,7 +67,8 @@ struct Tile {
 
     // Calls body(row, column, sum) for each sum of this thread that lies within the matrix.
     template <typename Body>
-    NIBBLE_DEVICE void for_each(int64_t row_first, int64_t rows, int64_t column_first, int64_t columns, const Body& body) {
+    NIBBLE_DEVICE void for_each(int64_t row_first, int64_t rows, int64_t column_first, int64_t columns,
+                                const Body& body) {
         NIBBLE_UNROLL
         for (int i = 0; i < kThreadRows; ++i) {
             NIBBLE_UNROLL

@@ -101,10 +101,10 @@ NIBBLE_API const float* nibble_nf4_code(void);
 NIBBLE_API const float* nibble_dynamic_map_signed(void);
 NIBBLE_API const float* nibble_dynamic_map_unsigned(void);
 
-/* src[count] of dtype -> packed[ceil(count / 2)], absmax[ceil(count / 64)]. Non-finite values are refused; on a GPU, where
- * nobody waits for them, they make the scale of their block NaN. */
-NIBBLE_API nibble_status nibble_nf4_quantize(const nibble_device* device, nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed,
-                                             float* absmax);
+/* src[count] of dtype -> packed[ceil(count / 2)], absmax[ceil(count / 64)]. Non-finite values are refused; on a GPU,
+ * where nobody waits for them, they make the scale of their block NaN. */
+NIBBLE_API nibble_status nibble_nf4_quantize(const nibble_device* device, nibble_dtype dtype, const void* src,
+                                             int64_t count, uint8_t* packed, float* absmax);
 
 /* Double quantisation of absmax[blocks]: offset = mean(absmax); codes[blocks] in the signed dynamic map of
  * absmax - offset, scaled by nested_absmax[ceil(blocks / 256)]. Negative and non-finite values are refused. On the CPU
@@ -135,7 +135,8 @@ typedef struct nibble_weight {
 } nibble_weight;
 
 /* The whole weight as dtype into dst[rows * cols] (for tests, merging and export; layers never need it). */
-NIBBLE_API nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype, void* dst);
+NIBBLE_API nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype,
+                                           void* dst);
 
 /* ---- linear layers -------------------------------------------------------------------------------------------------
  * A low-rank adapter (LoRA, arXiv:2106.09685): y += scale * drop(x) * A^T * B^T, A [rank, K], B [N, rank], float32.
@@ -155,56 +156,60 @@ typedef struct nibble_lora {
 
 /* y[M,N] = x[M,K] * W^T (+ bias[N], of the call's dtype) (+ adapter). bias and lora may be null.
  * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. */
-NIBBLE_API nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight, const void* bias, const nibble_lora* lora,
-                                               nibble_dtype dtype, const void* x, int64_t m, void* y,
-                                               float* lora_hidden);
+NIBBLE_API nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight,
+                                               const void* bias, const nibble_lora* lora, nibble_dtype dtype,
+                                               const void* x, int64_t m, void* y, float* lora_hidden);
 
 /* dx[M,K] = dy[M,N] * W (+ the adapter's share); da[rank,K], db[N,rank] float32, overwritten.
  * Without lora, x, lora_hidden, da and db must be null. With lora, x and lora_hidden (as forward wrote it; null:
  * recomputed) are read, da and db are required, and dx may be null when nobody needs it. */
-NIBBLE_API nibble_status nibble_linear_backward(const nibble_device* device, const nibble_weight* weight, const nibble_lora* lora,
-                                                nibble_dtype dtype, const void* x, const float* lora_hidden,
-                                                const void* dy, int64_t m, void* dx, float* da, float* db);
+NIBBLE_API nibble_status nibble_linear_backward(const nibble_device* device, const nibble_weight* weight,
+                                                const nibble_lora* lora, nibble_dtype dtype, const void* x,
+                                                const float* lora_hidden, const void* dy, int64_t m, void* dx,
+                                                float* da, float* db);
 
 /* ---- element-wise and row-wise layers ------------------------------------------------------------------------------
  */
 
 /* y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; x, y [rows, cols]; weight float32 [cols].
  * inv_rms (may be null): float32 [rows], kept for backward. */
-NIBBLE_API nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight, int64_t rows,
-                                                 int64_t cols, float eps, void* y, float* inv_rms);
+NIBBLE_API nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x,
+                                                 const float* weight, int64_t rows, int64_t cols, float eps, void* y,
+                                                 float* inv_rms);
 
 /* dx [rows, cols]; dweight float32 [cols], overwritten, may be null. */
-NIBBLE_API nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x, const float* weight,
-                                                  const float* inv_rms, const void* dy, int64_t rows, int64_t cols,
-                                                  void* dx, float* dweight);
+NIBBLE_API nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x,
+                                                  const float* weight, const float* inv_rms, const void* dy,
+                                                  int64_t rows, int64_t cols, void* dx, float* dweight);
 
 /* Rotary embedding (arXiv:2104.09864) in the half-split layout, in place or not: with d = rotary_dim / 2, elements i
  * and i + d of each head turn by the angle whose cosine and sine are cos/sin[token, i]; elements past rotary_dim pass.
  * x, y [tokens, heads, head_dim]; cos, sin float32 [tokens, rotary_dim / 2]. inverse != 0 turns back (the gradient). */
-NIBBLE_API nibble_status nibble_rope(const nibble_device* device, nibble_dtype dtype, const void* x, const float* cos, const float* sin,
-                                     int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim,
-                                     int32_t inverse, void* y);
+NIBBLE_API nibble_status nibble_rope(const nibble_device* device, nibble_dtype dtype, const void* x, const float* cos,
+                                     const float* sin, int64_t tokens, int64_t heads, int64_t head_dim,
+                                     int64_t rotary_dim, int32_t inverse, void* y);
 
 /* y = silu(gate) * up, element-wise over count elements (arXiv:2002.05202). */
-NIBBLE_API nibble_status nibble_swiglu_forward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, int64_t count,
-                                               void* y);
-NIBBLE_API nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate, const void* up, const void* dy,
-                                                int64_t count, void* dgate, void* dup);
+NIBBLE_API nibble_status nibble_swiglu_forward(const nibble_device* device, nibble_dtype dtype, const void* gate,
+                                               const void* up, int64_t count, void* y);
+NIBBLE_API nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate,
+                                                const void* up, const void* dy, int64_t count, void* dgate, void* dup);
 
 /* ---- loss ----------------------------------------------------------------------------------------------------------
  * Cross-entropy straight from hidden states and the output head, in chunks: [tokens, vocab] never exists. labels[t] is
- * the target of row t (already shifted), or -100 for none; anything else outside [0, vocab) is refused (on a GPU: its loss
- * is NaN).
- * loss[tokens]: float32 negative log-likelihoods, 0 where ignored. log_sum_exp[tokens]: kept for backward. */
-NIBBLE_API nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head, nibble_dtype dtype,
-                                                             const void* hidden, const int64_t* labels, int64_t tokens,
-                                                             float* loss, float* log_sum_exp);
+ * the target of row t (already shifted), or -100 for none; anything else outside [0, vocab) is refused (on a GPU: its
+ * loss is NaN). loss[tokens]: float32 negative log-likelihoods, 0 where ignored. log_sum_exp[tokens]: kept for
+ * backward. */
+NIBBLE_API nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head,
+                                                             nibble_dtype dtype, const void* hidden,
+                                                             const int64_t* labels, int64_t tokens, float* loss,
+                                                             float* log_sum_exp);
 
 /* Gradient of sum(loss_grad[t] * loss[t]): dhidden [tokens, K] of dtype; dhead float32 [vocab, K], ADDED to, may be
  * null. */
-NIBBLE_API nibble_status nibble_linear_cross_entropy_backward(const nibble_device* device, const nibble_weight* head, nibble_dtype dtype,
-                                                              const void* hidden, const int64_t* labels, int64_t tokens,
+NIBBLE_API nibble_status nibble_linear_cross_entropy_backward(const nibble_device* device, const nibble_weight* head,
+                                                              nibble_dtype dtype, const void* hidden,
+                                                              const int64_t* labels, int64_t tokens,
                                                               const float* log_sum_exp, const float* loss_grad,
                                                               void* dhidden, float* dhead);
 
@@ -221,17 +226,17 @@ typedef struct nibble_adamw {
     int64_t step;
 } nibble_adamw;
 
-NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_adamw* config, float* param, const float* grad,
-                                                 float* moment1, float* moment2, int64_t count);
+NIBBLE_API nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_adamw* config, float* param,
+                                                 const float* grad, float* moment1, float* moment2, int64_t count);
 
 /* Block-wise states, block 256: codes1 in the signed, codes2 in the unsigned dynamic map; absmax [ceil(count / 256)].
  * nibble_adamw_init_8bit writes the states of a parameter that was never stepped. A gradient that is not finite makes
  * the states of its block NaN. */
 NIBBLE_API nibble_status nibble_adamw_init_8bit(uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
                                                 int64_t count);
-NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_device* device, const nibble_adamw* config, float* param, const float* grad,
-                                                uint8_t* codes1, uint8_t* codes2, float* absmax1, float* absmax2,
-                                                int64_t count);
+NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_device* device, const nibble_adamw* config, float* param,
+                                                const float* grad, uint8_t* codes1, uint8_t* codes2, float* absmax1,
+                                                float* absmax2, int64_t count);
 
 #ifdef __cplusplus
 }

@@ -48,7 +48,8 @@ void Block::run(const Kernel& kernel, const void* arguments, const Launch& launc
         progress = release_block() || progress;
     }
     current_block = outer;
-    if (fault_.empty() && !std::all_of(threads_.begin(), threads_.end(), [](const Thread& t) { return t.state == State::done; })) {
+    if (fault_.empty() &&
+        !std::all_of(threads_.begin(), threads_.end(), [](const Thread& t) { return t.state == State::done; })) {
         explain_deadlock();
     }
     if (!fault_.empty()) {
@@ -108,7 +109,8 @@ bool Block::release_warp(int warp) {
 }
 
 bool Block::release_block() {
-    if (!std::all_of(threads_.begin(), threads_.end(), [](const Thread& t) { return t.state == State::at_block_barrier; })) {
+    if (!std::all_of(threads_.begin(), threads_.end(),
+                     [](const Thread& t) { return t.state == State::at_block_barrier; })) {
         return false;
     }
     ++block_barriers_;
@@ -119,11 +121,13 @@ bool Block::release_block() {
 }
 
 void Block::explain_deadlock() const {
-    static const char* const names[] = {"ready", "at a warp barrier", "in a warp operation", "at a block barrier", "at the end"};
-    std::string text = std::string(kernel_->name) + ": block " + std::to_string(index_[0]) + "," + std::to_string(index_[1]) + "," +
-                       std::to_string(index_[2]) + " cannot go on:";
+    static const char* const names[] = {"ready", "at a warp barrier", "in a warp operation", "at a block barrier",
+                                        "at the end"};
+    std::string text = std::string(kernel_->name) + ": block " + std::to_string(index_[0]) + "," +
+                       std::to_string(index_[1]) + "," + std::to_string(index_[2]) + " cannot go on:";
     for (int state = 1; state < 5; ++state) {
-        const auto count = std::count_if(threads_.begin(), threads_.end(), [&](const Thread& t) { return t.state == static_cast<State>(state); });
+        const auto count = std::count_if(threads_.begin(), threads_.end(),
+                                         [&](const Thread& t) { return t.state == static_cast<State>(state); });
         if (count > 0) {
             text.append(" ").append(std::to_string(count)).append(" threads are ").append(names[state]).append(",");
         }
@@ -178,7 +182,8 @@ void Block::commit_copies() {
 void Block::wait_copies(std::size_t groups_left) {
     Thread& self = threads_[static_cast<std::size_t>(running_)];
     auto& copies = self.copies;
-    const auto arrived = std::stable_partition(copies.begin(), copies.end(), [&](const Copy& copy) { return copy.group + groups_left >= self.groups; });
+    const auto arrived = std::stable_partition(
+        copies.begin(), copies.end(), [&](const Copy& copy) { return copy.group + groups_left >= self.groups; });
     for (auto copy = arrived; copy != copies.end(); ++copy) {
         shared_.copy_ends(copy->offset, copy->data.data(), copy->data.size(), now());
     }

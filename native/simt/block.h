@@ -59,7 +59,9 @@ class Block {
     void warp_barrier();
     void warp_operation(WarpOperation operation, const void* input, void* output);
 
-    const unsigned char* read_shared(std::size_t offset, std::size_t bytes) { return shared_.read(offset, bytes, now()); }
+    const unsigned char* read_shared(std::size_t offset, std::size_t bytes) {
+        return shared_.read(offset, bytes, now());
+    }
     unsigned char* write_shared(std::size_t offset, std::size_t bytes) { return shared_.write(offset, bytes, now()); }
 
     // cp.async: 16 bytes arrive when their group is waited for.

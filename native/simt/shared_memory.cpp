@@ -75,11 +75,12 @@ void SharedMemory::check_write(std::size_t offset, std::size_t bytes, Moment now
     for (std::size_t i = offset / kGranule; i < (offset + bytes) / kGranule; ++i) {
         const Shadow& shadow = shadows_[i];
         if (shadow.in_flight) {
-            throw Fault(std::string(what) + " " + place(i * kGranule) + " while an asynchronous copy to it is under way");
+            throw Fault(std::string(what) + " " + place(i * kGranule) +
+                        " while an asynchronous copy to it is under way");
         }
         if (!shadow.write.ordered_before(now)) {
-            throw Fault(std::string(what) + " " + place(i * kGranule) + ", which thread " + std::to_string(shadow.write.thread) +
-                        " wrote with no barrier between");
+            throw Fault(std::string(what) + " " + place(i * kGranule) + ", which thread " +
+                        std::to_string(shadow.write.thread) + " wrote with no barrier between");
         }
         if (!shadow.read.ordered_before(now)) {
             throw Fault(std::string(what) + " " + place(i * kGranule) + ", which thread " +

@@ -1,6 +1,6 @@
 // The shared memory of one block, and what is known of each pair of its bytes (no kernel has smaller elements): whether
-// it was ever written, whether an asynchronous copy is on its way to it, and who touched it last. Two threads that touch
-// it with no barrier between, one of them writing, are a race.
+// it was ever written, whether an asynchronous copy is on its way to it, and who touched it last. Two threads that
+// touch it with no barrier between, one of them writing, are a race.
 #pragma once
 
 #include <cstddef>

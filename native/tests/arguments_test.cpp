@@ -23,8 +23,8 @@ struct LinearArguments : testing::Test {
     nibble_lora lora{2, 1, 0, a.data(), b.data(), 0, 0, 0};
 
     nibble_status forward(const void* input, int64_t m = 2, int dtype = 0) {
-        return nibble_linear_forward(on(), &weight, nullptr, &lora, static_cast<nibble_dtype>(dtype), input, m, y.data(),
-                                     nullptr);
+        return nibble_linear_forward(on(), &weight, nullptr, &lora, static_cast<nibble_dtype>(dtype), input, m,
+                                     y.data(), nullptr);
     }
 };
 
@@ -123,11 +123,14 @@ TEST(Arguments, nothing_to_do_needs_no_buffers) {
 TEST(Arguments, of_the_layers_are_checked) {
     const auto x = random_values(8, 1);
     std::vector<float> y(8);
-    expect_refused(nibble_rms_norm_forward(on(), NIBBLE_F32, x.data(), x.data(), 1, 0, 0, y.data(), nullptr), "cols is 0");
-    expect_refused(nibble_rope(on(), NIBBLE_F32, x.data(), x.data(), x.data(), 1, 1, 8, 7, 0, y.data()), "rotary_dim is 7");
+    expect_refused(nibble_rms_norm_forward(on(), NIBBLE_F32, x.data(), x.data(), 1, 0, 0, y.data(), nullptr),
+                   "cols is 0");
+    expect_refused(nibble_rope(on(), NIBBLE_F32, x.data(), x.data(), x.data(), 1, 1, 8, 7, 0, y.data()),
+                   "rotary_dim is 7");
     expect_refused(nibble_swiglu_forward(on(), NIBBLE_F32, x.data(), nullptr, 8, y.data()), "up is null");
     nibble_adamw config{1e-3, 0.9, 0.999, 1e-8, 0, 1, 0};
-    expect_refused(nibble_adamw_step_32bit(on(), &config, y.data(), x.data(), y.data(), y.data(), 8), "config.step is 0");
+    expect_refused(nibble_adamw_step_32bit(on(), &config, y.data(), x.data(), y.data(), y.data(), 8),
+                   "config.step is 0");
     config.step = 1;
     for (double nibble_adamw::*const setting :
          {&nibble_adamw::learning_rate, &nibble_adamw::epsilon, &nibble_adamw::weight_decay}) {
@@ -179,8 +182,8 @@ TEST(Library, a_call_keeps_its_thread_count_while_another_thread_changes_it) {
     });
     std::vector<float> expected;
     for (int run = 0; run < 2000 || changes < 2000; ++run) {
-        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, NIBBLE_F32, values.data(), labels.data(), 20, loss.data(),
-                                                      lse.data()));
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, NIBBLE_F32, values.data(), labels.data(), 20,
+                                                      loss.data(), lse.data()));
         if (run == 0) {
             expected = loss;
         }
@@ -197,9 +200,9 @@ TEST(Library, memory_that_cannot_be_had_is_a_status) {
 #endif
     float value = 1;
     expect_ok(nibble_set_num_threads(NIBBLE_MAX_THREADS));
-    EXPECT_EQ(
-        nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, &value, nullptr, nullptr, 0, int64_t{1} << 45, nullptr, &value),
-        NIBBLE_OUT_OF_MEMORY);
+    EXPECT_EQ(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, &value, nullptr, nullptr, 0, int64_t{1} << 45,
+                                       nullptr, &value),
+              NIBBLE_OUT_OF_MEMORY);
     EXPECT_STREQ(nibble_last_error(), "out of memory for scratch buffers");
     expect_ok(nibble_set_num_threads(2));
 }

@@ -1,5 +1,5 @@
-// Memory that host and GPU both see, for all that the tests allocate, when NIBBLE_CUDA_DRIVER names a driver: so the tests
-// that pass vectors to operators run on a real GPU as they stand. Otherwise the heap, as always.
+// Memory that host and GPU both see, for all that the tests allocate, when NIBBLE_CUDA_DRIVER names a driver: so the
+// tests that pass vectors to operators run on a real GPU as they stand. Otherwise the heap, as always.
 #include <dlfcn.h>
 
 #include <array>

@@ -21,8 +21,8 @@ TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
         const auto r = static_cast<int64_t>(rows);
         const auto c = static_cast<int64_t>(cols);
         expect_ok(nibble_rms_norm_forward(on(), dtype, x.data(), weight.data(), r, c, 1e-5F, y.data(), inverse.data()));
-        expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), r, c, dx.data(),
-                                           dweight.data()));
+        expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), r, c,
+                                           dx.data(), dweight.data()));
         std::vector<double> ey(y.size()), edx(dx.size()), edw(cols);
         for (size_t i = 0; i < rows; ++i) {
             double squares = 0;
@@ -60,8 +60,8 @@ TEST_P(Layers, rms_norm_gradients_repeat_to_the_bit_and_hardly_differ_between_th
         for (int run = 0; run < 2; ++run) {
             Tensor dx(dtype, x.size());
             std::vector<float>& dweight = runs.emplace_back(70);
-            expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), kRows, 70,
-                                               dx.data(), dweight.data()));
+            expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), kRows,
+                                               70, dx.data(), dweight.data()));
         }
         EXPECT_EQ(runs[0], runs[1]) << threads << " threads";
         first = first.empty() ? runs[0] : first;
@@ -82,7 +82,8 @@ TEST_P(Layers, rope_turns_by_the_angle_and_back_also_in_place_and_leaves_the_res
             sin.push_back(std::sin(0.37F * static_cast<float>(i)));
         }
         Tensor y(dtype, count);
-        expect_ok(nibble_rope(on(), dtype, x.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 0, y.data()));
+        expect_ok(
+            nibble_rope(on(), dtype, x.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 0, y.data()));
         std::vector<double> expected(count);
         for (int64_t row = 0; row < tokens * heads; ++row) {
             for (int64_t i = 0; i < head_dim; ++i) {
@@ -100,7 +101,8 @@ TEST_P(Layers, rope_turns_by_the_angle_and_back_also_in_place_and_leaves_the_res
             }
         }
         expect_close(y, expected, tolerance(dtype), "y");
-        expect_ok(nibble_rope(on(), dtype, y.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 1, y.data()));
+        expect_ok(
+            nibble_rope(on(), dtype, y.data(), cos.data(), sin.data(), tokens, heads, head_dim, rotary, 1, y.data()));
         expect_close(y, x, 2 * tolerance(dtype), "x");
     }
 }

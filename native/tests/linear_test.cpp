@@ -79,11 +79,12 @@ struct Shape {
 };
 
 // Odd and even depths, widths with and without a rest, few rows over several runs of a weight's row, and rows enough
-// for a second copy; then sizes that tensor cores take, with and without rests of their tiles, and with their depth cut.
-const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},   {17, 64, 172},   {129, 96, 320}, {5, 33, 7},
-                         {2, 9, 1300},   {1000, 9, 36},   {1, 70, 2112},   {2, 33, 1088},  {4, 64, 64},
-                         {5, 192, 1152}, {8, 1088, 64},   {16, 128, 192},  {17, 192, 320}, {64, 320, 192},
-                         {129, 128, 64}, {17, 64, 1024},  {18, 1024, 64}};
+// for a second copy; then sizes that tensor cores take, with and without rests of their tiles, and with their depth
+// cut.
+const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},  {17, 64, 172},  {129, 96, 320}, {5, 33, 7},
+                         {2, 9, 1300},   {1000, 9, 36},  {1, 70, 2112},  {2, 33, 1088},  {4, 64, 64},
+                         {5, 192, 1152}, {8, 1088, 64},  {16, 128, 192}, {17, 192, 320}, {64, 320, 192},
+                         {129, 128, 64}, {17, 64, 1024}, {18, 1024, 64}};
 
 }  // namespace
 
@@ -100,10 +101,10 @@ TEST_P(Linear, forward_and_input_gradient_equal_float64_over_every_weight_format
             const Tensor dy(dtype, random_values(static_cast<size_t>(s.m * s.n), 3));
             Tensor y(dtype, static_cast<size_t>(s.m * s.n));
             Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
-            expect_ok(
-                nibble_linear_forward(on(), &weight.view, bias.data(), nullptr, dtype, x.data(), s.m, y.data(), nullptr));
-            expect_ok(nibble_linear_backward(on(), &weight.view, nullptr, dtype, nullptr, nullptr, dy.data(), s.m, dx.data(),
-                                             nullptr, nullptr));
+            expect_ok(nibble_linear_forward(on(), &weight.view, bias.data(), nullptr, dtype, x.data(), s.m, y.data(),
+                                            nullptr));
+            expect_ok(nibble_linear_backward(on(), &weight.view, nullptr, dtype, nullptr, nullptr, dy.data(), s.m,
+                                             dx.data(), nullptr, nullptr));
             std::vector<double> expected_y(y.size());
             std::vector<double> expected_dx(dx.size());
             for (int64_t i = 0; i < s.m; ++i) {
@@ -140,8 +141,8 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
             std::vector<float> hidden(static_cast<size_t>(s.m * rank));
             std::vector<float> da(a.size());
             std::vector<float> db(b.size());
-            expect_ok(
-                nibble_linear_forward(on(), &weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(), hidden.data()));
+            expect_ok(nibble_linear_forward(on(), &weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(),
+                                            hidden.data()));
             expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), s.m,
                                              dx.data(), da.data(), db.data()));
 
@@ -217,8 +218,10 @@ TEST_P(Linear, forward_and_backward_are_the_same_to_the_bit_at_every_run_and_thr
         Results r{Tensor(dtype, dy.size()),     Tensor(dtype, dy.size()),
                   Tensor(dtype, x.size()),      std::vector<float>(static_cast<size_t>(m * rank)),
                   std::vector<float>(a.size()), std::vector<float>(b.size())};
-        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, nullptr, dtype, x.data(), m, r.plain.data(), nullptr));
-        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, r.y.data(), r.hidden.data()));
+        expect_ok(
+            nibble_linear_forward(on(), &weight.view, nullptr, nullptr, dtype, x.data(), m, r.plain.data(), nullptr));
+        expect_ok(
+            nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, r.y.data(), r.hidden.data()));
         expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), r.hidden.data(), dy.data(), m,
                                          r.dx.data(), r.da.data(), r.db.data()));
         results.push_back(std::move(r));
@@ -354,9 +357,10 @@ TEST(LinearGolden, products_over_bitsandbytes_weights_are_met) {
             const Tensor gradient(dtype, dy);
             Tensor y(dtype, static_cast<size_t>(m * 256));
             Tensor dx(dtype, static_cast<size_t>(m * 1024));
-            expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, dtype, input.data(), m, y.data(), nullptr));
-            expect_ok(nibble_linear_backward(on(), &weight, nullptr, dtype, nullptr, nullptr, gradient.data(), m, dx.data(),
-                                             nullptr, nullptr));
+            expect_ok(
+                nibble_linear_forward(on(), &weight, nullptr, nullptr, dtype, input.data(), m, y.data(), nullptr));
+            expect_ok(nibble_linear_backward(on(), &weight, nullptr, dtype, nullptr, nullptr, gradient.data(), m,
+                                             dx.data(), nullptr, nullptr));
             expect_close(y, golden<float>("wide.y" + suffix), tolerance(dtype), "y");
             expect_close(dx, golden<float>("wide.dx" + suffix), tolerance(dtype), "dx");
         }

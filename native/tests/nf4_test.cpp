@@ -35,8 +35,8 @@ TEST_P(Nf4Golden, packed_bytes_and_absmax_equal_bitsandbytes_wherever_rounding_i
         const Using use(machine);
         std::vector<uint8_t> packed(expected.size());
         std::vector<float> absmax(weight.size() / 64);
-        expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, weight.data(), static_cast<int64_t>(weight.size()), packed.data(),
-                                      absmax.data()));
+        expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, weight.data(), static_cast<int64_t>(weight.size()),
+                                      packed.data(), absmax.data()));
         EXPECT_EQ(absmax, golden<float>(name + ".absmax"));
         for (size_t i = 0; i < weight.size(); ++i) {
             const int shift = i % 2 == 0 ? 4 : 0;

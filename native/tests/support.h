@@ -122,8 +122,9 @@ void expect_close(const Found& found, const Expected& expected, double relative,
     }
 }
 
-// The GPUs to test on: those of the emulation, Turing and Ampere, since every later chip runs Ampere's kernels. Or, where
-// NIBBLE_CUDA_IMAGE names compiled kernels, the first GPU of the driver that NIBBLE_CUDA_DRIVER names (gpu_memory.cpp).
+// The GPUs to test on: those of the emulation, Turing and Ampere, since every later chip runs Ampere's kernels. Or,
+// where NIBBLE_CUDA_IMAGE names compiled kernels, the first GPU of the driver that NIBBLE_CUDA_DRIVER names
+// (gpu_memory.cpp).
 inline std::vector<std::unique_ptr<nibble::cuda::Gpu>>& gpus() {
     const char* library = std::getenv("NIBBLE_CUDA_DRIVER");
     static const nibble::cuda::Driver driver(library != nullptr ? library : NIBBLE_CUDA_EMULATED);

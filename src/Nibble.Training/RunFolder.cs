@@ -22,7 +22,7 @@ internal sealed class RunFolder(RunConfig config)
     private static readonly string[] Written =
     [
         "README.md", "metrics.jsonl", "loss.png", "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
-        "model.safetensors.index.json", .. ModelWriter.Companions,
+        "model.safetensors.index.json",
     ];
 
     private string RunPath => Path.Combine(config.OutputDir, RunFile);
@@ -51,7 +51,7 @@ internal sealed class RunFolder(RunConfig config)
             RequireSameRun();
             RemoveLeftovers();
         }
-        else if (Written.FirstOrDefault(name => File.Exists(Path.Combine(config.OutputDir, name))) is { } foreign)
+        else if (Written.Concat(Copied()).FirstOrDefault(name => File.Exists(Path.Combine(config.OutputDir, name))) is { } foreign)
         {
             throw new InvalidDataException($"{config.OutputDir} holds {foreign}, which is of no run and would be overwritten; choose another output_dir.");
         }
@@ -106,13 +106,24 @@ internal sealed class RunFolder(RunConfig config)
         Dictionary<string, string> values = Values(before).ToDictionary();
         foreach ((string key, string value) in Values(JsonNode.Parse(ConfigBinder.ToJson(config))))
         {
-            if (!Free.Contains(key) && values.GetValueOrDefault(key) is var old && old != value)
+            if (!Free.Contains(key) && values.GetValueOrDefault(key) is var old && old != value && !(key == "training.optim" && Unpaged(old) == Unpaged(value)))
             {
                 throw new InvalidDataException(
                     $"{config.OutputDir} holds a run with {key} {old ?? "missing"}, not {value}; resume with the configuration that it began with, or choose another output_dir.");
             }
         }
     }
+
+    /// <summary>The files that come from the base model's folder; whether that exists is for others to say.</summary>
+    private IEnumerable<string> Copied() => Directory.Exists(config.Model) ? ModelWriter.CompanionsOf(config.Model) : [];
+
+    /// <summary>An optimizer without where its states live, which changes no result.</summary>
+    private static string? Unpaged(string? optimizer) => optimizer switch
+    {
+        "\"paged_adamw_8bit\"" => "\"adamw_8bit\"",
+        "\"paged_adamw_32bit\"" => "\"adamw_torch\"",
+        _ => optimizer,
+    };
 
     /// <summary>Keys with their sections, and values as JSON.</summary>
     private static IEnumerable<KeyValuePair<string, string>> Values(JsonNode? node, string path = "") => node is JsonObject section
