@@ -34,7 +34,6 @@ constexpr Chip kChips[] = {
 struct State {
     std::mutex mutex;
     bool initialized = false;
-    int device = 0;
     Streams streams;
     std::map<CUdeviceptr, std::size_t> memory;
     std::size_t used = 0;
@@ -43,6 +42,9 @@ struct State {
     CUresult sticky = CUDA_SUCCESS;
     std::string report;
 };
+
+// Each thread has a current context of its own.
+thread_local int current_device = 0;
 
 State& state() {
     static auto* instance = new State;  // Never destroyed: handles may outlive static objects.
@@ -137,16 +139,20 @@ NIBBLE_DRIVER cuDriverGetVersion(int* version) {
     return CUDA_SUCCESS;
 }
 NIBBLE_DRIVER cuGetErrorName(CUresult result, const char** name) {
-    static const std::map<CUresult, const char*> names = {{CUDA_SUCCESS, "CUDA_SUCCESS"},
-                                                          {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"},
-                                                          {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
-                                                          {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"},
-                                                          {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE"},
-                                                          {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"},
-                                                          {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},
-                                                          {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
-                                                          {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY"},
-                                                          {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"}};
+    static const std::map<CUresult, const char*> names = {
+        {CUDA_SUCCESS, "CUDA_SUCCESS"},
+        {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"},
+        {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
+        {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"},
+        {CUDA_ERROR_NO_DEVICE, "CUDA_ERROR_NO_DEVICE"},
+        {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE"},
+        {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"},
+        {CUDA_ERROR_NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+        {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},
+        {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
+        {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY"},
+        {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+        {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"}};
     const auto found = names.find(result);
     *name = found == names.end() ? "CUDA_ERROR_UNKNOWN" : found->second;
     return CUDA_SUCCESS;
@@ -213,8 +219,8 @@ NIBBLE_DRIVER cuDevicePrimaryCtxRelease_v2(CUdevice) {
     return CUDA_SUCCESS;
 }
 NIBBLE_DRIVER cuCtxSetCurrent(CUcontext context) {
-    return call([&](State& s) {
-        s.device = static_cast<int>(reinterpret_cast<uintptr_t>(context)) - 1;
+    return call([&](State&) {
+        current_device = static_cast<int>(reinterpret_cast<uintptr_t>(context)) - 1;
         return CUDA_SUCCESS;
     });
 }
@@ -241,8 +247,9 @@ NIBBLE_DRIVER cuModuleGetFunction(CUfunction* function, CUmodule, const char* na
     });
 }
 NIBBLE_DRIVER cuFuncSetAttribute(CUfunction, int attribute, int value) {
-    return call([&](State& s) {
-        return attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES && value <= kChips[s.device].shared_bytes
+    return call([&](State&) {
+        return attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES &&
+                       value <= kChips[current_device].shared_bytes
                    ? CUDA_SUCCESS
                    : CUDA_ERROR_INVALID_VALUE;
     });
@@ -252,7 +259,7 @@ NIBBLE_DRIVER cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid
                              void** extra) {
     return call([&](State& s) {
         const auto& kernel = *reinterpret_cast<const Kernel*>(function);
-        const Chip& chip = kChips[s.device];
+        const Chip& chip = kChips[current_device];
         if (extra == nullptr || extra[0] != CU_LAUNCH_PARAM_BUFFER_POINTER || extra[2] != CU_LAUNCH_PARAM_BUFFER_SIZE ||
             *static_cast<std::size_t*>(extra[3]) != kernel.argument_bytes || block_y != 1 || block_z != 1 ||
             shared_bytes > static_cast<unsigned>(chip.shared_bytes) || grid_x == 0 || grid_y == 0 || grid_z == 0) {
@@ -335,9 +342,9 @@ NIBBLE_DRIVER cuMemsetD8Async(CUdeviceptr destination, unsigned char value, std:
         return CUDA_SUCCESS;
     });
 }
-NIBBLE_DRIVER cuStreamCreate(CUstream* stream, unsigned) {
+NIBBLE_DRIVER cuStreamCreate(CUstream* stream, unsigned flags) {
     return call([&](State& s) {
-        *stream = reinterpret_cast<CUstream>(s.streams.create());
+        *stream = reinterpret_cast<CUstream>(s.streams.create((flags & CU_STREAM_NON_BLOCKING) == 0));
         return CUDA_SUCCESS;
     });
 }

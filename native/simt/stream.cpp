@@ -5,14 +5,18 @@
 
 namespace nibble::simt {
 
-StreamId Streams::create() {
+StreamId Streams::create(bool blocking) {
     queues_[next_id_];
+    if (blocking) {
+        blocking_.insert(next_id_);
+    }
     return next_id_++;
 }
 
 void Streams::destroy(StreamId stream) {
     synchronize(stream);
     queues_.erase(stream);
+    blocking_.erase(stream);
 }
 
 bool Streams::exists(StreamId stream) const {
@@ -21,7 +25,7 @@ bool Streams::exists(StreamId stream) const {
 
 void Streams::enqueue(StreamId stream, std::function<void()> work) {
     if (stream == kDefaultStream) {
-        synchronize_all();
+        synchronize_blocking();
         work();
         return;
     }
@@ -52,7 +56,7 @@ void Streams::record(EventId event, StreamId stream) {
 void Streams::wait(StreamId stream, EventId event) {
     const uint64_t record = events_.at(event).recorded;
     if (stream == kDefaultStream) {
-        synchronize_all();
+        run_until([&] { return events_.at(event).happened >= record; });
         return;
     }
     queues_.at(stream).push_back({[] {}, event, record});
@@ -106,6 +110,17 @@ void Streams::synchronize(StreamId stream) {
 
 void Streams::synchronize_event(EventId event) {
     run_until([&] { return happened(event); });
+}
+
+void Streams::synchronize_blocking() {
+    run_until([&] {
+        for (const StreamId stream : blocking_) {
+            if (!queues_.at(stream).empty()) {
+                return false;
+            }
+        }
+        return true;
+    });
 }
 
 void Streams::synchronize_all() {

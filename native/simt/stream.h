@@ -1,5 +1,6 @@
-// Queues of work, as CUDA has them. Work on a stream of its own waits here until somebody waits for it, or the legacy
-// default stream is used; which of several streams goes first is drawn by lot, so that a missing event shows.
+// Queues of work, as CUDA has them. Work on a stream of its own waits here until somebody waits for it, or, where the
+// stream is a blocking one, until the legacy default stream is used; which of several streams goes first is drawn by
+// lot, so that a missing event shows.
 #pragma once
 
 #include <chrono>
@@ -8,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <random>
+#include <set>
 
 namespace nibble::simt {
 
@@ -18,11 +20,12 @@ inline constexpr StreamId kDefaultStream = 0;
 
 class Streams {
   public:
-    StreamId create();
+    StreamId create(bool blocking);
     void destroy(StreamId stream);
     bool exists(StreamId stream) const;
 
-    // Queues work; on the default stream it runs at once, after everything before it. Throws what the work throws.
+    // Queues work; on the default stream it runs at once, after all that blocking streams have. Throws what the work
+    // throws.
     void enqueue(StreamId stream, std::function<void()> work);
 
     EventId create_event();
@@ -49,10 +52,12 @@ class Streams {
     };
 
     bool ready(const Item& item) const;
+    void synchronize_blocking();
     bool step();  // Runs one item of a stream drawn by lot; false when none can go on.
     void run_until(const std::function<bool()>& done);
 
     std::map<StreamId, std::deque<Item>> queues_;
+    std::set<StreamId> blocking_;
     std::map<EventId, Event> events_;
     uint64_t next_id_ = 1;
     std::mt19937 lot_{20240521};

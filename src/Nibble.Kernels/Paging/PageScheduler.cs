@@ -45,8 +45,15 @@ internal sealed class PageScheduler : IDisposable
             }
 
             device.Wait(PageQueue.Compute, page.Loaded);
-            use(page.Index, page.Memory!);
-            device.Record(page.Used, PageQueue.Compute);
+            try
+            {
+                use(page.Index, page.Memory!);
+            }
+            finally
+            {
+                device.Record(page.Used, PageQueue.Compute);
+            }
+
             resident.Remove(page);
             resident.Add(page);
         }
@@ -90,7 +97,6 @@ internal sealed class PageScheduler : IDisposable
             return false;
         }
 
-        device.Wait(PageQueue.Incoming, page.Saved); // Its last way back may still be under way.
         device.Load(page.Index, page.Memory);
         device.Record(page.Loaded, PageQueue.Incoming);
         resident.Add(page);
@@ -112,6 +118,7 @@ internal sealed class PageScheduler : IDisposable
             return null;
         }
 
+        // All that comes in later waits for this copy: what takes the memory over, and the page itself when it returns.
         Save(victim);
         device.Wait(PageQueue.Incoming, victim.Saved);
         resident.Remove(victim);
@@ -122,7 +129,7 @@ internal sealed class PageScheduler : IDisposable
 
     private void Save(Page page)
     {
-        device.Wait(PageQueue.Outgoing, page.Loaded);
+        device.Wait(PageQueue.Outgoing, page.Loaded); // Where a sweep failed, a page may have come and not been used.
         device.Wait(PageQueue.Outgoing, page.Used);
         device.Save(page.Index, page.Memory!);
         device.Record(page.Saved, PageQueue.Outgoing);

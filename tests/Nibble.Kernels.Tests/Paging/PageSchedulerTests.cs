@@ -83,6 +83,25 @@ public class PageSchedulerTests
     }
 
     [Fact]
+    public void A_sweep_that_fails_leaves_what_was_done_and_the_rest_as_it_was() => Assert.All(Enumerable.Range(0, 1000), seed =>
+    {
+        var gpu = new RandomGpu(Pages, 3, seed);
+        using var scheduler = new PageScheduler(gpu);
+        scheduler.Sweep((_, memory) => gpu.Increment(memory));
+        scheduler.Release();
+        Assert.Throws<TimeoutException>(() => scheduler.Sweep((page, memory) =>
+        {
+            gpu.Increment(memory);
+            if (page == 4)
+            {
+                throw new TimeoutException("on purpose");
+            }
+        }));
+        scheduler.Release();
+        Assert.Equal([1, 1, 1, 1, 2, 2, 2], gpu.Host);
+    });
+
+    [Fact]
     public void Not_even_one_page_is_an_error()
     {
         using var scheduler = new PageScheduler(new RandomGpu(Pages, 0, seed: 1));
