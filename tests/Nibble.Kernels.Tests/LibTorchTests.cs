@@ -14,6 +14,14 @@ public class LibTorchTests
     }
 
     [Fact]
+    public void Waiting_threads_sleep_soon_unless_the_environment_says_otherwise()
+    {
+        Nibble.Kernels.Runtime.LibTorch.EnsureLoaded();
+        bool chosen = Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is not null;
+        Assert.Equal(Environment.GetEnvironmentVariable("GOMP_SPINCOUNT") ?? (chosen ? null : "1000"), Nibble.Kernels.Runtime.OpenMpRuntime.Turns);
+    }
+
+    [Fact]
     public void The_switch_that_keeps_backward_passes_to_their_thread_is_where_this_libtorch_has_it()
     {
         // Beside the switch lies the gradient mode: were it read from elsewhere, one of the two calls would throw.

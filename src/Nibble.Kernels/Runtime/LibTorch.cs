@@ -61,6 +61,7 @@ public static class LibTorch
 
     private static nint Load()
     {
+        OpenMpRuntime.SleepSoon();
         string torchFolder = Find("libtorch_cpu.so");
         // Builds for the CPU have no libtorch_cuda; the OpenMP runtime's name differs between builds, and libtorch brings its own.
         foreach (string path in TorchFiles.Select(file => Path.Combine(torchFolder, file)).Where(File.Exists))
