@@ -48,7 +48,7 @@ int Number(IEnumerable<string> lines, string pattern) =>
 // CTest: "98% tests passed, 1 tests failed out of 50", and "***Skipped" after each skipped one.
 Tally NativeTests(string preset)
 {
-    Run("cmake", $"--preset {preset} -DNIBBLE_BUILD_TESTS=ON", "native");
+    Run("cmake", $"--preset {preset} -DNIBBLE_BUILD_TESTS=ON -DNIBBLE_BUILD_GPU_BENCH=ON", "native");
     Run("cmake", $"--build --preset {preset} -j {Environment.ProcessorCount}", "native");
     var lines = Run("ctest", $"--preset {preset} -j {Environment.ProcessorCount}", "native", mayFail: true);
     int total = Number(lines, @"tests failed out of (\d+)");
@@ -69,7 +69,7 @@ Task("Clean").Does(() => CleanDirectory(artifacts));
 
 Task("Native").Does(() =>
 {
-    Run("cmake", "--preset release -DNIBBLE_BUILD_TESTS=OFF", "native");
+    Run("cmake", "--preset release -DNIBBLE_BUILD_TESTS=OFF -DNIBBLE_BUILD_GPU_BENCH=OFF", "native");
     Run("cmake", $"--build --preset release -j {Environment.ProcessorCount}", "native");
 });
 
@@ -129,7 +129,8 @@ Task("Bench").IsDependentOn("Build").Does(() =>
 Task("Format").Does(() =>
 {
     Run("dotnet", $"format {solution}");
-    var sources = GetFiles("./native/**/*.cpp") + GetFiles("./native/**/*.h") + GetFiles("./native/**/*.cu");
+    var sources = GetFiles("./native/**/*.cpp") + GetFiles("./native/**/*.h") + GetFiles("./native/**/*.cu")
+        + GetFiles("./bench/gpu/*.cpp") + GetFiles("./bench/gpu/*.h");
     Run("clang-format", "-i " + string.Join(' ', sources.Select(file => file.FullPath)));
 });
 

@@ -25,8 +25,8 @@ struct Shape {
     int64_t n, k;
 };
 
-constexpr Shape kShapes[] = {{"1B q/o", 2048, 2048},   {"1B gate/up", 8192, 2048},  {"1B down", 2048, 8192},
-                             {"8B q/o", 4096, 4096},   {"8B gate/up", 14336, 4096}, {"8B down", 4096, 14336}};
+constexpr Shape kShapes[] = {{"1B q/o", 2048, 2048}, {"1B gate/up", 8192, 2048},  {"1B down", 2048, 8192},
+                             {"8B q/o", 4096, 4096}, {"8B gate/up", 14336, 4096}, {"8B down", 4096, 14336}};
 constexpr Shape kSmokeShapes[] = {{"smoke", 128, 128}};
 constexpr int64_t kRows[] = {1, 4, 8, 16, 64, 256, 1024, 4096};
 constexpr int64_t kSmokeRows[] = {1, 16, 33};
@@ -74,9 +74,7 @@ class Bench {
         const auto copy =
             driver_.function<CUresult (*)(CUdeviceptr, CUdeviceptr, size_t, CUstream)>("cuMemcpyDtoDAsync_v2");
         copy_rate_ = 2.0 * static_cast<double>(bytes) / timing_.seconds([&] {
-            driver_.check(copy(to.as<char>() - static_cast<char*>(nullptr), from.as<char>() - static_cast<char*>(nullptr),
-                               bytes, nullptr),
-                          "cuMemcpyDtoDAsync");
+            driver_.check(copy(to.address(), from.address(), bytes, nullptr), "cuMemcpyDtoDAsync");
         });
         std::printf("# %s (sm_%d)\n\n", gpu_.name().c_str(), gpu_.compute_capability());
         std::printf("Copy in device memory: %.0f GB/s (read and write counted).\n", copy_rate_ / 1e9);
@@ -87,7 +85,8 @@ class Bench {
             Buffer c(driver_, 2UL * size * size);
             a.fill_halves(1);
             b.fill_halves(2);
-            const double time = timing_.seconds([&] { cublas_->forward(a.data(), b.data(), c.data(), size, size, size); });
+            const double time =
+                timing_.seconds([&] { cublas_->forward(a.data(), b.data(), c.data(), size, size, size); });
             std::printf("cuBLAS bf16, 8192 x 8192 x 8192: %.0f TFLOP/s.\n", 2.0 * std::pow(size, 3) / time / 1e12);
         } else {
             std::printf("cuBLAS was not found: NIBBLE_CUBLAS may name it.\n");
@@ -97,11 +96,13 @@ class Bench {
 
     void linear(const Shape* shape, const Shape* last_shape, const int64_t* first_rows, const int64_t* last_rows) {
         std::printf("## NF4 linear layer, bf16\n\n");
-        std::printf("Times in microseconds. GB/s counts packed weights and scales, TFLOP/s 2 M N K; 'of copy' is GB/s "
-                    "over the copy's.\nRatios are the peer's time over ours: above 1 we are faster. 'LoRA' is the "
-                    "layer with an adapter of rank 16 over the\nbare layer.\n\n");
-        std::printf("| layer | M | forward | GB/s | of copy | TFLOP/s | cuBLAS, ready weights | dequantise + cuBLAS | "
-                    "bitsandbytes | LoRA | backward | cuBLAS, ready | dequantise + cuBLAS |\n");
+        std::printf(
+            "Times in microseconds. GB/s counts packed weights and scales, TFLOP/s 2 M N K; 'of copy' is GB/s "
+            "over the copy's.\nRatios are the peer's time over ours: above 1 we are faster. 'LoRA' is the "
+            "layer with an adapter of rank 16 over the\nbare layer.\n\n");
+        std::printf(
+            "| layer | M | forward | GB/s | of copy | TFLOP/s | cuBLAS, ready weights | dequantise + cuBLAS | "
+            "bitsandbytes | LoRA | backward | cuBLAS, ready | dequantise + cuBLAS |\n");
         std::printf("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
         for (; shape != last_shape; ++shape) {
             for (const int64_t* m = first_rows; m != last_rows; ++m) {
@@ -201,8 +202,8 @@ class Bench {
         });
         // Codes and scales in the places of the moments, all zero.
         const double narrow = timing_.seconds([&] {
-            ok(nibble_adamw_step_8bit(gpu_.device(), &config, param.as<float>(), grad.as<float>(), moment1.as<uint8_t>(),
-                                      moment2.as<uint8_t>(), moment1.as<float>() + count / 2,
+            ok(nibble_adamw_step_8bit(gpu_.device(), &config, param.as<float>(), grad.as<float>(),
+                                      moment1.as<uint8_t>(), moment2.as<uint8_t>(), moment1.as<float>() + count / 2,
                                       moment2.as<float>() + count / 2, count));
         });
         std::printf("## AdamW, %lld parameters\n\n", static_cast<long long>(count));

@@ -49,8 +49,7 @@ Buffer::~Buffer() {
 }
 
 void Buffer::upload(const void* source, size_t bytes) {
-    static const auto copy =
-        driver_.function<CUresult (*)(CUdeviceptr, const void*, size_t)>("cuMemcpyHtoD_v2");
+    static const auto copy = driver_.function<CUresult (*)(CUdeviceptr, const void*, size_t)>("cuMemcpyHtoD_v2");
     driver_.check(copy(memory_, source, bytes), "cuMemcpyHtoD");
 }
 
@@ -65,7 +64,7 @@ void Buffer::fill_bytes(uint32_t seed) {
     std::mt19937 engine(seed);
     std::vector<uint32_t> words((bytes_ + 3) / 4);
     for (uint32_t& word : words) {
-        word = engine();
+        word = static_cast<uint32_t>(engine());
     }
     upload(words.data(), bytes_);
 }

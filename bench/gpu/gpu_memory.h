@@ -44,6 +44,7 @@ class Buffer {
     T* as() const {
         return reinterpret_cast<T*>(memory_);
     }
+    CUdeviceptr address() const { return memory_; }
     size_t bytes() const { return bytes_; }
 
   private:

@@ -30,8 +30,8 @@ void CuBlas::gemm(int transpose_a, int rows, int columns, int depth, const void*
     constexpr int kDefault = -1;    // CUBLAS_GEMM_DEFAULT
     const float one = 1.0F;
     const float zero = 0.0F;
-    const int status = gemm_ex_(handle_, transpose_a, 0, rows, columns, depth, &one, a, kBf16, lda, b, kBf16, ldb, &zero,
-                                c, kBf16, rows, kCompute32, kDefault);
+    const int status = gemm_ex_(handle_, transpose_a, 0, rows, columns, depth, &one, a, kBf16, lda, b, kBf16, ldb,
+                                &zero, c, kBf16, rows, kCompute32, kDefault);
     if (status != 0) {
         throw std::runtime_error("cublasGemmEx gave status " + std::to_string(status));
     }

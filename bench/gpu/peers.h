@@ -1,5 +1,5 @@
-// What a user would pick instead: cuBLAS on weights that are 16-bit already, bitsandbytes' 4-bit product. Both are loaded
-// at run time, and simply not there where their libraries are not.
+// What a user would pick instead: cuBLAS on weights that are 16-bit already, bitsandbytes' 4-bit product. Both are
+// loaded at run time, and simply not there where their libraries are not.
 #pragma once
 
 #include <cstdint>

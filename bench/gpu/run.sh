@@ -11,7 +11,7 @@ out=$(cd "$out" && pwd)
 chip=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
 tests=OFF
 [ -e /usr/include/gtest/gtest.h ] && tests=ON
-cmake -S . -B "$out/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=$tests -DNIBBLE_CUDA_IMAGES="$out/images" > "$out/cmake.log"
+cmake -S ../../native -B "$out/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=$tests -DNIBBLE_CUDA_IMAGES="$out/images" > "$out/cmake.log"
 cmake --build "$out/build" -j "$(nproc)" >> "$out/cmake.log" 2>&1 || { tail -n 30 "$out/cmake.log"; exit 1; }
 
 # The newest image that is not newer than the chip.
@@ -27,13 +27,13 @@ if [ -z "${NIBBLE_CUBLAS:-}" ]; then # Python's torch brings one.
 fi
 
 if [ $tests = ON ]; then
-    program=$out/build/native/tests/nibble_tests
-    "$program" --gtest_brief=1 --gtest_filter='*sm[0-9]*:*Golden*:AdamW*' 2>&1 | tee "$out/tests.log" | tail -n 20
+    program=$out/build/tests/nibble_tests
+    "$program" --gtest_brief=1 --gtest_filter='*/sm*:*Golden*:AdamW*' 2>&1 | tee "$out/tests.log" | tail -n 20
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null || true)
     if [ -n "$sanitizer" ]; then
         for tool in memcheck racecheck; do
             "$sanitizer" --tool $tool --error-exitcode 1 "$program" --gtest_brief=1 \
-                --gtest_filter='*Linear.forward_and_input*sm*bf16:*CrossEntropy.losses_and_gradients_equal*sm*bf16' \
+                --gtest_filter='*Linear.forward_and_input*/sm*bf16:*CrossEntropy.losses_and_gradients_equal*/sm*bf16' \
                 > "$out/$tool.log" 2>&1 && echo "$tool: clean" || { echo "$tool:"; tail -n 20 "$out/$tool.log"; }
         done
     fi
@@ -41,4 +41,4 @@ else
     echo "GoogleTest is not here: the kernel tests did not run"
 fi
 
-"$out/build/nibble_gpu_bench" "$NIBBLE_CUDA_IMAGE" | tee "$out/report.md"
+"$out/build/gpu_bench/nibble_gpu_bench" "$NIBBLE_CUDA_IMAGE" | tee "$out/report.md"

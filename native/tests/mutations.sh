@@ -11,7 +11,7 @@ mkdir "$work/native"
 cp -r "$native/../cmake" "$work/"
 cp -r "$native"/{CMakeLists.txt,api,cpu,cuda,include,simt,tests} "$work/native/"
 
-cmake -S "$work/native" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=ON > "$work/log"
+cmake -S "$work/native" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=ON -DNIBBLE_BUILD_GPU_BENCH=OFF > "$work/log"
 build() { cmake --build "$work/build" --target nibble_cuda_emulated > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }; }
 run_tests() { NIBBLE_CUDA_DRIVER=$work/build/simt/libnibble_cuda_emulated.so timeout 120 "$tests" --gtest_filter="$1" > "$work/log" 2>&1; }
 
