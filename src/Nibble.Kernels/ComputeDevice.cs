@@ -41,6 +41,25 @@ public static class ComputeDevice
             : throw new NotSupportedException($"device {name} cannot be used: {problem}.");
     }
 
+    /// <summary>Whether a name means a GPU, without asking for that GPU; <c>auto</c> is what it would come to on this machine.</summary>
+    public static bool NamesGpu(string name) => name == Auto ? Choose(name, _ => { }).type == DeviceType.CUDA : name != Cpu;
+
+    /// <summary>Bytes of memory that the GPU of a device has in all; null for the CPU.</summary>
+    public static long? GpuMemory(torch.Device device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        return (device.type == DeviceType.CUDA ? CudaDevice.Of(device.index) : EmulatedGpu.Current)?.TotalMemory;
+    }
+
+    /// <summary>Whether an exception, of the engine's kernels, of libtorch or of the runtime, says that memory ran out, a GPU's or the host's.</summary>
+    public static bool MeansOutOfMemory(Exception exception)
+    {
+        ArgumentNullException.ThrowIfNull(exception);
+        return exception is CudaException { IsOutOfMemory: true } or OutOfMemoryException
+            || exception.Message.Contains("CUDA out of memory", StringComparison.Ordinal)
+            || exception.Message.Contains("can't allocate memory", StringComparison.Ordinal); // libtorch's allocator for the CPU.
+    }
+
     /// <summary>Checks a name without asking for a device.</summary>
     /// <returns>The N of <c>cuda:N</c>, 0 for the others.</returns>
     /// <exception cref="ArgumentException">There is no device of this name.</exception>

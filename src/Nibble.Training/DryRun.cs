@@ -9,8 +9,9 @@ namespace Nibble.Training;
 /// <param name="EvalExamples">Examples to evaluate on.</param>
 /// <param name="FirstExample">Its tokens.</param>
 /// <param name="Memory">An estimate of the memory needed.</param>
+/// <param name="Plan">How it fits into the memory that was named; null when none was.</param>
 public sealed record DryRun(
-    RunConfig Config, IReadOnlyList<string> Notes, int TrainExamples, int EvalExamples, IReadOnlyList<ExamplePiece> FirstExample, MemoryEstimate Memory)
+    RunConfig Config, IReadOnlyList<string> Notes, int TrainExamples, int EvalExamples, IReadOnlyList<ExamplePiece> FirstExample, MemoryEstimate Memory, MemoryPlan? Plan)
 {
     /// <summary>All of it as JSON, the keys as configuration files spell them.</summary>
     public string ToJson() => ConfigBinder.ToJson(this);

@@ -48,7 +48,20 @@ public sealed class FineTuner
     /// <param name="cancellation">Saves a checkpoint and ends after the current step.</param>
     /// <exception cref="OperationCanceledException">The run was cancelled; it can be resumed.</exception>
     /// <exception cref="InvalidDataException">Model, data or output folder are not usable; the message says why.</exception>
+    /// <exception cref="InsufficientMemoryException">Memory ran out; the message says what takes most of it, and which settings would need less.</exception>
     public TrainingResult Run(bool resume = false, CancellationToken cancellation = default)
+    {
+        try
+        {
+            return Train(resume, cancellation);
+        }
+        catch (Exception exception) when (ComputeDevice.MeansOutOfMemory(exception))
+        {
+            throw new InsufficientMemoryException(MemoryAdvice.For(config, exception.Message), exception);
+        }
+    }
+
+    private TrainingResult Train(bool resume, CancellationToken cancellation)
     {
         var folder = new RunFolder(config);
         folder.Require(resume);
@@ -92,13 +105,16 @@ public sealed class FineTuner
     }
 
     /// <summary>What a run would do, without doing it: reads configuration and data, not the weights, and writes nothing.</summary>
-    public DryRun DryRun()
+    /// <param name="memory">Bytes that it should fit into; null for no such question.</param>
+    public DryRun DryRun(long? memory = null)
     {
         DecoderConfig model = ConfigReader.Read(config.Model);
         var notes = new List<string>();
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model, new Notes(notes));
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
-        return new DryRun(config, notes, train.Count, evaluation.Count, Pieces(train[0], tokenizer), MemoryEstimate.Of(config, model));
+        bool gpu = ComputeDevice.NamesGpu(config.Device);
+        MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget) : null;
+        return new DryRun(config, notes, train.Count, evaluation.Count, Pieces(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu), plan);
     }
 
     /// <summary>Each token as what it adds to the text before it, for a token alone may lose its space or half a character.</summary>

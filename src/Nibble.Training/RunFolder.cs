@@ -25,6 +25,9 @@ internal sealed class RunFolder(RunConfig config)
         "model.safetensors.index.json",
     ];
 
+    /// <summary>Whether a resumed run may change a key from one value to another.</summary>
+    public static bool MayChange(string key, string? before, string after) => Free.Contains(key) || (key == "training.optim" && Unpaged(before) == Unpaged(after));
+
     private string RunPath => Path.Combine(config.OutputDir, RunFile);
 
     /// <summary>Makes sure that the folder can be written and is free for this run, or is this run's own.</summary>
@@ -106,7 +109,7 @@ internal sealed class RunFolder(RunConfig config)
         Dictionary<string, string> values = Values(before).ToDictionary();
         foreach ((string key, string value) in Values(JsonNode.Parse(ConfigBinder.ToJson(config))))
         {
-            if (!Free.Contains(key) && values.GetValueOrDefault(key) is var old && old != value && !(key == "training.optim" && Unpaged(old) == Unpaged(value)))
+            if (values.GetValueOrDefault(key) is var old && old != value && !MayChange(key, old?.Trim('"'), value.Trim('"')))
             {
                 throw new InvalidDataException(
                     $"{config.OutputDir} holds a run with {key} {old ?? "missing"}, not {value}; resume with the configuration that it began with, or choose another output_dir.");
@@ -120,8 +123,8 @@ internal sealed class RunFolder(RunConfig config)
     /// <summary>An optimizer without where its states live, which changes no result.</summary>
     private static string? Unpaged(string? optimizer) => optimizer switch
     {
-        "\"paged_adamw_8bit\"" => "\"adamw_8bit\"",
-        "\"paged_adamw_32bit\"" => "\"adamw_torch\"",
+        "paged_adamw_8bit" => "adamw_8bit",
+        "paged_adamw_32bit" => "adamw_torch",
         _ => optimizer,
     };
 

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Nibble.Evaluation;
 using Nibble.Kernels;
-using Nibble.Kernels.Cuda;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;
 using Nibble.Training.Checkpointing;
@@ -144,7 +143,7 @@ internal sealed class TrainingLoop : IDisposable
         {
             loss = Accumulate(batches, targets);
         }
-        catch (Exception exception) when (CudaException.MeansOutOfMemory(exception) && optimizer.Release())
+        catch (Exception exception) when (ComputeDevice.MeansOutOfMemory(exception) && optimizer.Release())
         {
             // The optimizer's pages take what memory is left after a step; a step that needs more has it back.
             state = start;

@@ -50,6 +50,30 @@ public class CommandLineTests
         Assert.Equal("q_proj", (string)report["config"]!["lora"]!["target_modules"]![0]!);
         Assert.Equal("hi there</s>", string.Concat(report["first_example"]!.AsArray().Where(piece => (bool)piece!["learned"]!).Select(piece => (string)piece!["text"]!)));
         Assert.Equal(1, (int)report["train_examples"]!);
+        Assert.Null(report["plan"]);
+    }
+
+    [Fact]
+    public void A_dry_run_proposes_what_to_change_for_given_memory()
+    {
+        using var folder = new TempFolder();
+        File.WriteAllText(folder["data.jsonl"], "{\"instruction\": \"Say hi.\", \"input\": \"\", \"output\": \"hi there\"}\n");
+        string[] dryRun =
+        [
+            "train", "--dry-run", "--device", "cuda:0", "--set", $"model={Model[1]}", "--set", $"data.train={folder["data.jsonl"]}",
+            "--set", "training.per_device_train_batch_size=64",
+        ];
+        string small = Nibble([.. dryRun, "--memory", "700MiB"]).Output;
+        Assert.Contains("inside of one layer ", small, StringComparison.Ordinal);
+        Assert.Contains("--set training.per_device_train_batch_size=", small, StringComparison.Ordinal);
+        Assert.Contains("It fits into 8.0 GiB.", Nibble([.. dryRun, "--memory", "8GiB"]).Output, StringComparison.Ordinal);
+        Assert.Contains("whatever is changed", Nibble([.. dryRun, "--memory", "1MB"]).Output, StringComparison.Ordinal);
+
+        JsonNode report = JsonNode.Parse(Nibble([.. dryRun, "--memory", "700MiB", "--json"]).Output)!;
+        Assert.True((bool)report["plan"]!["fits"]!);
+        Assert.Equal((long)report["memory"]!["total"]!, (long)report["plan"]!["needed"]!);
+        string[] settings = [.. report["plan"]!["changes"]!.AsArray().SelectMany(change => new[] { "--set", $"{change!["key"]}={change["to"]}" })];
+        Assert.Equal((long)report["plan"]!["least"]!, (long)JsonNode.Parse(Nibble([.. dryRun, .. settings, "--json"]).Output)!["memory"]!["total"]!);
     }
 
     [Fact]
@@ -108,6 +132,9 @@ public class CommandLineTests
     [InlineData(2, "device is 'gpu'; it must be auto, cpu or cuda:N", "train", "--device", "gpu", "--set", "model=x", "--set", "data.train=y")]
     [InlineData(2, "nearest is 'training'", "train", "--set", "trainin.max_steps=1")]
     [InlineData(2, "model is missing", "train")]
+    [InlineData(2, "'8' is no amount of memory", "train", "--dry-run", "--memory", "8")]
+    [InlineData(2, "'-1GiB' is no amount of memory", "train", "--dry-run", "--memory", "-1GiB")]
+    [InlineData(2, "--memory needs --dry-run", "train", "--memory", "8GiB")]
     [InlineData(2, "--model", "generate", "--prompt", "x")]
     [InlineData(1, "not a folder", "generate", "--model", "/nonexistent", "--input-ids", "1")]
     [InlineData(2, "needs a model folder with a tokenizer", "generate", "--model", "/nonexistent", "--input-ids", "1", "--stop", "x")]

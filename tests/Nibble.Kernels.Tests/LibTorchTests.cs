@@ -22,6 +22,14 @@ public class LibTorchTests
     }
 
     [Fact]
+    public void What_libtorch_cannot_allocate_is_known_as_lack_of_memory()
+    {
+        Exception failure = Assert.ThrowsAny<Exception>(() => { torch.empty(1L << 50); });
+        Assert.True(ComputeDevice.MeansOutOfMemory(failure), failure.Message);
+        Assert.False(ComputeDevice.MeansOutOfMemory(new InvalidDataException("another")));
+    }
+
+    [Fact]
     public void The_switch_that_keeps_backward_passes_to_their_thread_is_where_this_libtorch_has_it()
     {
         // Beside the switch lies the gradient mode: were it read from elsewhere, one of the two calls would throw.

@@ -1,4 +1,5 @@
 using Nibble.Kernels.Cuda;
+using Nibble.Modeling.Configuration;
 using Nibble.Tests;
 using Nibble.Training.Configuration;
 
@@ -43,7 +44,33 @@ public class EmulatedRunTests
 
         // With nothing to take back, the error reaches the user.
         RunConfig unpaged = Config(folder["fails"], OptimizerType.Adamw8bit);
-        Assert.True(Assert.Throws<CudaException>(() => { Run(unpaged, new AfterStep(2, () => refuse = true)); }).IsOutOfMemory);
+        Assert.IsType<CudaException>(Assert.Throws<InsufficientMemoryException>(() => { Run(unpaged, new AfterStep(2, () => refuse = true)); }).InnerException);
+    }
+
+    [Fact]
+    public void A_run_without_memory_says_what_takes_it_and_which_other_run_would_fit()
+    {
+        using var folder = new TempFolder();
+        RunConfig config = Config(folder["out"], OptimizerType.Adamw8bit);
+        config = config with { Data = config.Data with { MaxLength = 512 }, Training = config.Training with { PerDeviceTrainBatchSize = 64 } };
+        string message = FailureOf(config, memory: 1L << 30);
+        Assert.StartsWith("memory ran out: ", message, StringComparison.Ordinal);
+        Assert.Contains("CUDA_ERROR_OUT_OF_MEMORY", message, StringComparison.Ordinal);
+        Assert.Contains("(inside of one layer ", message, StringComparison.Ordinal);
+        Assert.Contains("the GPU has 1.0 GiB. With --set training.per_device_train_batch_size=32 --set training.gradient_accumulation_steps=2 it needs about ", message, StringComparison.Ordinal);
+        Assert.Contains("another output_dir", message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Fact]
+    public void A_run_that_would_fit_with_its_optimizer_paged_is_told_to_resume_so()
+    {
+        using var folder = new TempFolder();
+        RunConfig config = Config(folder["out"], OptimizerType.AdamwTorch) with { Lora = new LoraSection { R = 1024, TargetModules = ["all-linear"] } };
+        long needed = MemoryEstimate.Of(config, ConfigReader.Read(config.Model), gpu: true).Total;
+        string message = FailureOf(config, needed - (4 << 20));
+        Assert.Contains("With --set training.optim=paged_adamw_32bit it needs about ", message, StringComparison.Ordinal);
+        Assert.EndsWith("the run can go on so with --resume.", message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -60,6 +87,16 @@ public class EmulatedRunTests
         RunConfig paged = halves with { Training = halves.Training with { Optim = OptimizerType.PagedAdamw8bit } };
         TrainingResult rest = new FineTuner(paged).Run(resume: true, TestContext.Current.CancellationToken);
         Assert.Equal(whole.Skip(2), rest.Losses.Select(item => item.Loss));
+    }
+
+    /// <summary>What a run says that is refused all memory on a GPU that has so much.</summary>
+    private static string FailureOf(RunConfig config, long memory)
+    {
+        CudaDevice device = EmulatedCuda.Open(0, out DriverWitness witness);
+        witness.Refusals[nameof(ICudaDriver.MemAlloc)] = CudaStatus.OutOfMemory;
+        using var emulation = new EmulatedGpu(device);
+        using IDisposable size = EmulatedCuda.WithMemory(memory);
+        return Assert.Throws<InsufficientMemoryException>(() => { Run(config); }).Message;
     }
 
     private static IReadOnlyList<double> Run(RunConfig config, ITrainingObserver? observer = null) =>

@@ -19,16 +19,23 @@ internal static class TrainCommand
         var device = new Option<string?>("--device") { Description = "Short for --set device=...: auto, cpu, or cuda:N.", HelpName = "DEVICE" };
         var resume = new Option<bool>("--resume") { Description = "Go on from the newest checkpoint of the output folder." };
         var dryRun = new Option<bool>("--dry-run") { Description = "Show the resolved configuration, the data and the memory needed; train nothing." };
+        var memory = new Option<string?>("--memory") { Description = "With --dry-run: what to change for the run to fit into so much memory, such as 8GiB.", HelpName = "SIZE" };
         var json = CommonOptions.Json();
-        var command = new Command("train", "Fine-tune a model.") { config, set, device, resume, dryRun, json };
+        var command = new Command("train", "Fine-tune a model.") { config, set, device, resume, dryRun, memory, json };
         command.SetAction((result, cancellation) =>
         {
             RunConfig run = ConfigBinder.Load(
                 result.GetValue(config), [.. result.GetValue(set) ?? [], .. result.GetValue(device) is { } name ? [$"device={name}"] : Array.Empty<string>()]);
             bool machine = result.GetValue(json);
+            long? budget = result.GetValue(memory) is { } size ? ByteSize.Parse(size) : null;
+            if (budget is not null && !result.GetValue(dryRun))
+            {
+                throw new UsageException("--memory needs --dry-run: it says what would fit, and changes nothing by itself.");
+            }
+
             if (result.GetValue(dryRun))
             {
-                DryRun report = new FineTuner(run).DryRun();
+                DryRun report = new FineTuner(run).DryRun(budget);
                 Console.WriteLine(machine ? report.ToJson() : Describe(report));
                 return Task.FromResult(0);
             }
@@ -73,6 +80,7 @@ internal static class TrainCommand
         [
             ConfigBinder.ToJson(report.Config), .. report.Notes, $"{report.TrainExamples} training and {report.EvalExamples} evaluation examples", "",
             "First example; [[what is learned]]:", example.Append(open ? "]]" : "").ToString(), "", report.Memory.ToString(),
+            .. report.Plan is { } plan ? [plan.ToString()] : Array.Empty<string>(),
         ]);
     }
 }

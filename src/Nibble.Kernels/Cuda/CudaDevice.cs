@@ -70,6 +70,17 @@ internal sealed unsafe class CudaDevice
     /// <summary>The <c>n</c> of <c>cuda:n</c>.</summary>
     public int Ordinal { get; }
 
+    /// <summary>Bytes of memory that it has in all.</summary>
+    public long TotalMemory
+    {
+        get
+        {
+            driver.Check(driver.DeviceGet(out int device, Ordinal), $"there is no {this}");
+            driver.Check(driver.DeviceTotalMem(out long bytes, device), $"{this} does not answer");
+            return bytes;
+        }
+    }
+
     /// <summary>The nibble_device for calls of libnibble.</summary>
     public nint View => (nint)view;
 

@@ -13,11 +13,4 @@ public sealed class CudaException : Exception
     public bool IsFatal => Status.IsSticky();
 
     internal CudaStatus Status { get; }
-
-    /// <summary>Whether an exception, of the engine's kernels or of libtorch, says that GPU memory ran out.</summary>
-    public static bool MeansOutOfMemory(Exception exception)
-    {
-        ArgumentNullException.ThrowIfNull(exception);
-        return exception is CudaException { IsOutOfMemory: true } || exception.Message.Contains("CUDA out of memory", StringComparison.Ordinal);
-    }
 }

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Nibble.Kernels.Cuda;
 
 namespace Nibble.Tests;
@@ -27,6 +28,20 @@ internal static class EmulatedCuda
         ICudaDriver driver = DriverWitness.Of(CudaDevice.Driver, out witness);
         prepare?.Invoke(witness);
         return CudaDevice.Emulated(driver, ordinal);
+    }
+
+    /// <summary>Gives the emulated GPUs so much memory until it is disposed, then what they had.</summary>
+    public static IDisposable WithMemory(long bytes) => new Memory(bytes);
+
+    private sealed class Memory : IDisposable
+    {
+        private static readonly SetMemory Set = Marshal.GetDelegateForFunctionPointer<SetMemory>(NativeLibrary.GetExport(NativeLibrary.Load(Library), "nibble_simt_set_memory"));
+
+        public Memory(long bytes) => Set((ulong)bytes);
+
+        private delegate void SetMemory(ulong bytes);
+
+        public void Dispose() => Set(1UL << 34);
     }
 }
 

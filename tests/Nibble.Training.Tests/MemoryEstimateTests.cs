@@ -1,0 +1,132 @@
+using System.Text.Json;
+using Nibble.Modeling.Configuration;
+using Nibble.Tests;
+using Nibble.Training.Configuration;
+
+namespace Nibble.Training.Tests;
+
+/// <summary>Estimates and plans for models whose sizes are known.</summary>
+public class MemoryEstimateTests
+{
+    private const long GiB = 1L << 30;
+    private const long Parameters1B = 1_235_814_400;
+    private const long Head1B = 128256L * 2048;
+
+    private static readonly DecoderConfig Llama1B = Llama(hidden: 2048, layers: 16, intermediate: 8192, tied: true);
+    private static readonly DecoderConfig Llama8B = Llama(hidden: 4096, layers: 32, intermediate: 14336, tied: false);
+
+    [Fact]
+    public void Weights_and_what_learns_are_those_of_the_published_models()
+    {
+        MemoryEstimate lora = Estimate(Llama1B, Method.Lora);
+        const long Norms = 33 * 2048;
+        Assert.Equal((2 * (Parameters1B - Norms)) + (4 * Norms), lora.Weights);
+        Assert.Equal(4 * 1_703_936, lora.TrainedParameters); // Rank 8 on q, k, v, o, as PEFT counts it.
+        Assert.Equal(lora.TrainedParameters, lora.Gradients);
+        Assert.Equal(2 * lora.TrainedParameters, lora.OptimizerStates);
+
+        MemoryEstimate full = Estimate(Llama1B, Method.Full);
+        Assert.Equal((0, 4 * Parameters1B), (full.Weights, full.TrainedParameters));
+
+        // 6.98 billion weights of layers at 4.127 bits, two matrices of the vocabulary in bfloat16.
+        Assert.InRange(Estimate(Llama8B, Method.Qlora).Weights, 5.70e9, 5.71e9);
+        Assert.InRange(Estimate(Llama8B, Method.Lora).Weights, 16.06e9, 16.07e9);
+    }
+
+    [Fact]
+    public void Modules_that_are_saved_whole_and_layers_that_are_left_out_count()
+    {
+        MemoryEstimate all = Estimate(Llama1B, Method.Qlora);
+        MemoryEstimate half = Estimate(Llama1B, Method.Qlora, lora: new LoraSection { LayersToTransform = [0, 2, 4, 6, 8, 10, 12, 14] });
+        Assert.Equal(all.TrainedParameters / 2, half.TrainedParameters);
+
+        // A tied head gets a weight of its own; the embedding stays.
+        MemoryEstimate head = Estimate(Llama1B, Method.Qlora, lora: new LoraSection { ModulesToSave = ["lm_head"] });
+        Assert.Equal((all.Weights, all.TrainedParameters + (4 * Head1B)), (head.Weights, head.TrainedParameters));
+        MemoryEstimate embedding = Estimate(Llama1B, Method.Qlora, lora: new LoraSection { ModulesToSave = ["embed_tokens"] });
+        Assert.Equal((all.Weights - (2 * Head1B), all.TrainedParameters + (4 * Head1B)), (embedding.Weights, embedding.TrainedParameters));
+    }
+
+    [Fact]
+    public void Only_a_GPU_pages_states_and_tokens_decide_the_activations()
+    {
+        long trained = Parameters1B;
+        MemoryEstimate paged = Estimate(Llama1B, Method.Full, OptimizerType.PagedAdamw32bit);
+        Assert.Equal(32 << 20, paged.OptimizerStates);
+        Assert.Equal(8 * trained, Estimate(Llama1B, Method.Full, OptimizerType.PagedAdamw32bit, gpu: false).OptimizerStates);
+        Assert.Equal((2 * trained) + (8 * trained / 256), Estimate(Llama1B, Method.Full, OptimizerType.Adamw8bit).OptimizerStates);
+
+        RunConfig config = Config(Method.Lora);
+        RunConfig one = config with { Training = config.Training with { PerDeviceTrainBatchSize = 1 } };
+        (MemoryEstimate four, MemoryEstimate single) = (MemoryEstimate.Of(config, Llama1B, gpu: true), MemoryEstimate.Of(one, Llama1B, gpu: true));
+        Assert.Equal((four.LayerInputs / 4, four.Layer / 4), (single.LayerInputs, single.Layer));
+        Assert.StartsWith("frozen weights 2.3 GiB, inside of one layer ", four.Largest, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_plan_takes_the_least_harm_first_and_keeps_the_tokens_of_a_step()
+    {
+        MemoryPlan plan = MemoryPlan.Of(Config(Method.Lora), Llama8B, gpu: true, 8 * GiB);
+        Assert.True(plan.Fits);
+        Assert.Equal(
+            [
+                "training.optim=paged_adamw_32bit", "training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=16", "training.optim=paged_adamw_8bit",
+                "method=qlora", "data.max_length=1024",
+            ],
+            plan.Changes.Select(change => $"{change.Key}={change.To}"));
+        Assert.All(plan.Changes.Zip(plan.Changes.Skip(1)), pair => Assert.True(pair.First.Total >= pair.Second.Total));
+
+        RunConfig changed = Config(Method.Qlora, OptimizerType.PagedAdamw8bit);
+        changed = changed with { Data = changed.Data with { MaxLength = 1024 }, Training = changed.Training with { PerDeviceTrainBatchSize = 1, GradientAccumulationSteps = 16 } };
+        Assert.Equal(plan.Least, MemoryEstimate.Of(changed, Llama8B, gpu: true).Total);
+    }
+
+    [Fact]
+    public void A_plan_changes_nothing_that_fits_and_says_when_nothing_helps()
+    {
+        Assert.Empty(MemoryPlan.Of(Config(Method.Lora), Llama1B, gpu: true, 80 * GiB).Changes);
+        MemoryPlan plan = MemoryPlan.Of(Config(Method.Full), Llama8B, gpu: true, 2 * GiB);
+        Assert.False(plan.Fits);
+        Assert.Equal("256", plan.Changes[^1].To);
+        Assert.Contains($"the least possible is {ByteSize.Format(plan.Least)}", plan.ToString(), StringComparison.Ordinal);
+        Assert.DoesNotContain(MemoryPlan.Of(Config(Method.Full), Llama8B, gpu: false, 2 * GiB).Changes, change => change.To.StartsWith("paged", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("8GiB", 8L << 30)]
+    [InlineData("1.5 GB", 1_500_000_000)]
+    [InlineData("512MiB", 512L << 20)]
+    [InlineData("10MB", 10_000_000)]
+    public void Amounts_of_memory_are_read(string text, long bytes) => Assert.Equal(bytes, ByteSize.Parse(text));
+
+    private static MemoryEstimate Estimate(DecoderConfig model, Method method, OptimizerType optimizer = OptimizerType.AdamwTorch, LoraSection? lora = null, bool gpu = true) =>
+        MemoryEstimate.Of(Config(method, optimizer) with { Lora = lora ?? new LoraSection() }, model, gpu);
+
+    private static RunConfig Config(Method method, OptimizerType optimizer = OptimizerType.AdamwTorch) =>
+        new() { Method = method, Training = new TrainingSection { Optim = optimizer } };
+
+    private static DecoderConfig Llama(int hidden, int layers, int intermediate, bool tied)
+    {
+        using var folder = new TempFolder();
+        Directory.CreateDirectory(folder["model"]);
+        File.WriteAllText(Path.Combine(folder["model"], "config.json"), JsonSerializer.Serialize(new
+        {
+            model_type = "llama",
+            architectures = new[] { "LlamaForCausalLM" },
+            vocab_size = 128256,
+            hidden_size = hidden,
+            intermediate_size = intermediate,
+            num_hidden_layers = layers,
+            num_attention_heads = 32,
+            num_key_value_heads = 8,
+            head_dim = hidden / 32,
+            max_position_embeddings = 131072,
+            rms_norm_eps = 1e-5,
+            rope_theta = 500000.0,
+            hidden_act = "silu",
+            tie_word_embeddings = tied,
+            torch_dtype = "bfloat16",
+        }));
+        return ConfigReader.Read(folder["model"]);
+    }
+}
