@@ -1,5 +1,6 @@
 // What a compiler made of the kernels: the instructions that their speed rests on, and no memory where registers were
 // meant.
+#include <cstdio>
 #include <string_view>
 
 #include "support.h"
@@ -8,11 +9,26 @@ using namespace nibble_test;
 
 namespace {
 
+std::filesystem::path image_of(int architecture) {
+    return std::filesystem::path(NIBBLE_CUDA_IMAGES) / ("nibble.sm_" + std::to_string(architecture) + ".ptx");
+}
+
+// The version of the PTX language that an image says it is written in: 7.0 is 70.
+int language_of(int architecture) {
+    std::ifstream file(image_of(architecture));
+    int major = 0;
+    int minor = 0;
+    for (std::string line; std::getline(file, line);) {
+        if (std::sscanf(line.c_str(), ".version %d.%d", &major, &minor) == 2) {
+            break;
+        }
+    }
+    return 10 * major + minor;
+}
+
 // The body of each kernel, by name.
 std::map<std::string, std::string> kernels_of(int architecture) {
-    const auto path =
-        std::filesystem::path(NIBBLE_CUDA_IMAGES) / ("nibble.sm_" + std::to_string(architecture) + ".ptx");
-    std::ifstream file(path);
+    std::ifstream file(image_of(architecture));
     std::map<std::string, std::string> kernels;
     std::string name;
     for (std::string line; std::getline(file, line);) {
@@ -48,6 +64,22 @@ class Ptx : public testing::TestWithParam<int> {
     std::map<std::string, std::string> kernels_;
 };
 INSTANTIATE_TEST_SUITE_P(Sm, Ptx, testing::Values(75, 80, 90));
+
+// A driver refuses an image with an instruction that is younger than the language it is written in.
+TEST_P(Ptx, the_language_has_every_instruction) {
+    // As the PTX manual has it under "PTX ISA Notes" of each.
+    const std::pair<const char*, int> instructions[] = {
+        {"ldmatrix.", 65},       {"mma.sync.aligned.m16n8k8.", 65}, {"mma.sync.aligned.m16n8k16.", 70},
+        {"cvt.rn.bf16.f32", 70}, {"cvt.rn.bf16x2.f32", 70},         {"cp.async.", 70},
+    };
+    const int language = language_of(GetParam());
+    for (const auto& [name, body] : kernels_) {
+        for (const auto& [instruction, since] : instructions) {
+            EXPECT_TRUE(language >= since || !has(body, instruction)) << name << " has " << instruction;
+        }
+    }
+    EXPECT_GE(language, GetParam() >= 90 ? 78 : GetParam() >= 80 ? 70 : 63) << "the chip is younger than that";
+}
 
 TEST_P(Ptx, no_kernel_keeps_anything_in_local_memory_or_calls_a_function) {
     for (const auto& [name, body] : kernels_) {
