@@ -100,7 +100,7 @@ struct DenseBackward {
     NIBBLE_DEVICE Fragments fragments(const Stage& stage, int warp_column) const { return {stage, warp_column, {}}; }
 };
 
-#if NIBBLE_HAS_BF16
+#if NIBBLE_FOR_AMPERE
 NIBBLE_KERNEL(dense_wide_forward_bf16, TensorLinearArguments<bf16>, WideForward::kThreads,
               (tensor_product<bf16, WideForward, DenseForward>))
 NIBBLE_KERNEL(dense_narrow_forward_bf16, TensorLinearArguments<bf16>, NarrowForward::kThreads,
@@ -109,18 +109,20 @@ NIBBLE_KERNEL(dense_wide_backward_bf16, TensorLinearArguments<bf16>, WideBackwar
               (tensor_product<bf16, WideBackward, DenseBackward>))
 NIBBLE_KERNEL(dense_narrow_backward_bf16, TensorLinearArguments<bf16>, NarrowBackward::kThreads,
               (tensor_product<bf16, NarrowBackward, DenseBackward>))
-#endif
 NIBBLE_KERNEL(dense_wide_forward_f16, TensorLinearArguments<f16>, WideForward::kThreads,
               (tensor_product<f16, WideForward, DenseForward>))
-NIBBLE_KERNEL(dense_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
-              (tensor_product<f16, NarrowForward, DenseForward>))
-NIBBLE_KERNEL(dense_turing_forward_f16, TensorLinearArguments<f16>, TuringForward::kThreads,
-              (tensor_product<f16, TuringForward, DenseForward>))
 NIBBLE_KERNEL(dense_wide_backward_f16, TensorLinearArguments<f16>, WideBackward::kThreads,
               (tensor_product<f16, WideBackward, DenseBackward>))
-NIBBLE_KERNEL(dense_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
-              (tensor_product<f16, NarrowBackward, DenseBackward>))
+#endif
+#if NIBBLE_FOR_TURING
+NIBBLE_KERNEL(dense_turing_forward_f16, TensorLinearArguments<f16>, TuringForward::kThreads,
+              (tensor_product<f16, TuringForward, DenseForward>))
 NIBBLE_KERNEL(dense_turing_backward_f16, TensorLinearArguments<f16>, TuringBackward::kThreads,
               (tensor_product<f16, TuringBackward, DenseBackward>))
+#endif
+NIBBLE_KERNEL(dense_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
+              (tensor_product<f16, NarrowForward, DenseForward>))
+NIBBLE_KERNEL(dense_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
+              (tensor_product<f16, NarrowBackward, DenseBackward>))
 
 }  // namespace nibble::cuda

@@ -3,7 +3,10 @@
 
 namespace nibble::cuda {
 
-#define NIBBLE_HAS_BF16 (__CUDA_ARCH__ >= 800)  // On tensor cores.
+// Whether the image is for chips from Ampere on, with bfloat16 on tensor cores and copies in the background. The driver
+// translates every kernel of an image, so that one which no chip of the image runs would cost each start some time.
+#define NIBBLE_FOR_AMPERE (__CUDA_ARCH__ >= 800)
+#define NIBBLE_FOR_TURING (__CUDA_ARCH__ < 800)
 
 #define NIBBLE_KERNEL(name, Arguments, threads, body)                                                      \
     extern "C" __attribute__((global)) __attribute__((launch_bounds(threads))) void name(Arguments args) { \

@@ -71,17 +71,19 @@ struct Nf4Forward {
     }
 };
 
-#if NIBBLE_HAS_BF16
+#if NIBBLE_FOR_AMPERE
 NIBBLE_KERNEL(nf4_wide_forward_bf16, TensorLinearArguments<bf16>, WideForward::kThreads,
               (tensor_product<bf16, WideForward, Nf4Forward>))
 NIBBLE_KERNEL(nf4_narrow_forward_bf16, TensorLinearArguments<bf16>, NarrowForward::kThreads,
               (tensor_product<bf16, NarrowForward, Nf4Forward>))
-#endif
 NIBBLE_KERNEL(nf4_wide_forward_f16, TensorLinearArguments<f16>, WideForward::kThreads,
               (tensor_product<f16, WideForward, Nf4Forward>))
-NIBBLE_KERNEL(nf4_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
-              (tensor_product<f16, NarrowForward, Nf4Forward>))
+#endif
+#if NIBBLE_FOR_TURING
 NIBBLE_KERNEL(nf4_turing_forward_f16, TensorLinearArguments<f16>, TuringForward::kThreads,
               (tensor_product<f16, TuringForward, Nf4Forward>))
+#endif
+NIBBLE_KERNEL(nf4_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
+              (tensor_product<f16, NarrowForward, Nf4Forward>))
 
 }  // namespace nibble::cuda

@@ -85,17 +85,19 @@ struct Nf4Backward {
     }
 };
 
-#if NIBBLE_HAS_BF16
+#if NIBBLE_FOR_AMPERE
 NIBBLE_KERNEL(nf4_wide_backward_bf16, TensorLinearArguments<bf16>, WideBackward::kThreads,
               (tensor_product<bf16, WideBackward, Nf4Backward>))
 NIBBLE_KERNEL(nf4_narrow_backward_bf16, TensorLinearArguments<bf16>, NarrowBackward::kThreads,
               (tensor_product<bf16, NarrowBackward, Nf4Backward>))
-#endif
 NIBBLE_KERNEL(nf4_wide_backward_f16, TensorLinearArguments<f16>, WideBackward::kThreads,
               (tensor_product<f16, WideBackward, Nf4Backward>))
-NIBBLE_KERNEL(nf4_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
-              (tensor_product<f16, NarrowBackward, Nf4Backward>))
+#endif
+#if NIBBLE_FOR_TURING
 NIBBLE_KERNEL(nf4_turing_backward_f16, TensorLinearArguments<f16>, TuringBackward::kThreads,
               (tensor_product<f16, TuringBackward, Nf4Backward>))
+#endif
+NIBBLE_KERNEL(nf4_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
+              (tensor_product<f16, NarrowBackward, Nf4Backward>))
 
 }  // namespace nibble::cuda

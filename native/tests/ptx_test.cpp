@@ -99,7 +99,9 @@ TEST_P(Ptx, every_kernel_has_a_form_for_each_element_type) {
 
 TEST_P(Ptx, products_on_tensor_cores_use_them_and_move_16_bytes_at_a_time) {
     const bool turing = GetParam() < 80;
-    for (const std::string tile : {"nf4_wide", "nf4_narrow", "dense_wide", "dense_narrow"}) {
+    const std::string large = turing ? "turing" : "wide";
+    for (const std::string& tile :
+         {"nf4_" + large, std::string("nf4_narrow"), "dense_" + large, std::string("dense_narrow")}) {
         for (const char* type : {"_bf16", "_f16"}) {
             if (turing && std::string(type) == "_bf16") {
                 continue;
@@ -123,6 +125,19 @@ TEST_P(Ptx, products_on_tensor_cores_use_them_and_move_16_bytes_at_a_time) {
                 EXPECT_TRUE(has(backward, "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16")) << tile << type;
             }
         }
+    }
+}
+
+TEST_P(Ptx, an_image_has_no_kernel_for_another_generation) {
+    const bool turing = GetParam() < 80;
+    for (const std::string name :
+         {"nf4_wide_forward", "nf4_wide_backward", "dense_wide_forward", "dense_wide_backward"}) {
+        EXPECT_EQ(kernels_.contains(name + "_f16"), !turing) << name;
+        EXPECT_EQ(kernels_.contains(name + "_bf16"), !turing) << name;
+    }
+    for (const std::string name : {"nf4_turing_forward_f16", "nf4_turing_backward_f16", "dense_turing_forward_f16",
+                                   "dense_turing_backward_f16"}) {
+        EXPECT_EQ(kernels_.contains(name), turing) << name;
     }
 }
 
