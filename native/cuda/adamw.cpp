@@ -37,7 +37,7 @@ void adamw_32bit(const nibble_adamw& config, float* param, const float* grad, fl
 void adamw_8bit(const nibble_adamw& config, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
                 float* absmax1, float* absmax2, int64_t count) {
     const int64_t blocks = ceil_div(count, NIBBLE_ABSMAX_BLOCK);
-    launch("adamw_8bit_step", {blocks}, kAdamWThreads, kAdamWThreads / 32 * 4,
+    launch("adamw_8bit_step", {blocks}, kAdamWThreads, kAdamWShared,
            AdamW8Arguments{factors(config),
                            {param, count},
                            {grad, count},

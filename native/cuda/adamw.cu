@@ -26,14 +26,14 @@ NIBBLE_DEVICE void adamw_32bit(const AdamW32Arguments& args) {
 
 // The entry nearest to a value of [-1, 1] that was first rounded to an even grid of 65,536 points, as bitsandbytes
 // does: a value just beside a midpoint goes where its grid point goes.
-NIBBLE_DEVICE uint8_t nearest_entry(const DynamicMap& map, float value) {
+NIBBLE_DEVICE uint8_t nearest_entry(Shared<float> map, float value) {
     constexpr float kGridScale = 32767.5F;
     const auto point = static_cast<int>((value + 1.0F) * kGridScale + 0.5F);
     const float rounded = static_cast<float>(point) / kGridScale - 1.0F;
     int code = 0;  // The number of entries whose midpoint with the next lies below.
     for (int step = 128; step > 0; step /= 2) {
         const int next = code + step;
-        if (map.value[next] - rounded < rounded - map.value[next - 1]) {
+        if (map[next] - rounded < rounded - map[next - 1]) {
             code = next;
         }
     }
@@ -41,7 +41,7 @@ NIBBLE_DEVICE uint8_t nearest_entry(const DynamicMap& map, float value) {
 }
 
 // A block's moments to its 8 bits; a moment that is not finite makes the scale NaN, since codes cannot say so.
-NIBBLE_DEVICE void requantize(const DynamicMap& map, float value, bool present, Shared<float> scratch,
+NIBBLE_DEVICE void requantize(Shared<float> map, float value, bool present, Shared<float> scratch,
                               Global<uint8_t> codes, int64_t index, Global<float> absmax) {
     const float largest = block_max<kAdamWThreads>(present ? absolute(value) : 0.0F, scratch);
     const float poison = block_sum<kAdamWThreads>(present ? value * 0.0F : 0.0F, scratch);
@@ -56,18 +56,26 @@ NIBBLE_DEVICE void requantize(const DynamicMap& map, float value, bool present, 
 
 NIBBLE_DEVICE void adamw_8bit(const AdamW8Arguments& args) {
     const Shared<float> scratch = shared_memory<float>(0);
+    // In shared memory, since threads look up different entries at once; there are as many threads as entries.
+    const Shared<float> signed_map = shared_memory<float>(kAdamWScratchBytes);
+    const Shared<float> unsigned_map = signed_map.from(256);
+    static_assert(kAdamWThreads == 256);
+    const int entry = static_cast<int>(thread_index());
+    signed_map[entry] = kSignedMap.value[entry];
+    unsigned_map[entry] = kUnsignedMap.value[entry];
+    block_barrier();
     const int64_t i = static_cast<int64_t>(block_index(0)) * kAdamWThreads + thread_index();
     const bool present = i < args.param.count;
     float moment1 = 0.0F;
     float moment2 = 0.0F;
     if (present) {
-        moment1 = kSignedMap.value[args.codes1[i]] * args.absmax1[block_index(0)];
-        moment2 = kUnsignedMap.value[args.codes2[i]] * args.absmax2[block_index(0)];
+        moment1 = signed_map[args.codes1[i]] * args.absmax1[block_index(0)];
+        moment2 = unsigned_map[args.codes2[i]] * args.absmax2[block_index(0)];
         args.param[i] = update(args.factors, args.param[i], args.grad[i], moment1, moment2);
     }
     // The first barrier within comes after every thread has read the old scales.
-    requantize(kSignedMap, moment1, present, scratch, args.codes1, i, args.absmax1);
-    requantize(kUnsignedMap, moment2, present, scratch, args.codes2, i, args.absmax2);
+    requantize(signed_map, moment1, present, scratch, args.codes1, i, args.absmax1);
+    requantize(unsigned_map, moment2, present, scratch, args.codes2, i, args.absmax2);
 }
 
 NIBBLE_KERNEL(adamw_32bit_step, AdamW32Arguments, kAdamWThreads, adamw_32bit)

@@ -7,6 +7,10 @@ namespace nibble::cuda {
 
 inline constexpr int kAdamWThreads = 256;  // Also the block of 8-bit states, one element a thread.
 
+// Of 8-bit steps: a float for each warp, and both dynamic maps.
+inline constexpr int kAdamWScratchBytes = kAdamWThreads / 32 * 4;
+inline constexpr int kAdamWShared = kAdamWScratchBytes + 2 * 256 * 4;
+
 // The step's constants in float32, from float64 settings.
 struct AdamWFactors {
     float step_size;    // learning rate / (1 - beta1^t)

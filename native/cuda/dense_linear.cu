@@ -19,31 +19,33 @@ struct DenseForward {
     NIBBLE_DEVICE static int own_column(int j) { return 8 * j + lane_index() / 4; }
 
     NIBBLE_DEVICE void copy(const Stage& stage, int64_t depth) const {
-        for (int e = static_cast<int>(thread_index()); e < 8 * Tile::kColumns; e += Tile::kThreads) {
-            const int row = e / 8;
-            const int piece = e % 8;
+        for_each_piece<Tile::kThreads, Tile::kColumns, 8>([&](int row, int piece) NIBBLE_INLINE {
             const int64_t n = args.first_row + column + row;
             copy_async(stage.weights.from(2 * row_offset(row, piece)), args.weight.data,
-                       2 * (n * args.weight.cols + depth + 8 * piece), column + row < args.row_count);
-        }
+                       2 * (n * args.weight.cols + 8 * piece + depth), column + row < args.row_count);
+        });
     }
 
     NIBBLE_DEVICE float scale(int, int64_t) const { return 1.0F; }
 
+    // A lane reads the eight neighbours of two steps at once, as of activations: halves of them would lie in half of
+    // the banks.
     struct Fragments {
         const Stage& stage;
         int warp_column;
+        Words4 two[Tile::kFragmentsN];
 
-        NIBBLE_DEVICE void get(int step, int j, uint32_t (&b)[2]) const {
-            const int piece = 4 * (step / 2) + lane_index() % 4;
-            const auto pairs = stage.weights.template load<Words2>(2 * row_offset(warp_column + own_column(j), piece) +
-                                                                   8 * (step % 2));
-            b[0] = pairs.word[0];
-            b[1] = pairs.word[1];
+        NIBBLE_DEVICE void get(int step, int j, uint32_t (&b)[2]) {
+            if (step % 2 == 0) {
+                const int piece = 4 * (step / 2) + lane_index() % 4;
+                two[j] = stage.weights.template load<Words4>(2 * row_offset(warp_column + own_column(j), piece));
+            }
+            b[0] = two[j].word[2 * (step % 2)];
+            b[1] = two[j].word[2 * (step % 2) + 1];
         }
     };
 
-    NIBBLE_DEVICE Fragments fragments(const Stage& stage, int warp_column) const { return {stage, warp_column}; }
+    NIBBLE_DEVICE Fragments fragments(const Stage& stage, int warp_column) const { return {stage, warp_column, {}}; }
 };
 
 // dx = dy * W: a stage holds 128 columns of each of 64 rows of weights, which ldmatrix turns on the way.
@@ -69,13 +71,11 @@ struct DenseBackward {
     }
 
     NIBBLE_DEVICE void copy(const Stage& stage, int64_t depth) const {
-        for (int e = static_cast<int>(thread_index()); e < 16 * Tile::kDepth; e += Tile::kThreads) {
-            const int row = e / 16;
-            const int piece = e % 16;
+        for_each_piece<Tile::kThreads, Tile::kDepth, 16>([&](int row, int piece) NIBBLE_INLINE {
             const int64_t c = column + 8 * piece;
             copy_async(stage.weights.from(offset(row, piece)), args.weight.data,
                        2 * ((args.first_row + depth + row) * args.weight.cols + c), c < args.weight.cols);
-        }
+        });
     }
 
     NIBBLE_DEVICE float scale(int, int64_t) const { return 1.0F; }
@@ -100,7 +100,7 @@ struct DenseBackward {
     NIBBLE_DEVICE Fragments fragments(const Stage& stage, int warp_column) const { return {stage, warp_column, {}}; }
 };
 
-#if NIBBLE_HAS_BF16
+#if NIBBLE_FOR_AMPERE
 NIBBLE_KERNEL(dense_wide_forward_bf16, TensorLinearArguments<bf16>, WideForward::kThreads,
               (tensor_product<bf16, WideForward, DenseForward>))
 NIBBLE_KERNEL(dense_narrow_forward_bf16, TensorLinearArguments<bf16>, NarrowForward::kThreads,
@@ -109,18 +109,20 @@ NIBBLE_KERNEL(dense_wide_backward_bf16, TensorLinearArguments<bf16>, WideBackwar
               (tensor_product<bf16, WideBackward, DenseBackward>))
 NIBBLE_KERNEL(dense_narrow_backward_bf16, TensorLinearArguments<bf16>, NarrowBackward::kThreads,
               (tensor_product<bf16, NarrowBackward, DenseBackward>))
-#endif
 NIBBLE_KERNEL(dense_wide_forward_f16, TensorLinearArguments<f16>, WideForward::kThreads,
               (tensor_product<f16, WideForward, DenseForward>))
-NIBBLE_KERNEL(dense_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
-              (tensor_product<f16, NarrowForward, DenseForward>))
-NIBBLE_KERNEL(dense_turing_forward_f16, TensorLinearArguments<f16>, TuringForward::kThreads,
-              (tensor_product<f16, TuringForward, DenseForward>))
 NIBBLE_KERNEL(dense_wide_backward_f16, TensorLinearArguments<f16>, WideBackward::kThreads,
               (tensor_product<f16, WideBackward, DenseBackward>))
-NIBBLE_KERNEL(dense_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
-              (tensor_product<f16, NarrowBackward, DenseBackward>))
+#endif
+#if NIBBLE_FOR_TURING
+NIBBLE_KERNEL(dense_turing_forward_f16, TensorLinearArguments<f16>, TuringForward::kThreads,
+              (tensor_product<f16, TuringForward, DenseForward>))
 NIBBLE_KERNEL(dense_turing_backward_f16, TensorLinearArguments<f16>, TuringBackward::kThreads,
               (tensor_product<f16, TuringBackward, DenseBackward>))
+#endif
+NIBBLE_KERNEL(dense_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
+              (tensor_product<f16, NarrowForward, DenseForward>))
+NIBBLE_KERNEL(dense_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
+              (tensor_product<f16, NarrowBackward, DenseBackward>))
 
 }  // namespace nibble::cuda

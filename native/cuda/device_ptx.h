@@ -3,42 +3,45 @@
 
 namespace nibble::cuda {
 
-#define NIBBLE_HAS_BF16 (__CUDA_ARCH__ >= 800)  // On tensor cores.
+// Whether the image is for chips from Ampere on, with bfloat16 on tensor cores and copies in the background. The driver
+// translates every kernel of an image, so that one which no chip of the image runs would cost each start some time.
+#define NIBBLE_FOR_AMPERE (__CUDA_ARCH__ >= 800)
+#define NIBBLE_FOR_TURING (__CUDA_ARCH__ < 800)
 
 #define NIBBLE_KERNEL(name, Arguments, threads, body)                                                      \
     extern "C" __attribute__((global)) __attribute__((launch_bounds(threads))) void name(Arguments args) { \
         body(args);                                                                                        \
     }
 
+// A special register. Clang takes inline assembly for something that threads may have to do together, and leaves it in
+// the loop where it is written; what its builtins tell, it takes out of loops with all that depends on it.
+#if defined(__clang__)
+#define NIBBLE_SPECIAL_REGISTER(value, name, axis) \
+    const auto value = static_cast<uint32_t>(__nvvm_read_ptx_sreg_##name##_##axis())
+#else
+#define NIBBLE_SPECIAL_REGISTER(value, name, axis) \
+    uint32_t value;                                \
+    asm("mov.u32 %0, %%" #name "." #axis ";" : "=r"(value))
+#endif
+
 NIBBLE_DEVICE uint32_t thread_index() {
-    uint32_t index;
-    asm("mov.u32 %0, %%tid.x;" : "=r"(index));
+    NIBBLE_SPECIAL_REGISTER(index, tid, x);
     return index;
 }
 
 // Axis 0, 1 or 2, known when compiled.
 NIBBLE_DEVICE uint32_t block_index(int axis) {
-    uint32_t index;
-    if (axis == 0) {
-        asm("mov.u32 %0, %%ctaid.x;" : "=r"(index));
-    } else if (axis == 1) {
-        asm("mov.u32 %0, %%ctaid.y;" : "=r"(index));
-    } else {
-        asm("mov.u32 %0, %%ctaid.z;" : "=r"(index));
-    }
-    return index;
+    NIBBLE_SPECIAL_REGISTER(x, ctaid, x);
+    NIBBLE_SPECIAL_REGISTER(y, ctaid, y);
+    NIBBLE_SPECIAL_REGISTER(z, ctaid, z);
+    return axis == 0 ? x : axis == 1 ? y : z;
 }
 
 NIBBLE_DEVICE uint32_t grid_size(int axis) {
-    uint32_t size;
-    if (axis == 0) {
-        asm("mov.u32 %0, %%nctaid.x;" : "=r"(size));
-    } else if (axis == 1) {
-        asm("mov.u32 %0, %%nctaid.y;" : "=r"(size));
-    } else {
-        asm("mov.u32 %0, %%nctaid.z;" : "=r"(size));
-    }
-    return size;
+    NIBBLE_SPECIAL_REGISTER(x, nctaid, x);
+    NIBBLE_SPECIAL_REGISTER(y, nctaid, y);
+    NIBBLE_SPECIAL_REGISTER(z, nctaid, z);
+    return axis == 0 ? x : axis == 1 ? y : z;
 }
 
 NIBBLE_DEVICE void block_barrier() {
@@ -167,10 +170,15 @@ struct Shared {
     NIBBLE_DEVICE void store(int index, const Vector& value) const {
         *reinterpret_cast<Vector*>(data + index) = value;
     }
+    // As instructions that read shared memory alone want it.
     NIBBLE_DEVICE uint32_t address() const {
+#if defined(__clang__)
+        return static_cast<uint32_t>(reinterpret_cast<uintptr_t>((__attribute__((address_space(3))) T*)data));
+#else
         uint64_t wide;
         asm("cvta.to.shared.u64 %0, %1;" : "=l"(wide) : "l"(data));
         return static_cast<uint32_t>(wide);
+#endif
     }
 };
 
@@ -228,27 +236,26 @@ NIBBLE_DEVICE void load_matrix_turned(uint32_t (&matrix)[4], Shared<T> row) {
 }
 
 // d[16, 8] += a[16, 16] * b[16, 8]; the fragments' layouts are those of the PTX manual. Turing multiplies float16 in
-// two halves of the depth, and has no bfloat16.
+// two halves of the depth, and has no bfloat16. Not volatile: the result depends on the operands alone, and the
+// compiler may keep what it has read from memory.
 template <typename T>
 NIBBLE_DEVICE void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
     if constexpr (__is_same(T, bf16)) {
-        asm volatile(
-            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     } else {
-        asm volatile(
-            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     }
 #else
+    NIBBLE_UNROLL
     for (int half = 0; half < 2; ++half) {
-        asm volatile(
-            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
     }

@@ -11,7 +11,8 @@
 
 namespace nibble::cuda {
 
-#define NIBBLE_HAS_BF16 1
+#define NIBBLE_FOR_TURING 1
+#define NIBBLE_FOR_AMPERE 1
 
 #define NIBBLE_KERNEL(name, Arguments, threads, body)                                                               \
     namespace {                                                                                                     \

@@ -61,8 +61,11 @@ Gpu::Gpu(const Driver& driver, int ordinal, const std::string& image) : driver_(
 }
 
 Gpu::~Gpu() {
-    for (const CUdeviceptr memory : workspaces_) {
-        driver_.release(memory);
+    driver_.set_context(context_);
+    for (const auto& [thread, workspaces] : workspaces_) {
+        for (const CUdeviceptr memory : workspaces) {
+            driver_.release(memory);
+        }
     }
 }
 
@@ -84,11 +87,12 @@ std::string Gpu::name() const {
 
 void Gpu::synchronize() {
     const std::lock_guard lock(mutex_);
+    use();
     driver_.check(driver_.synchronize(), "cuCtxSynchronize");
-    for (const CUdeviceptr memory : workspaces_) {
+    for (const CUdeviceptr memory : workspaces_[std::this_thread::get_id()]) {
         driver_.release(memory);
     }
-    workspaces_.clear();
+    workspaces_.erase(std::this_thread::get_id());
 }
 
 nibble_status Gpu::launch(void* self, const nibble_launch* request, char* error, int32_t error_bytes) {
@@ -122,10 +126,11 @@ void* Gpu::workspace(void* self, uint64_t bytes) {
     auto& gpu = *static_cast<Gpu*>(self);
     const std::lock_guard lock(gpu.mutex_);
     CUdeviceptr memory = 0;
-    if (bytes == 0 || gpu.driver_.allocate(&memory, bytes) != CUDA_SUCCESS) {
+    if (bytes == 0 || gpu.driver_.set_context(gpu.context_) != CUDA_SUCCESS ||
+        gpu.driver_.allocate(&memory, bytes) != CUDA_SUCCESS) {
         return nullptr;
     }
-    gpu.workspaces_.push_back(memory);
+    gpu.workspaces_[std::this_thread::get_id()].push_back(memory);
     return reinterpret_cast<void*>(memory);
 }
 

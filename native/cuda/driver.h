@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "nibble.h"
@@ -64,7 +65,8 @@ class Gpu {
     int compute_capability() const { return device_.compute_capability; }
     std::string name() const;
 
-    // The operator's workspaces are kept until its work has been waited for.
+    // Waits for all work. The workspaces of the calling thread's operators are kept until then; those of others, whose
+    // launches may be yet to come, stay.
     void synchronize();
 
   private:
@@ -79,7 +81,7 @@ class Gpu {
     CUcontext context_{};
     CUmodule module_{};
     std::map<std::string, CUfunction> functions_;
-    std::vector<CUdeviceptr> workspaces_;
+    std::map<std::thread::id, std::vector<CUdeviceptr>> workspaces_;
     nibble_device device_{};
 };
 

@@ -19,10 +19,10 @@ NIBBLE_DEVICE void unpack(const Words4& words, float (&values)[kCount]) {
     }
 }
 
-// Rows of x are kept in pieces of 16 bytes, of which a lane reads every fourth: moved so that eight lanes at a time
-// find theirs in different banks.
+// Rows of x are kept in pieces of 16 bytes, of which a lane reads every fourth, or of float32 every eighth: moved so
+// that eight lanes at a time find theirs in different banks.
 NIBBLE_DEVICE int few_place(int piece) {
-    return piece ^ ((piece >> 3) & 3);
+    return piece ^ ((piece >> 3) & 7);
 }
 
 template <typename T, int kRows>
@@ -56,41 +56,51 @@ NIBBLE_DEVICE void nf4_few(const TensorLinearArguments<T>& args) {
         if (d >= end) {
             continue;
         }
+        // All weights are asked for before the first is waited for, and x is read once for the four outputs.
+        Words4 bytes[kFewOutputsOfWarp] = {};
+        float scales[kFewOutputsOfWarp] = {};
         NIBBLE_UNROLL
         for (int o = 0; o < kFewOutputsOfWarp; ++o) {
-            const int64_t n = output + o;
-            if (n >= args.row_count) {
-                continue;
+            if (output + o < args.row_count) {
+                const int64_t element = (args.first_row + output + o) * k + d;
+                bytes[o] = weight.data.template load<Words4>(element / 2);
+                scales[o] = block_scale(weight, tables.map, element / kNf4Block);
             }
-            const int64_t element = (args.first_row + n) * k + d;
-            const auto bytes = weight.data.template load<Words4>(element / 2);
-            const float scale = block_scale(weight, tables.map, element / kNf4Block);
-            float part[kRows] = {};
+        }
+        float part[kFewOutputsOfWarp][kRows] = {};
+        NIBBLE_UNROLL
+        for (int word = 0; word < 4; ++word) {
+            float codes[kFewOutputsOfWarp][8];
             NIBBLE_UNROLL
-            for (int word = 0; word < 4; ++word) {
-                float codes_of_word[8];
+            for (int o = 0; o < kFewOutputsOfWarp; ++o) {
                 NIBBLE_UNROLL
                 for (int i = 0; i < 8; ++i) {
                     // The high nibble of each byte comes first.
-                    codes_of_word[i] = tables.code(bytes.word[word] >> (i % 2 == 0 ? 4 * i + 4 : 4 * i - 4));
-                }
-                NIBBLE_UNROLL
-                for (int r = 0; r < kRows; ++r) {
-                    NIBBLE_UNROLL
-                    for (int p = 0; p < 8 / kPiece; ++p) {
-                        const int piece = (32 * lane_index() + 8 * word) / kPiece + p;
-                        float values[kPiece];
-                        unpack<T>(x.template load<Words4>(r * kFewDepth + few_place(piece) * kPiece), values);
-                        NIBBLE_UNROLL
-                        for (int i = 0; i < kPiece; ++i) {
-                            part[r] = fused_multiply_add(values[i], codes_of_word[p * kPiece + i], part[r]);
-                        }
-                    }
+                    codes[o][i] = tables.code(bytes[o].word[word], i % 2 == 0 ? 4 * i + 4 : 4 * i - 4);
                 }
             }
             NIBBLE_UNROLL
             for (int r = 0; r < kRows; ++r) {
-                sums[o][r] = fused_multiply_add(part[r], scale, sums[o][r]);
+                NIBBLE_UNROLL
+                for (int p = 0; p < 8 / kPiece; ++p) {
+                    const int piece = (32 * lane_index() + 8 * word) / kPiece + p;
+                    float values[kPiece];
+                    unpack<T>(x.template load<Words4>(r * kFewDepth + few_place(piece) * kPiece), values);
+                    NIBBLE_UNROLL
+                    for (int o = 0; o < kFewOutputsOfWarp; ++o) {
+                        NIBBLE_UNROLL
+                        for (int i = 0; i < kPiece; ++i) {
+                            part[o][r] = fused_multiply_add(values[i], codes[o][p * kPiece + i], part[o][r]);
+                        }
+                    }
+                }
+            }
+        }
+        NIBBLE_UNROLL
+        for (int o = 0; o < kFewOutputsOfWarp; ++o) {
+            NIBBLE_UNROLL
+            for (int r = 0; r < kRows; ++r) {
+                sums[o][r] = fused_multiply_add(part[o][r], scales[o], sums[o][r]);
             }
         }
     }

@@ -28,18 +28,16 @@ struct Nf4Forward {
     NIBBLE_DEVICE static int offset(int row, int half) { return 32 * row + 16 * (half ^ ((row >> 2) & 1)); }
 
     NIBBLE_DEVICE void copy(const Stage& stage, int64_t depth) const {
-        for (int e = static_cast<int>(thread_index()); e < 2 * Tile::kColumns; e += Tile::kThreads) {
-            const int row = e / 2;
-            const int half = e % 2;
+        for_each_piece<Tile::kThreads, Tile::kColumns, 2>([&](int row, int half) NIBBLE_INLINE {
             const int64_t n = args.first_row + column + row;
             copy_async(stage.weights.from(offset(row, half)), args.weight.data,
-                       (n * args.weight.cols + depth) / 2 + 16 * half, column + row < args.row_count);
-        }
+                       n * (args.weight.cols / 2) + 16 * half + depth / 2, column + row < args.row_count);
+        });
     }
 
     NIBBLE_DEVICE float scale(int i, int64_t depth) const {
-        const int64_t element = (args.first_row + column + i) * args.weight.cols + depth;
-        return column + i < args.row_count ? block_scale(args.weight, tables.map, element / kNf4Block) : 0.0F;
+        const int64_t block = (args.first_row + column + i) * (args.weight.cols / kNf4Block) + depth / kNf4Block;
+        return column + i < args.row_count ? block_scale(args.weight, tables.map, block) : 0.0F;
     }
 
     struct Fragments {
@@ -50,11 +48,11 @@ struct Nf4Forward {
 
         NIBBLE_DEVICE void get(int step, int j, uint32_t (&b)[2]) const {
             const float factor = stage.scales[warp_column + own_column(j)];
-            const uint32_t word = packed[j / 2][2 * (j % 2) + step / 2] >> (16 * (step % 2));
+            const uint32_t word = packed[j / 2][2 * (j % 2) + step / 2];
             NIBBLE_UNROLL
             for (int i = 0; i < 2; ++i) {
-                const uint32_t byte = word >> (8 * i);
-                b[i] = pack_pair<T>(tables.code(byte >> 4) * factor, tables.code(byte) * factor);
+                const int byte = 16 * (step % 2) + 8 * i;
+                b[i] = pack_pair<T>(tables.code(word, byte + 4) * factor, tables.code(word, byte) * factor);
             }
         }
     };
@@ -71,17 +69,19 @@ struct Nf4Forward {
     }
 };
 
-#if NIBBLE_HAS_BF16
+#if NIBBLE_FOR_AMPERE
 NIBBLE_KERNEL(nf4_wide_forward_bf16, TensorLinearArguments<bf16>, WideForward::kThreads,
               (tensor_product<bf16, WideForward, Nf4Forward>))
 NIBBLE_KERNEL(nf4_narrow_forward_bf16, TensorLinearArguments<bf16>, NarrowForward::kThreads,
               (tensor_product<bf16, NarrowForward, Nf4Forward>))
-#endif
 NIBBLE_KERNEL(nf4_wide_forward_f16, TensorLinearArguments<f16>, WideForward::kThreads,
               (tensor_product<f16, WideForward, Nf4Forward>))
-NIBBLE_KERNEL(nf4_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
-              (tensor_product<f16, NarrowForward, Nf4Forward>))
+#endif
+#if NIBBLE_FOR_TURING
 NIBBLE_KERNEL(nf4_turing_forward_f16, TensorLinearArguments<f16>, TuringForward::kThreads,
               (tensor_product<f16, TuringForward, Nf4Forward>))
+#endif
+NIBBLE_KERNEL(nf4_narrow_forward_f16, TensorLinearArguments<f16>, NarrowForward::kThreads,
+              (tensor_product<f16, NarrowForward, Nf4Forward>))
 
 }  // namespace nibble::cuda

@@ -34,19 +34,17 @@ struct Nf4Backward {
     }
 
     NIBBLE_DEVICE void copy(const Stage& stage, int64_t depth) const {
-        for (int e = static_cast<int>(thread_index()); e < 4 * Tile::kDepth; e += Tile::kThreads) {
-            const int row = e / 4;
-            const int piece = e % 4;
+        for_each_piece<Tile::kThreads, Tile::kDepth, 4>([&](int row, int piece) NIBBLE_INLINE {
             const int64_t c = column + 32 * piece;
             copy_async(stage.weights.from(offset(row, piece)), args.weight.data,
-                       ((args.first_row + depth + row) * args.weight.cols + c) / 2, c < args.weight.cols);
-        }
+                       (args.first_row + depth + row) * (args.weight.cols / 2) + c / 2, c < args.weight.cols);
+        });
     }
 
     NIBBLE_DEVICE float scale(int i, int64_t depth) const {
         const int64_t c = column + i / 64 * 64;
-        const int64_t element = (args.first_row + depth + i % 64) * args.weight.cols + c;
-        return c < args.weight.cols ? block_scale(args.weight, tables.map, element / kNf4Block) : 0.0F;
+        const int64_t block = (args.first_row + depth + i % 64) * (args.weight.cols / kNf4Block) + c / kNf4Block;
+        return c < args.weight.cols ? block_scale(args.weight, tables.map, block) : 0.0F;
     }
 
     struct Fragments {
@@ -60,11 +58,11 @@ struct Nf4Backward {
             if (j == 0) {
                 load(step);
             }
-            const int shift = j % 2 == 0 ? 4 * j + 4 : 4 * j - 4;  // The high nibble of each byte comes first.
+            const int bit = j % 2 == 0 ? 4 * j + 4 : 4 * j - 4;  // The high nibble of each byte comes first.
             NIBBLE_UNROLL
             for (int i = 0; i < 2; ++i) {
-                b[i] = pack_pair<T>(tables.code(words[2 * i] >> shift) * factors[2 * i],
-                                    tables.code(words[2 * i + 1] >> shift) * factors[2 * i + 1]);
+                b[i] = pack_pair<T>(tables.code(words[2 * i], bit) * factors[2 * i],
+                                    tables.code(words[2 * i + 1], bit) * factors[2 * i + 1]);
             }
         }
 
@@ -85,17 +83,19 @@ struct Nf4Backward {
     }
 };
 
-#if NIBBLE_HAS_BF16
+#if NIBBLE_FOR_AMPERE
 NIBBLE_KERNEL(nf4_wide_backward_bf16, TensorLinearArguments<bf16>, WideBackward::kThreads,
               (tensor_product<bf16, WideBackward, Nf4Backward>))
 NIBBLE_KERNEL(nf4_narrow_backward_bf16, TensorLinearArguments<bf16>, NarrowBackward::kThreads,
               (tensor_product<bf16, NarrowBackward, Nf4Backward>))
-#endif
 NIBBLE_KERNEL(nf4_wide_backward_f16, TensorLinearArguments<f16>, WideBackward::kThreads,
               (tensor_product<f16, WideBackward, Nf4Backward>))
-NIBBLE_KERNEL(nf4_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
-              (tensor_product<f16, NarrowBackward, Nf4Backward>))
+#endif
+#if NIBBLE_FOR_TURING
 NIBBLE_KERNEL(nf4_turing_backward_f16, TensorLinearArguments<f16>, TuringBackward::kThreads,
               (tensor_product<f16, TuringBackward, Nf4Backward>))
+#endif
+NIBBLE_KERNEL(nf4_narrow_backward_f16, TensorLinearArguments<f16>, NarrowBackward::kThreads,
+              (tensor_product<f16, NarrowBackward, Nf4Backward>))
 
 }  // namespace nibble::cuda

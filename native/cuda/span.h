@@ -61,12 +61,9 @@ struct Global {
     }
 };
 
-// 16 and 8 bytes in one access.
+// 16 bytes in one access.
 struct alignas(16) Words4 {
     uint32_t word[4];
-};
-struct alignas(8) Words2 {
-    uint32_t word[2];
 };
 
 }  // namespace nibble::cuda

@@ -25,6 +25,18 @@ NIBBLE_DEVICE int row_offset(int row, int piece) {
     return 64 * row + 8 * (piece ^ ((row & 1) << 2));
 }
 
+// Calls body(row, piece) for each of kPieces pieces of each of kRows rows that is this thread's to copy: the same piece
+// of rows a constant apart, so that little is left to compute for each.
+template <int kThreads, int kRows, int kPieces, typename Body>
+NIBBLE_DEVICE void for_each_piece(const Body& body) {
+    static_assert(kThreads % kPieces == 0 && kRows * kPieces % kThreads == 0);
+    const uint32_t thread = thread_index();
+    NIBBLE_UNROLL
+    for (int row = 0; row < kRows; row += kThreads / kPieces) {
+        body(static_cast<int>(thread / kPieces) + row, static_cast<int>(thread % kPieces));
+    }
+}
+
 // Sums of a warp's part of the tile, in the layout of the tensor cores' C fragments.
 template <typename Tile>
 struct Sums {
@@ -100,24 +112,25 @@ struct Sums {
 template <typename Tile, Weights kWeights, typename Copy, typename ReadScale, typename Multiply>
 NIBBLE_DEVICE void run_pipeline(int64_t first, int64_t end, const Copy& copy, const ReadScale& read_scale,
                                 const Multiply& multiply) {
-    const int64_t steps = (end - first) / Tile::kDepth;
-    const auto stage = [](int64_t number) NIBBLE_INLINE {
-        const int activations =
-            Tile::table_bytes(kWeights) + static_cast<int>(number % Tile::kStages) * Tile::stage_bytes(kWeights);
+    const int steps = static_cast<int>((end - first) / Tile::kDepth);
+    const auto stage = [](int number) NIBBLE_INLINE {
+        const int place = static_cast<int>(static_cast<uint32_t>(number) % Tile::kStages);
+        const int activations = Tile::table_bytes(kWeights) + place * Tile::stage_bytes(kWeights);
         const int weights = activations + Tile::activation_bytes();
         return Stage{shared_memory<uint16_t>(activations), shared_memory<uint8_t>(weights),
                      shared_memory<float>(weights + Tile::weight_bytes(kWeights))};
     };
-    const auto begin = [&](int64_t step) NIBBLE_INLINE {
+    const auto depth_of = [&](int step) NIBBLE_INLINE { return first + static_cast<int64_t>(step) * Tile::kDepth; };
+    const auto begin = [&](int step) NIBBLE_INLINE {
         if (step < steps) {
-            copy(stage(step), first + step * Tile::kDepth);
+            copy(stage(step), depth_of(step));
         }
         copy_async_commit();
     };
     constexpr int kScales = kWeights == Weights::nf4 ? Tile::kColumns : 0;
     constexpr int kScalesOfThread = (kScales + Tile::kThreads - 1) / Tile::kThreads;
     // Calls body(i, scale) for each scale of a stage that is this thread's.
-    const auto for_each_scale = [&](int64_t step, const auto& body) NIBBLE_INLINE {
+    const auto for_each_scale = [&](int step, const auto& body) NIBBLE_INLINE {
         NIBBLE_UNROLL
         for (int i = 0; i < kScalesOfThread; ++i) {
             const int scale = static_cast<int>(thread_index()) + i * Tile::kThreads;
@@ -128,20 +141,36 @@ NIBBLE_DEVICE void run_pipeline(int64_t first, int64_t end, const Copy& copy, co
     };
     for (int step = 0; step < Tile::kStages - 1; ++step) {
         begin(step);
-        for_each_scale(step, [&](int, int scale) NIBBLE_INLINE {
-            stage(step).scales[scale] = read_scale(scale, first + step * Tile::kDepth);
-        });
+        for_each_scale(
+            step, [&](int, int scale) NIBBLE_INLINE { stage(step).scales[scale] = read_scale(scale, depth_of(step)); });
     }
-    for (int64_t step = 0; step < steps; ++step) {
-        const int64_t next = step + Tile::kStages - 1;
+    for (int step = 0; step < steps; ++step) {
+        const int next = step + Tile::kStages - 1;
         copy_async_wait<Tile::kStages - 2>();
         block_barrier();  // The stage has arrived for all, and the one before is free.
         begin(next);
         float scales[kScalesOfThread > 0 ? kScalesOfThread : 1] = {};
-        for_each_scale(
-            next, [&](int i, int scale) NIBBLE_INLINE { scales[i] = read_scale(scale, first + next * Tile::kDepth); });
+        for_each_scale(next, [&](int i, int scale) NIBBLE_INLINE { scales[i] = read_scale(scale, depth_of(next)); });
         multiply(stage(step));
         for_each_scale(next, [&](int i, int scale) NIBBLE_INLINE { stage(next).scales[scale] = scales[i]; });
+    }
+}
+
+// Writes neighbours among the float32 sums, or adds them to what is there, two or four in one access.
+template <int kCount, typename T>
+NIBBLE_DEVICE void store_sums(const TensorLinearArguments<T>& args, int64_t place, const float (&values)[kCount]) {
+    constexpr int kTogether = kCount < 4 ? kCount : 4;
+    struct alignas(4 * kTogether) Floats {
+        float value[kTogether];
+    };
+    NIBBLE_UNROLL
+    for (int i = 0; i < kCount; i += kTogether) {
+        Floats floats = args.adds ? args.sums.template load<Floats>(place + i) : Floats{};
+        NIBBLE_UNROLL
+        for (int e = 0; e < kTogether; ++e) {
+            floats.value[e] += values[i + e];
+        }
+        args.sums.template store<Floats>(place + i, floats);
     }
 }
 
@@ -152,6 +181,12 @@ NIBBLE_DEVICE void store_run(const TensorLinearArguments<T>& args, int64_t row, 
     const int64_t index = row * columns + column;
     if (args.sums.present()) {
         const int64_t place = block_index(2) * args.m * columns + index;
+        if constexpr (kCount > 1) {
+            if (columns % kCount == 0) {
+                store_sums(args, place, values);
+                return;
+            }
+        }
         NIBBLE_UNROLL
         for (int i = 0; i < kCount; ++i) {
             if (column + i < columns) {
@@ -268,12 +303,10 @@ NIBBLE_DEVICE void tensor_product(const TensorLinearArguments<T>& args) {
     run_pipeline<Tile, P::kWeights>(
         block_index(2) * args.depth_of_split, min_of((block_index(2) + 1) * args.depth_of_split, depth),
         [&](const Stage& stage, int64_t d) NIBBLE_INLINE {
-            for (int e = static_cast<int>(thread_index()); e < Tile::kRows * 8; e += Tile::kThreads) {
-                const int r = e / 8;
-                const int piece = e % 8;
+            for_each_piece<Tile::kThreads, Tile::kRows, 8>([&](int r, int piece) NIBBLE_INLINE {
                 copy_async(stage.activations.from(row_offset(r, piece)), args.in,
-                           (row + r) * args.in_stride + d + 8 * piece, row + r < args.m);
-            }
+                           (row + r) * args.in_stride + 8 * piece + d, row + r < args.m);
+            });
             policy.copy(stage, d);
         },
         [&](int i, int64_t d) NIBBLE_INLINE { return policy.scale(i, d); },

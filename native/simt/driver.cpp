@@ -34,6 +34,7 @@ constexpr Chip kChips[] = {
 struct State {
     std::mutex mutex;
     bool initialized = false;
+    std::map<std::pair<int, const Kernel*>, unsigned> shared_leave;  // Dynamic shared memory, by device.
     Streams streams;
     std::map<CUdeviceptr, std::size_t> memory;
     std::size_t used = 0;
@@ -43,8 +44,12 @@ struct State {
     std::string report;
 };
 
-// Each thread has a current context of its own.
-thread_local int current_device = 0;
+// Each thread has its own current context, and none at first.
+constexpr int kNoDevice = -1;
+thread_local int current_device = kNoDevice;
+
+// What a kernel may have without leave, on every chip.
+constexpr unsigned kSharedWithoutLeave = 48 * 1024;
 
 State& state() {
     static auto* instance = new State;  // Never destroyed: handles may outlive static objects.
@@ -73,6 +78,12 @@ CUresult call(Body&& body) {
         s.report = error.what();
         return CUDA_ERROR_INVALID_VALUE;
     }
+}
+
+// A call that goes to the thread's current context.
+template <typename Body>
+CUresult call_in_context(Body&& body) {
+    return call([&](State& s) { return current_device == kNoDevice ? CUDA_ERROR_INVALID_CONTEXT : body(s); });
 }
 
 StreamId id_of(CUstream stream) {
@@ -148,6 +159,7 @@ NIBBLE_DRIVER cuGetErrorName(CUresult result, const char** name) {
         {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE"},
         {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"},
         {CUDA_ERROR_NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+        {CUDA_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT"},
         {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},
         {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
         {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY"},
@@ -225,13 +237,13 @@ NIBBLE_DRIVER cuCtxSetCurrent(CUcontext context) {
     });
 }
 NIBBLE_DRIVER cuCtxSynchronize() {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.synchronize_all();
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuModuleLoadData(CUmodule* module, const void* image) {
-    return call([&](State&) {
+    return call_in_context([&](State&) {
         *module = reinterpret_cast<CUmodule>(uintptr_t{1});
         return image != nullptr ? CUDA_SUCCESS : CUDA_ERROR_INVALID_IMAGE;
     });
@@ -240,28 +252,32 @@ NIBBLE_DRIVER cuModuleUnload(CUmodule) {
     return CUDA_SUCCESS;
 }
 NIBBLE_DRIVER cuModuleGetFunction(CUfunction* function, CUmodule, const char* name) {
-    return call([&](State&) {
+    return call_in_context([&](State&) {
         const Kernel* kernel = find_kernel(name);
         *function = reinterpret_cast<CUfunction>(const_cast<Kernel*>(kernel));
         return kernel != nullptr ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
     });
 }
-NIBBLE_DRIVER cuFuncSetAttribute(CUfunction, int attribute, int value) {
-    return call([&](State&) {
-        return attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES &&
-                       value <= kChips[current_device].shared_bytes
-                   ? CUDA_SUCCESS
-                   : CUDA_ERROR_INVALID_VALUE;
+NIBBLE_DRIVER cuFuncSetAttribute(CUfunction function, int attribute, int value) {
+    return call_in_context([&](State& s) {
+        if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 ||
+            value > kChips[current_device].shared_bytes) {
+            return CUDA_ERROR_INVALID_VALUE;
+        }
+        s.shared_leave[{current_device, reinterpret_cast<const Kernel*>(function)}] = static_cast<unsigned>(value);
+        return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                              unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void**,
                              void** extra) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         const auto& kernel = *reinterpret_cast<const Kernel*>(function);
         const Chip& chip = kChips[current_device];
+        const auto leave = s.shared_leave.find({current_device, &kernel});
         if (extra == nullptr || extra[0] != CU_LAUNCH_PARAM_BUFFER_POINTER || extra[2] != CU_LAUNCH_PARAM_BUFFER_SIZE ||
             *static_cast<std::size_t*>(extra[3]) != kernel.argument_bytes || block_y != 1 || block_z != 1 ||
+            shared_bytes > (leave == s.shared_leave.end() ? kSharedWithoutLeave : leave->second) ||
             shared_bytes > static_cast<unsigned>(chip.shared_bytes) || grid_x == 0 || grid_y == 0 || grid_z == 0) {
             return CUDA_ERROR_INVALID_VALUE;
         }
@@ -275,14 +291,14 @@ NIBBLE_DRIVER cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid
     });
 }
 NIBBLE_DRIVER cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         *total = s.capacity;
         *free_bytes = s.capacity - std::min(s.used, s.capacity);
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuMemAlloc_v2(CUdeviceptr* pointer, std::size_t bytes) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         void* memory = nullptr;
         const CUresult result = allocate(s, bytes, &memory);
         *pointer = reinterpret_cast<CUdeviceptr>(memory);
@@ -290,42 +306,42 @@ NIBBLE_DRIVER cuMemAlloc_v2(CUdeviceptr* pointer, std::size_t bytes) {
     });
 }
 NIBBLE_DRIVER cuMemFree_v2(CUdeviceptr pointer) {
-    return call([&](State& s) { return release(s, host(pointer)); });
+    return call_in_context([&](State& s) { return release(s, host(pointer)); });
 }
 NIBBLE_DRIVER cuMemAllocManaged(CUdeviceptr* pointer, std::size_t bytes, unsigned) {
-    return call([&](State&) {
+    return call_in_context([&](State&) {
         void* memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
         *pointer = reinterpret_cast<CUdeviceptr>(memory);
         return memory != nullptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     });
 }
 NIBBLE_DRIVER cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
-    return call([&](State&) {
+    return call_in_context([&](State&) {
         *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
         return *memory != nullptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     });
 }
 NIBBLE_DRIVER cuMemFreeHost(void* memory) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.synchronize_all();
         std::free(memory);
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuMemcpyHtoDAsync_v2(CUdeviceptr destination, const void* source, std::size_t bytes, CUstream stream) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.enqueue(id_of(stream), [=] { std::memcpy(host(destination), source, bytes); });
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuMemcpyDtoHAsync_v2(void* destination, CUdeviceptr source, std::size_t bytes, CUstream stream) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.enqueue(id_of(stream), [=] { std::memcpy(destination, host(source), bytes); });
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuMemcpyDtoDAsync_v2(CUdeviceptr destination, CUdeviceptr source, std::size_t bytes, CUstream stream) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.enqueue(id_of(stream), [=] { std::memcpy(host(destination), host(source), bytes); });
         return CUDA_SUCCESS;
     });
@@ -337,65 +353,66 @@ NIBBLE_DRIVER cuMemcpyDtoH_v2(void* destination, CUdeviceptr source, std::size_t
     return cuMemcpyDtoHAsync_v2(destination, source, bytes, nullptr);
 }
 NIBBLE_DRIVER cuMemsetD8Async(CUdeviceptr destination, unsigned char value, std::size_t bytes, CUstream stream) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.enqueue(id_of(stream), [=] { std::memset(host(destination), value, bytes); });
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuStreamCreate(CUstream* stream, unsigned flags) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         *stream = reinterpret_cast<CUstream>(s.streams.create((flags & CU_STREAM_NON_BLOCKING) == 0));
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuStreamDestroy_v2(CUstream stream) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.destroy(id_of(stream));
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuStreamSynchronize(CUstream stream) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.synchronize(id_of(stream));
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.wait(id_of(stream), id_of(event));
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuEventCreate(CUevent* event, unsigned) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         *event = reinterpret_cast<CUevent>(s.streams.create_event());
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuEventDestroy_v2(CUevent event) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.destroy_event(id_of(event));
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuEventRecord(CUevent event, CUstream stream) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.record(id_of(event), id_of(stream));
         return CUDA_SUCCESS;
     });
 }
 NIBBLE_DRIVER cuEventQuery(CUevent event) {
-    return call([&](State& s) { return s.streams.happened(id_of(event)) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY; });
+    return call_in_context(
+        [&](State& s) { return s.streams.happened(id_of(event)) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY; });
 }
 NIBBLE_DRIVER cuEventSynchronize(CUevent event) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         s.streams.synchronize_event(id_of(event));
         return CUDA_SUCCESS;
     });
 }
 // The emulation's own time, which says nothing about a GPU's.
 NIBBLE_DRIVER cuEventElapsedTime(float* milliseconds, CUevent begin, CUevent end) {
-    return call([&](State& s) {
+    return call_in_context([&](State& s) {
         *milliseconds = s.streams.milliseconds_between(id_of(begin), id_of(end));
         return CUDA_SUCCESS;
     });

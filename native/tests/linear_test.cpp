@@ -285,12 +285,15 @@ TEST_P(LinearFloat32, long_sums_of_one_sign_keep_float32_accuracy) {
 
 TEST_P(Linear, callers_on_several_threads_do_not_disturb_each_other) {
     const nibble_dtype dtype = GetParam().dtype;
-    const int64_t m = 31, n = 96, k = 128;
+    const int64_t m = 31, n = 96, k = 128, rank = 4;
     const Weight weight(n, k, Weight::Kind::nested, dtype);
     const Tensor x(dtype, random_values(static_cast<size_t>(m * k), 1));
-    const auto forward = [&] {
+    const auto a = random_values(static_cast<size_t>(rank * k), 2, 0.1F);
+    const auto b = random_values(static_cast<size_t>(n * rank), 3, 0.1F);
+    const nibble_lora lora{rank, 1.0F, 0.0F, a.data(), b.data(), 0, 0, 0};
+    const auto forward = [&] {  // On a GPU its first wish is memory for what the adapter makes of x.
         Tensor y(dtype, static_cast<size_t>(m * n));
-        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, nullptr, dtype, x.data(), m, y.data(), nullptr));
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, y.data(), nullptr));
         return y;
     };
     const Tensor expected = forward();

@@ -50,7 +50,7 @@ plant 'a copy is not waited for' tensor_product.h 's/wait<Tile::kStages - 2>/wai
 plant 'two rows of a fragment are exchanged' tensor_product.h \
     's/rows\[i\]\[0\]\.word\[2 \* step\], rows\[i\]\[1\]/rows[i][1].word[2 * step], rows[i][0]/' "$linear"
 plant 'the two nibbles of a byte are exchanged' nf4_linear.cu \
-    's/byte >> 4\) \* factor, tables\.code\(byte\)/byte) * factor, tables.code(byte >> 4)/' "$linear"
+    's/byte \+ 4\) \* factor, tables\.code\(word, byte\)/byte) * factor, tables.code(word, byte + 4)/' "$linear"
 plant 'a scale is that of the next column' nf4_linear.cu \
     's/scales\[warp_column \+ own_column\(j\)\]/scales[(warp_column + own_column(j) + 1) % Tile::kColumns]/' "$linear"
 plant 'a matrix is turned that should not be' dense_linear.cu 's/load_matrix_turned/load_matrix/' "$linear"

@@ -1,5 +1,6 @@
 // What a compiler made of the kernels: the instructions that their speed rests on, and no memory where registers were
 // meant.
+#include <cstdio>
 #include <string_view>
 
 #include "support.h"
@@ -8,11 +9,26 @@ using namespace nibble_test;
 
 namespace {
 
+std::filesystem::path image_of(int architecture) {
+    return std::filesystem::path(NIBBLE_CUDA_IMAGES) / ("nibble.sm_" + std::to_string(architecture) + ".ptx");
+}
+
+// The version of the PTX language that an image says it is written in: 7.0 is 70.
+int language_of(int architecture) {
+    std::ifstream file(image_of(architecture));
+    int major = 0;
+    int minor = 0;
+    for (std::string line; std::getline(file, line);) {
+        if (std::sscanf(line.c_str(), ".version %d.%d", &major, &minor) == 2) {
+            break;
+        }
+    }
+    return 10 * major + minor;
+}
+
 // The body of each kernel, by name.
 std::map<std::string, std::string> kernels_of(int architecture) {
-    const auto path =
-        std::filesystem::path(NIBBLE_CUDA_IMAGES) / ("nibble.sm_" + std::to_string(architecture) + ".ptx");
-    std::ifstream file(path);
+    std::ifstream file(image_of(architecture));
     std::map<std::string, std::string> kernels;
     std::string name;
     for (std::string line; std::getline(file, line);) {
@@ -49,6 +65,22 @@ class Ptx : public testing::TestWithParam<int> {
 };
 INSTANTIATE_TEST_SUITE_P(Sm, Ptx, testing::Values(75, 80, 90));
 
+// A driver refuses an image with an instruction that is younger than the language it is written in.
+TEST_P(Ptx, the_language_has_every_instruction) {
+    // As the PTX manual has it under "PTX ISA Notes" of each.
+    const std::pair<const char*, int> instructions[] = {
+        {"ldmatrix.", 65},       {"mma.sync.aligned.m16n8k8.", 65}, {"mma.sync.aligned.m16n8k16.", 70},
+        {"cvt.rn.bf16.f32", 70}, {"cvt.rn.bf16x2.f32", 70},         {"cp.async.", 70},
+    };
+    const int language = language_of(GetParam());
+    for (const auto& [name, body] : kernels_) {
+        for (const auto& [instruction, since] : instructions) {
+            EXPECT_TRUE(language >= since || !has(body, instruction)) << name << " has " << instruction;
+        }
+    }
+    EXPECT_GE(language, GetParam() >= 90 ? 78 : GetParam() >= 80 ? 70 : 63) << "the chip is younger than that";
+}
+
 TEST_P(Ptx, no_kernel_keeps_anything_in_local_memory_or_calls_a_function) {
     for (const auto& [name, body] : kernels_) {
         EXPECT_FALSE(has(body, ".local")) << name;
@@ -67,7 +99,9 @@ TEST_P(Ptx, every_kernel_has_a_form_for_each_element_type) {
 
 TEST_P(Ptx, products_on_tensor_cores_use_them_and_move_16_bytes_at_a_time) {
     const bool turing = GetParam() < 80;
-    for (const std::string tile : {"nf4_wide", "nf4_narrow", "dense_wide", "dense_narrow"}) {
+    const std::string large = turing ? "turing" : "wide";
+    for (const std::string& tile :
+         {"nf4_" + large, std::string("nf4_narrow"), "dense_" + large, std::string("dense_narrow")}) {
         for (const char* type : {"_bf16", "_f16"}) {
             if (turing && std::string(type) == "_bf16") {
                 continue;
@@ -91,6 +125,19 @@ TEST_P(Ptx, products_on_tensor_cores_use_them_and_move_16_bytes_at_a_time) {
                 EXPECT_TRUE(has(backward, "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16")) << tile << type;
             }
         }
+    }
+}
+
+TEST_P(Ptx, an_image_has_no_kernel_for_another_generation) {
+    const bool turing = GetParam() < 80;
+    for (const std::string name :
+         {"nf4_wide_forward", "nf4_wide_backward", "dense_wide_forward", "dense_wide_backward"}) {
+        EXPECT_EQ(kernels_.contains(name + "_f16"), !turing) << name;
+        EXPECT_EQ(kernels_.contains(name + "_bf16"), !turing) << name;
+    }
+    for (const std::string name : {"nf4_turing_forward_f16", "nf4_turing_backward_f16", "dense_turing_forward_f16",
+                                   "dense_turing_backward_f16"}) {
+        EXPECT_EQ(kernels_.contains(name), turing) << name;
     }
 }
 

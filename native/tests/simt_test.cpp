@@ -1,5 +1,7 @@
 // The emulation finds what it is there to find. Its subjects are small kernels with one mistake each, compiled into the
 // emulated library's sibling (simt_faults.cu).
+#include <thread>
+
 #include "support.h"
 
 using namespace nibble_test;
@@ -72,4 +74,40 @@ TEST(Simt, blocks_and_arguments_must_be_those_that_a_kernel_was_written_for) {
 TEST(Simt, a_chip_runs_only_what_it_has) {
     EXPECT_NE(fault_of("multiplies_bf16", 0).find("have none"), std::string::npos);
     EXPECT_EQ(fault_of("multiplies_bf16", 1), "");
+}
+
+TEST(Simt, each_thread_has_a_context_of_its_own) {
+    const nibble::cuda::Driver driver(NIBBLE_CUDA_FAULTS);
+    const nibble::cuda::Gpu gpu(driver, 1, "the emulation brings its own kernels");
+    CUresult elsewhere = CUDA_SUCCESS;
+    std::thread([&] {
+        CUdeviceptr memory = 0;
+        elsewhere = driver.allocate(&memory, 64);
+    }).join();
+    EXPECT_EQ(elsewhere, CUDA_ERROR_INVALID_CONTEXT);
+}
+
+TEST(Simt, more_than_48_kib_of_shared_memory_need_leave) {
+    const nibble::cuda::Driver driver(NIBBLE_CUDA_FAULTS);
+    const nibble::cuda::Gpu gpu(driver, 2, "the emulation brings its own kernels");  // Which no other test gives leave.
+    std::vector<float> memory(64);
+    struct {
+        float* data;
+        int64_t count;
+    } arguments{memory.data(), 64};
+    size_t bytes = sizeof(arguments);
+    void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &arguments, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
+                     CU_LAUNCH_PARAM_END};
+    CUmodule module = nullptr;
+    CUfunction function = nullptr;
+    ASSERT_EQ(driver.module_load(&module, "the emulation brings its own kernels"), CUDA_SUCCESS);
+    ASSERT_EQ(driver.module_function(&function, module, "correct"), CUDA_SUCCESS);
+    const auto launch = [&](unsigned shared_bytes) {
+        return driver.launch_kernel(function, 1, 1, 1, 64, 1, 1, shared_bytes, nullptr, nullptr, extra);
+    };
+    EXPECT_EQ(launch(48 * 1024), CUDA_SUCCESS);
+    EXPECT_EQ(launch(48 * 1024 + 16), CUDA_ERROR_INVALID_VALUE);
+    ASSERT_EQ(driver.function_attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 64 * 1024),
+              CUDA_SUCCESS);
+    EXPECT_EQ(launch(64 * 1024), CUDA_SUCCESS);
 }
