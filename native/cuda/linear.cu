@@ -55,74 +55,75 @@ NIBBLE_DEVICE void linear_input_gradient(const LinearInputGradientArguments<T>& 
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dx[r * k + c] = from_float<T>(sum); });
 }
 
-// The part of the depth that this block sums, and where it writes.
-template <typename T>
-struct Split {
-    int64_t first;
-    int64_t end;
-    int64_t offset;
-
-    NIBBLE_DEVICE Split(const AdapterProductArguments<T>& args, int64_t depth, int64_t rows, int64_t columns)
-        : first(block_index(2) * args.depth_of_split),
-          end(min_of(first + args.depth_of_split, depth)),
-          offset(block_index(2) * rows * columns) {}
-};
+// One part of the depth of left[rows, depth] * right[depth, columns], by tiles of kRows x kColumns. left(row) and
+// right(column) give the operands from the tile's first row and column on.
+template <int kRows, int kColumns, typename T, typename Left, typename Right>
+NIBBLE_DEVICE void adapter_product(const AdapterProductArguments<T>& args, int64_t rows, int64_t depth, int64_t columns,
+                                   const Left& left, const Right& right) {
+    const int64_t row = static_cast<int64_t>(block_index(1)) * kRows;
+    const int64_t column = static_cast<int64_t>(block_index(0)) * kColumns;
+    const int64_t first = block_index(2) * args.depth_of_split;
+    Tile<kRows, kColumns> tile;
+    tile.add(first, min_of(first + args.depth_of_split, depth), left(row), right(column));
+    tile.for_each(row, rows, column, columns, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
+        args.out[(block_index(2) * rows + r) * columns + c] = sum;
+    });
+}
 
 // hidden[m, rank] = drop(x) * A^T.
 template <typename T>
 NIBBLE_DEVICE void adapter_hidden(const AdapterProductArguments<T>& args) {
-    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
-    const int64_t column = static_cast<int64_t>(block_index(0)) * 16;
-    const int64_t rank = args.adapter.rank;
-    const Split<T> split(args, args.k, args.m, rank);
-    Tile<64, 16> tile;
-    tile.add(split.first, split.end, DroppedRows<T>{args.activation, args.m, args.k, row, args.adapter.dropout},
-             TurnedColumns<float>{args.adapter.a, rank, args.k, column});
-    tile.for_each(row, args.m, column, rank,
-                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
+    const AdapterView& adapter = args.adapter;
+    adapter_product<64, 16>(
+        args, args.m, args.k, adapter.rank,
+        [&](int64_t row) NIBBLE_INLINE {
+            return DroppedRows<T>{args.activation, args.m, args.k, row, adapter.dropout};
+        },
+        [&](int64_t column) NIBBLE_INLINE {
+            return TurnedColumns<float>{adapter.a, adapter.rank, args.k, column};
+        });
 }
 
 // hidden_gradient[m, rank] = scale * dy * B.
 template <typename T>
 NIBBLE_DEVICE void adapter_hidden_gradient(const AdapterProductArguments<T>& args) {
-    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
-    const int64_t column = static_cast<int64_t>(block_index(0)) * 16;
-    const int64_t rank = args.adapter.rank;
-    const Split<T> split(args, args.n, args.m, rank);
-    Tile<64, 16> tile;
-    tile.add(split.first, split.end, Rows<T>{args.activation, args.m, args.n, row, args.adapter.scale},
-             Columns<float>{args.adapter.b, rank, column});
-    tile.for_each(row, args.m, column, rank,
-                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
+    const AdapterView& adapter = args.adapter;
+    adapter_product<64, 16>(
+        args, args.m, args.n, adapter.rank,
+        [&](int64_t row) NIBBLE_INLINE {
+            return Rows<T>{args.activation, args.m, args.n, row, adapter.scale};
+        },
+        [&](int64_t column) NIBBLE_INLINE {
+            return Columns<float>{adapter.b, adapter.rank, column};
+        });
 }
 
 // dA[rank, K] = hidden_gradient^T * drop(x).
 template <typename T>
 NIBBLE_DEVICE void adapter_a_gradient(const AdapterProductArguments<T>& args) {
-    const int64_t row = static_cast<int64_t>(block_index(1)) * 16;
-    const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
-    const int64_t rank = args.adapter.rank;
-    const Split<T> split(args, args.m, rank, args.k);
-    Tile<16, 64> tile;
-    tile.add(split.first, split.end, Turned<float>{args.hidden, rank, rank, row},
-             DroppedColumns<T>{args.activation, args.k, column, args.adapter.dropout});
-    tile.for_each(row, rank, column, args.k, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
-        args.out[split.offset + r * args.k + c] = sum;
-    });
+    const AdapterView& adapter = args.adapter;
+    adapter_product<16, 64>(
+        args, adapter.rank, args.m, args.k,
+        [&](int64_t row) NIBBLE_INLINE {
+            return Turned<float>{args.hidden, adapter.rank, adapter.rank, row};
+        },
+        [&](int64_t column) NIBBLE_INLINE {
+            return DroppedColumns<T>{args.activation, args.k, column, adapter.dropout};
+        });
 }
 
 // dB[N, rank] = scale * dy^T * hidden.
 template <typename T>
 NIBBLE_DEVICE void adapter_b_gradient(const AdapterProductArguments<T>& args) {
-    const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
-    const int64_t column = static_cast<int64_t>(block_index(0)) * 16;
-    const int64_t rank = args.adapter.rank;
-    const Split<T> split(args, args.m, args.n, rank);
-    Tile<64, 16> tile;
-    tile.add(split.first, split.end, Turned<T>{args.activation, args.n, args.n, row, args.adapter.scale},
-             Columns<float>{args.hidden, rank, column});
-    tile.for_each(row, args.n, column, rank,
-                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.out[split.offset + r * rank + c] = sum; });
+    const AdapterView& adapter = args.adapter;
+    adapter_product<64, 16>(
+        args, args.n, args.m, adapter.rank,
+        [&](int64_t row) NIBBLE_INLINE {
+            return Turned<T>{args.activation, args.n, args.n, row, adapter.scale};
+        },
+        [&](int64_t column) NIBBLE_INLINE {
+            return Columns<float>{args.hidden, adapter.rank, column};
+        });
 }
 
 NIBBLE_DEVICE void sum_splits(const SumSplitsArguments& args) {
