@@ -124,76 +124,87 @@ TEST_P(Linear, forward_and_input_gradient_equal_float64_over_every_weight_format
     }
 }
 
+namespace {
+
+// Forward and all gradients of a layer with an adapter against float64.
+void expect_adapter_equals_float64(nibble_dtype dtype, const Shape& s, int64_t rank, float dropout) {
+    const Weight weight(s.n, s.k, Weight::Kind::nested, dtype);
+    const auto a = random_values(static_cast<size_t>(rank * s.k), 21, 0.2F);
+    const auto b = random_values(static_cast<size_t>(s.n * rank), 22, 0.2F);
+    const nibble_lora lora{rank, 1.5F, dropout, a.data(), b.data(), 0x123456789ABCDEFULL, 7, 3};
+    const Tensor x(dtype, random_values(static_cast<size_t>(s.m * s.k), 1));
+    const Tensor bias(dtype, random_values(static_cast<size_t>(s.n), 2));
+    const Tensor dy(dtype, random_values(static_cast<size_t>(s.m * s.n), 3));
+    Tensor y(dtype, static_cast<size_t>(s.m * s.n));
+    Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
+    std::vector<float> hidden(static_cast<size_t>(s.m * rank));
+    std::vector<float> da(a.size());
+    std::vector<float> db(b.size());
+    expect_ok(
+        nibble_linear_forward(on(), &weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(), hidden.data()));
+    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), s.m,
+                                     dx.data(), da.data(), db.data()));
+
+    const auto at = [](int64_t row, int64_t width, int64_t col) { return static_cast<size_t>(row * width + col); };
+    std::vector<double> ey(y.size()), edx(dx.size()), eu(hidden.size()), eg(hidden.size()), eda(a.size()),
+        edb(b.size());
+    std::vector<double> dropped(x.size());
+    std::vector<double> factor(x.size());
+    for (size_t e = 0; e < x.size(); ++e) {
+        factor[e] = dropout > 0 ? dropout_factor(lora, e) : 1.0;
+        dropped[e] = x[e] * factor[e];
+    }
+    const double scale = static_cast<double>(lora.scale);
+    for (int64_t i = 0; i < s.m; ++i) {
+        for (int64_t r = 0; r < rank; ++r) {
+            for (int64_t k = 0; k < s.k; ++k) {
+                eu[at(i, rank, r)] += dropped[at(i, s.k, k)] * static_cast<double>(a[at(r, s.k, k)]);
+            }
+            for (int64_t n = 0; n < s.n; ++n) {
+                eg[at(i, rank, r)] += scale * dy[at(i, s.n, n)] * static_cast<double>(b[at(n, rank, r)]);
+            }
+        }
+        for (int64_t n = 0; n < s.n; ++n) {
+            double sum = bias[static_cast<size_t>(n)];
+            for (int64_t k = 0; k < s.k; ++k) {
+                sum += x[at(i, s.k, k)] * weight.at(n, k);
+                edx[at(i, s.k, k)] += dy[at(i, s.n, n)] * weight.at(n, k);
+            }
+            for (int64_t r = 0; r < rank; ++r) {
+                sum += scale * eu[at(i, rank, r)] * static_cast<double>(b[at(n, rank, r)]);
+                edb[at(n, rank, r)] += scale * dy[at(i, s.n, n)] * eu[at(i, rank, r)];
+            }
+            ey[at(i, s.n, n)] = sum;
+        }
+        for (int64_t k = 0; k < s.k; ++k) {
+            double share = 0;
+            for (int64_t r = 0; r < rank; ++r) {
+                share += eg[at(i, rank, r)] * static_cast<double>(a[at(r, s.k, k)]);
+                eda[at(r, s.k, k)] += eg[at(i, rank, r)] * dropped[at(i, s.k, k)];
+            }
+            edx[at(i, s.k, k)] += share * factor[at(i, s.k, k)];
+        }
+    }
+    expect_close(hidden, eu, 2e-5, "hidden");
+    expect_close(y, ey, tolerance(dtype), "y");
+    expect_close(dx, edx, tolerance(dtype), "dx");
+    expect_close(da, eda, dtype == NIBBLE_F32 ? 5e-5 : tolerance(dtype), "da");
+    expect_close(db, edb, dtype == NIBBLE_F32 ? 5e-5 : tolerance(dtype), "db");
+}
+
+}  // namespace
+
 TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_dropout) {
-    const nibble_dtype dtype = GetParam().dtype;
     for (const Shape& s : kShapes) {
         for (const float dropout : {0.0F, 0.25F}) {
-            const int64_t rank = 5;
-            const Weight weight(s.n, s.k, Weight::Kind::nested, dtype);
-            const auto a = random_values(static_cast<size_t>(rank * s.k), 21, 0.2F);
-            const auto b = random_values(static_cast<size_t>(s.n * rank), 22, 0.2F);
-            const nibble_lora lora{rank, 1.5F, dropout, a.data(), b.data(), 0x123456789ABCDEFULL, 7, 3};
-            const Tensor x(dtype, random_values(static_cast<size_t>(s.m * s.k), 1));
-            const Tensor bias(dtype, random_values(static_cast<size_t>(s.n), 2));
-            const Tensor dy(dtype, random_values(static_cast<size_t>(s.m * s.n), 3));
-            Tensor y(dtype, static_cast<size_t>(s.m * s.n));
-            Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
-            std::vector<float> hidden(static_cast<size_t>(s.m * rank));
-            std::vector<float> da(a.size());
-            std::vector<float> db(b.size());
-            expect_ok(nibble_linear_forward(on(), &weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(),
-                                            hidden.data()));
-            expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), s.m,
-                                             dx.data(), da.data(), db.data()));
-
-            const auto at = [](int64_t row, int64_t width, int64_t col) {
-                return static_cast<size_t>(row * width + col);
-            };
-            std::vector<double> ey(y.size()), edx(dx.size()), eu(hidden.size()), eg(hidden.size()), eda(a.size()),
-                edb(b.size());
-            std::vector<double> dropped(x.size());
-            std::vector<double> factor(x.size());
-            for (size_t e = 0; e < x.size(); ++e) {
-                factor[e] = dropout > 0 ? dropout_factor(lora, e) : 1.0;
-                dropped[e] = x[e] * factor[e];
-            }
-            const double scale = static_cast<double>(lora.scale);
-            for (int64_t i = 0; i < s.m; ++i) {
-                for (int64_t r = 0; r < rank; ++r) {
-                    for (int64_t k = 0; k < s.k; ++k) {
-                        eu[at(i, rank, r)] += dropped[at(i, s.k, k)] * static_cast<double>(a[at(r, s.k, k)]);
-                    }
-                    for (int64_t n = 0; n < s.n; ++n) {
-                        eg[at(i, rank, r)] += scale * dy[at(i, s.n, n)] * static_cast<double>(b[at(n, rank, r)]);
-                    }
-                }
-                for (int64_t n = 0; n < s.n; ++n) {
-                    double sum = bias[static_cast<size_t>(n)];
-                    for (int64_t k = 0; k < s.k; ++k) {
-                        sum += x[at(i, s.k, k)] * weight.at(n, k);
-                        edx[at(i, s.k, k)] += dy[at(i, s.n, n)] * weight.at(n, k);
-                    }
-                    for (int64_t r = 0; r < rank; ++r) {
-                        sum += scale * eu[at(i, rank, r)] * static_cast<double>(b[at(n, rank, r)]);
-                        edb[at(n, rank, r)] += scale * dy[at(i, s.n, n)] * eu[at(i, rank, r)];
-                    }
-                    ey[at(i, s.n, n)] = sum;
-                }
-                for (int64_t k = 0; k < s.k; ++k) {
-                    double share = 0;
-                    for (int64_t r = 0; r < rank; ++r) {
-                        share += eg[at(i, rank, r)] * static_cast<double>(a[at(r, s.k, k)]);
-                        eda[at(r, s.k, k)] += eg[at(i, rank, r)] * dropped[at(i, s.k, k)];
-                    }
-                    edx[at(i, s.k, k)] += share * factor[at(i, s.k, k)];
-                }
-            }
-            expect_close(hidden, eu, 2e-5, "hidden");
-            expect_close(y, ey, tolerance(dtype), "y");
-            expect_close(dx, edx, tolerance(dtype), "dx");
-            expect_close(da, eda, dtype == NIBBLE_F32 ? 5e-5 : tolerance(dtype), "da");
-            expect_close(db, edb, dtype == NIBBLE_F32 ? 5e-5 : tolerance(dtype), "db");
+            expect_adapter_equals_float64(GetParam().dtype, s, 5, dropout);
         }
+    }
+}
+
+TEST_P(Linear, adapters_of_any_rank_up_to_256_equal_float64) {
+    for (const int64_t rank : {1, 16, 64, 256}) {
+        expect_adapter_equals_float64(GetParam().dtype, {17, 64, 128}, rank, 0.1F);
     }
 }
 
