@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "checks.h"
 #include "dispatch.h"
@@ -29,6 +30,22 @@ void check_config(const Checks& check, const nibble_adamw* config) {
     }
 }
 
+// In float64 first, since 1 - beta2 would lose five digits in float32.
+AdamWFactors factors(const nibble_adamw& c) {
+    const auto step = static_cast<double>(c.step);
+    AdamWFactors f{};
+    f.step_size = static_cast<float>(c.learning_rate / (1.0 - std::pow(c.beta1, step)));
+    f.root_factor = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(c.beta2, step)));
+    f.kept = static_cast<float>(1.0 - c.learning_rate * c.weight_decay);
+    f.beta1 = static_cast<float>(c.beta1);
+    f.beta2 = static_cast<float>(c.beta2);
+    f.one_minus_beta1 = static_cast<float>(1.0 - c.beta1);
+    f.one_minus_beta2 = static_cast<float>(1.0 - c.beta2);
+    f.epsilon = static_cast<float>(c.epsilon);
+    f.grad_scale = static_cast<float>(c.grad_scale);
+    return f;
+}
+
 }  // namespace
 
 nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_adamw* config, float* param,
@@ -41,7 +58,7 @@ nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_
         check.buffer("grad", grad, count, 4);
         check.buffer("moment1", moment1, count, 4);
         check.buffer("moment2", moment2, count, 4);
-        kernels().adamw_32bit(*config, param, grad, moment1, moment2, count);
+        kernels().adamw_32bit(factors(*config), param, grad, moment1, moment2, count);
     });
 }
 
@@ -74,6 +91,6 @@ nibble_status nibble_adamw_step_8bit(const nibble_device* device, const nibble_a
         check.buffer("codes2", codes2, count, 1);
         check.buffer("absmax1", absmax1, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
         check.buffer("absmax2", absmax2, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
-        kernels().adamw_8bit(*config, param, grad, codes1, codes2, absmax1, absmax2, count);
+        kernels().adamw_8bit(factors(*config), param, grad, codes1, codes2, absmax1, absmax2, count);
     });
 }

@@ -3,6 +3,7 @@
 // poorer one. Entry points check arguments and then call through the table.
 #pragma once
 
+#include "adamw_factors.h"
 #include "nibble.h"
 
 namespace nibble {
@@ -28,9 +29,9 @@ struct KernelTable {
     void (*cross_entropy_backward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
                                    const int64_t* labels, int64_t tokens, const float* log_sum_exp,
                                    const float* loss_grad, void* dhidden, float* dhead);
-    void (*adamw_32bit)(const nibble_adamw& config, float* param, const float* grad, float* moment1, float* moment2,
+    void (*adamw_32bit)(const AdamWFactors& factors, float* param, const float* grad, float* moment1, float* moment2,
                         int64_t count);
-    void (*adamw_8bit)(const nibble_adamw& config, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
+    void (*adamw_8bit)(const AdamWFactors& factors, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
                        float* absmax1, float* absmax2, int64_t count);
 };
 

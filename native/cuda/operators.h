@@ -1,6 +1,7 @@
 // The operators of the table on CUDA; each file that implements one says which kernels it launches.
 #pragma once
 
+#include "../api/adamw_factors.h"
 #include "nibble.h"
 #include "span.h"
 
@@ -26,9 +27,9 @@ void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const 
 void cross_entropy_backward(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
                             int64_t tokens, const float* log_sum_exp, const float* loss_grad, void* dhidden,
                             float* dhead);
-void adamw_32bit(const nibble_adamw& config, float* param, const float* grad, float* moment1, float* moment2,
+void adamw_32bit(const AdamWFactors& factors, float* param, const float* grad, float* moment1, float* moment2,
                  int64_t count);
-void adamw_8bit(const nibble_adamw& config, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
+void adamw_8bit(const AdamWFactors& factors, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
                 float* absmax1, float* absmax2, int64_t count);
 
 // Parts of the loss: logits[tokens, row_count] = hidden * W[first_row .. first_row + row_count)^T in float32, and, from

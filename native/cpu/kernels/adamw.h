@@ -1,43 +1,19 @@
 // AdamW with float32 or 8-bit block-wise states, one pass over parameter, gradient and states.
 
-struct AdamWFactors {
-    float step_size;    // learning rate / (1 - beta1^t)
-    float root_factor;  // 1 / sqrt(1 - beta2^t)
-    float kept;         // 1 - learning rate * weight decay
-    float beta1;
-    float beta2;
-    float one_minus_beta1;
-    float one_minus_beta2;
-    float epsilon;
-    float grad_scale;
+// Moments are updated in place; returns the new parameter.
+inline float adamw_update(const AdamWFactors& f, float param, float grad, float& moment1, float& moment2) {
+    const float g = grad * f.grad_scale;
+    moment1 = f.beta1 * moment1 + f.one_minus_beta1 * g;
+    moment2 = f.beta2 * moment2 + f.one_minus_beta2 * g * g;
+    return param * f.kept - f.step_size * moment1 / (std::sqrt(moment2) * f.root_factor + f.epsilon);
+}
 
-    explicit AdamWFactors(const nibble_adamw& c)
-        : step_size(static_cast<float>(c.learning_rate / (1.0 - std::pow(c.beta1, static_cast<double>(c.step))))),
-          root_factor(static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(c.beta2, static_cast<double>(c.step))))),
-          kept(static_cast<float>(1.0 - c.learning_rate * c.weight_decay)),
-          beta1(static_cast<float>(c.beta1)),
-          beta2(static_cast<float>(c.beta2)),
-          one_minus_beta1(static_cast<float>(1.0 - c.beta1)),
-          one_minus_beta2(static_cast<float>(1.0 - c.beta2)),
-          epsilon(static_cast<float>(c.epsilon)),
-          grad_scale(static_cast<float>(c.grad_scale)) {}
-
-    // Moments are updated in place; returns the new parameter.
-    float operator()(float param, float grad, float& moment1, float& moment2) const {
-        const float g = grad * grad_scale;
-        moment1 = beta1 * moment1 + one_minus_beta1 * g;
-        moment2 = beta2 * moment2 + one_minus_beta2 * g * g;
-        return param * kept - step_size * moment1 / (std::sqrt(moment2) * root_factor + epsilon);
-    }
-};
-
-inline void adamw_32bit(const nibble_adamw& config, float* param, const float* grad, float* moment1, float* moment2,
+inline void adamw_32bit(const AdamWFactors& factors, float* param, const float* grad, float* moment1, float* moment2,
                         int64_t count) {
-    const AdamWFactors update(config);
     const int workers = threads_for(count);
 #pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t i = 0; i < count; ++i) {
-        param[i] = update(param[i], grad[i], moment1[i], moment2[i]);
+        param[i] = adamw_update(factors, param[i], grad[i], moment1[i], moment2[i]);
     }
 }
 
@@ -56,9 +32,8 @@ inline void requantize(const float* values, int64_t count, const uint8_t* neares
     }
 }
 
-inline void adamw_8bit(const nibble_adamw& config, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
+inline void adamw_8bit(const AdamWFactors& factors, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
                        float* absmax1, float* absmax2, int64_t count) {
-    const AdamWFactors update(config);
     const float* map1 = dynamic_map_signed();
     const float* map2 = dynamic_map_unsigned();
     const int workers = threads_for(count);
@@ -71,7 +46,7 @@ inline void adamw_8bit(const nibble_adamw& config, float* param, const float* gr
         for (int64_t i = 0; i < length; ++i) {
             moment1[i] = map1[codes1[first + i]] * absmax1[block];
             moment2[i] = map2[codes2[first + i]] * absmax2[block];
-            param[first + i] = update(param[first + i], grad[first + i], moment1[i], moment2[i]);
+            param[first + i] = adamw_update(factors, param[first + i], grad[first + i], moment1[i], moment2[i]);
         }
         requantize(moment1, length, nearest_signed(), codes1 + first, absmax1 + block);
         requantize(moment2, length, nearest_unsigned(), codes2 + first, absmax2 + block);
