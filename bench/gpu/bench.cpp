@@ -8,7 +8,6 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <stdexcept>
 
 #include "gpu_memory.h"

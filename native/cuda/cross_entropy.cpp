@@ -60,7 +60,7 @@ void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const 
                                       LossMergeArguments{{logits.data, logits.count}, targets, first, slice, running});
                            });
             launch("loss_finish_tokens", by_token, kLossThreads, 0,
-                   LossFinishArguments{running, targets, head.rows, {loss + t, rows}, {log_sum_exp + t, rows}});
+                   LossFinishArguments{running, targets, {loss + t, rows}, {log_sum_exp + t, rows}});
         });
     });
 }

@@ -29,7 +29,6 @@ struct LossMergeArguments {
 struct LossFinishArguments {
     RunningView running;
     Global<const int64_t> labels;
-    int64_t vocab;
     Global<float> loss;
     Global<float> log_sum_exp;
 };

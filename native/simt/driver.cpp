@@ -352,12 +352,6 @@ NIBBLE_DRIVER cuMemcpyHtoD_v2(CUdeviceptr destination, const void* source, std::
 NIBBLE_DRIVER cuMemcpyDtoH_v2(void* destination, CUdeviceptr source, std::size_t bytes) {
     return cuMemcpyDtoHAsync_v2(destination, source, bytes, nullptr);
 }
-NIBBLE_DRIVER cuMemsetD8Async(CUdeviceptr destination, unsigned char value, std::size_t bytes, CUstream stream) {
-    return call_in_context([&](State& s) {
-        s.streams.enqueue(id_of(stream), [=] { std::memset(host(destination), value, bytes); });
-        return CUDA_SUCCESS;
-    });
-}
 NIBBLE_DRIVER cuStreamCreate(CUstream* stream, unsigned flags) {
     return call_in_context([&](State& s) {
         *stream = reinterpret_cast<CUstream>(s.streams.create((flags & CU_STREAM_NON_BLOCKING) == 0));
@@ -399,10 +393,6 @@ NIBBLE_DRIVER cuEventRecord(CUevent event, CUstream stream) {
         s.streams.record(id_of(event), id_of(stream));
         return CUDA_SUCCESS;
     });
-}
-NIBBLE_DRIVER cuEventQuery(CUevent event) {
-    return call_in_context(
-        [&](State& s) { return s.streams.happened(id_of(event)) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY; });
 }
 NIBBLE_DRIVER cuEventSynchronize(CUevent event) {
     return call_in_context([&](State& s) {

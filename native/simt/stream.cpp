@@ -19,10 +19,6 @@ void Streams::destroy(StreamId stream) {
     blocking_.erase(stream);
 }
 
-bool Streams::exists(StreamId stream) const {
-    return stream == kDefaultStream || queues_.contains(stream);
-}
-
 void Streams::enqueue(StreamId stream, std::function<void()> work) {
     if (stream == kDefaultStream) {
         synchronize_blocking();

@@ -22,7 +22,6 @@ class Streams {
   public:
     StreamId create(bool blocking);
     void destroy(StreamId stream);
-    bool exists(StreamId stream) const;
 
     // Queues work; on the default stream it runs at once, after all that blocking streams have. Throws what the work
     // throws.

@@ -152,6 +152,27 @@ TEST_P(CrossEntropy, one_logit_that_is_not_a_number_makes_the_loss_not_a_number)
     }
 }
 
+TEST_P(CrossEntropy, a_label_outside_the_vocabulary_that_only_a_gpu_sees_makes_its_loss_not_a_number) {
+    if (on() == nullptr) {
+        return;  // The CPU refuses it, as the next test says.
+    }
+    const nibble_dtype dtype = GetParam().dtype;
+    const Tensor hidden(dtype, random_values(3 * 8, 1));
+    const Tensor values(dtype, random_values(40 * 8, 2));
+    nibble_weight head{};
+    head.rows = 40;
+    head.cols = 8;
+    head.format = dtype;
+    head.data = values.data();
+    const std::vector<int64_t> labels{39, 40, -1};
+    std::vector<float> loss(3), lse(3);
+    expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), 3, loss.data(),
+                                                  lse.data()));
+    EXPECT_FALSE(std::isnan(loss[0]));
+    EXPECT_TRUE(std::isnan(loss[1]));
+    EXPECT_TRUE(std::isnan(loss[2]));
+}
+
 TEST(CrossEntropyLabels, a_label_outside_the_vocabulary_is_refused_by_its_place) {
     const auto values = random_values(4 * 8, 1);
     nibble_weight view{};

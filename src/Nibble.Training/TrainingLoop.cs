@@ -105,7 +105,6 @@ internal sealed class TrainingLoop : IDisposable
             {
                 throw new OperationCanceledException(cancellation);
             }
-
         }
 
         if (OutOfPatience)
