@@ -22,17 +22,23 @@ void check_labels(const Checks& check, const nibble_weight& head, const int64_t*
 
 nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head,
                                                   nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                                                  int64_t tokens, float* loss, float* log_sum_exp) {
+                                                  int64_t tokens, float* loss, float* log_sum_exp,
+                                                  void* unit_dhidden) {
     return guarded(device, [&] {
         const Checks check("linear_cross_entropy_forward");
         check.weight(head);
         check.dtype(dtype);
         check.not_negative("tokens", tokens);
-        check.buffer("hidden", hidden, check.product("hidden", tokens, head->cols), element_size(dtype));
+        const int64_t count = check.product("hidden", tokens, head->cols);
+        check.buffer("hidden", hidden, count, element_size(dtype));
+        check.optional_buffer("unit_dhidden", unit_dhidden, count, element_size(dtype));
+        if (device != nullptr && unit_dhidden != nullptr) {
+            check.fail("unit_dhidden is made on the CPU only; a GPU takes it from linear_cross_entropy_backward");
+        }
         check.buffer("loss", loss, tokens, 4);
         check.buffer("log_sum_exp", log_sum_exp, tokens, 4);
         check_labels(check, *head, labels, tokens);
-        kernels().cross_entropy_forward(*head, dtype, hidden, labels, tokens, loss, log_sum_exp);
+        kernels().cross_entropy_forward(*head, dtype, hidden, labels, tokens, loss, log_sum_exp, unit_dhidden);
     });
 }
 

@@ -1,17 +1,20 @@
 // Compiled once per instruction set, with NIBBLE_ISA naming the namespace and -m flags naming the instructions.
 #include <omp.h>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <new>
+#include <type_traits>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
 #include "dispatch.h"
+#include "scratch.h"
 
 namespace nibble::NIBBLE_ISA {
 namespace {
@@ -20,7 +23,12 @@ namespace {
 #include "kernels/numeric.h"
 #include "kernels/philox.h"
 #include "kernels/decode.h"
+#include "kernels/runs.h"
+#include "kernels/transpose.h"
+#include "kernels/pack.h"
+#include "kernels/tile.h"
 #include "kernels/gemm.h"
+#include "kernels/few_rows.h"
 #include "kernels/nf4_quantize.h"
 #include "kernels/linear.h"
 #include "kernels/rms_norm.h"

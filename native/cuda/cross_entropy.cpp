@@ -43,7 +43,7 @@ Global<float> logits_workspace(const nibble_weight& head, int64_t tokens) {
 }  // namespace
 
 void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                           int64_t tokens, float* loss, float* log_sum_exp) {
+                           int64_t tokens, float* loss, float* log_sum_exp, void*) {
     const Global<float> space = logits_workspace(head, tokens);
     const int64_t chunk = std::min(kTokenChunk, tokens);
     const Global<float> state = workspace<float>(3 * chunk);

@@ -46,7 +46,7 @@ typedef enum nibble_isa {
 /* ---- library ---------------------------------------------------------------------------------------------------- */
 
 /* Version of this ABI; a caller built against another value must not go on. */
-#define NIBBLE_ABI_VERSION 2
+#define NIBBLE_ABI_VERSION 3
 NIBBLE_API int32_t nibble_abi_version(void);
 
 /* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
@@ -199,11 +199,12 @@ NIBBLE_API nibble_status nibble_swiglu_backward(const nibble_device* device, nib
  * Cross-entropy straight from hidden states and the output head, in chunks: [tokens, vocab] never exists. labels[t] is
  * the target of row t (already shifted), or -100 for none; anything else outside [0, vocab) is refused (on a GPU: its
  * loss is NaN). loss[tokens]: float32 negative log-likelihoods, 0 where ignored. log_sum_exp[tokens]: kept for
- * backward. */
+ * backward. unit_dhidden (may be null; on the CPU only): the gradients of loss[t] [tokens, K] of dtype, which save
+ * backward from making the logits again; whoever has loss_grad multiplies row t by loss_grad[t]. */
 NIBBLE_API nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head,
                                                              nibble_dtype dtype, const void* hidden,
                                                              const int64_t* labels, int64_t tokens, float* loss,
-                                                             float* log_sum_exp);
+                                                             float* log_sum_exp, void* unit_dhidden);
 
 /* Gradient of sum(loss_grad[t] * loss[t]): dhidden [tokens, K] of dtype; dhead float32 [vocab, K], ADDED to, may be
  * null. */

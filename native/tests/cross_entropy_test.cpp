@@ -32,7 +32,7 @@ TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_
         std::vector<float> dhead(vocab * width, 0.5F);
         const auto t_count = static_cast<int64_t>(tokens);
         expect_ok(nibble_linear_cross_entropy_forward(on(), &view, dtype, hidden.data(), labels.data(), t_count,
-                                                      loss.data(), lse.data()));
+                                                      loss.data(), lse.data(), nullptr));
         expect_ok(nibble_linear_cross_entropy_backward(on(), &view, dtype, hidden.data(), labels.data(), t_count,
                                                        lse.data(), grad.data(), dhidden.data(), dhead.data()));
         std::vector<double> eloss(tokens), edhidden(dhidden.size()), edhead(dhead.size(), 0.5);
@@ -94,7 +94,7 @@ TEST_P(CrossEntropy, losses_and_gradients_repeat_to_the_bit_and_hardly_differ_be
         Results r{std::vector<float>(labels.size()), std::vector<float>(labels.size()),
                   std::vector<float>(values.size()), Tensor(dtype, count)};
         expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
-                                                      r.loss.data(), r.lse.data()));
+                                                      r.loss.data(), r.lse.data(), nullptr));
         expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
                                                        r.lse.data(), grad.data(), r.dhidden.data(), r.dhead.data()));
         results.push_back(std::move(r));
@@ -122,7 +122,7 @@ TEST_P(CrossEntropy, ignored_labels_everywhere_give_no_loss_and_no_gradient) {
     Tensor dhidden(dtype, std::vector<float>(6 * 8, 9.0F));
     std::vector<float> dhead(40 * 8, 0.5F);
     expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), 6, loss.data(),
-                                                  lse.data()));
+                                                  lse.data(), nullptr));
     expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), 6, lse.data(),
                                                    grad.data(), dhidden.data(), dhead.data()));
     EXPECT_EQ(loss, std::vector<float>(6));
@@ -146,7 +146,7 @@ TEST_P(CrossEntropy, one_logit_that_is_not_a_number_makes_the_loss_not_a_number)
         const std::vector<int64_t> label{3};
         std::vector<float> loss(1), lse(1);
         expect_ok(nibble_linear_cross_entropy_forward(on(), &view, dtype, hidden.data(), label.data(), 1, loss.data(),
-                                                      lse.data()));
+                                                      lse.data(), nullptr));
         EXPECT_TRUE(std::isnan(loss[0])) << "logit " << wrong << " left a loss of " << loss[0];
         EXPECT_TRUE(std::isnan(lse[0])) << "logit " << wrong << " left " << lse[0];
     }
@@ -167,7 +167,7 @@ TEST_P(CrossEntropy, a_label_outside_the_vocabulary_that_only_a_gpu_sees_makes_i
     const std::vector<int64_t> labels{39, 40, -1};
     std::vector<float> loss(3), lse(3);
     expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), 3, loss.data(),
-                                                  lse.data()));
+                                                  lse.data(), nullptr));
     EXPECT_FALSE(std::isnan(loss[0]));
     EXPECT_TRUE(std::isnan(loss[1]));
     EXPECT_TRUE(std::isnan(loss[2]));
@@ -183,7 +183,7 @@ TEST(CrossEntropyLabels, a_label_outside_the_vocabulary_is_refused_by_its_place)
     float lse[2];
     for (const int64_t wrong : {int64_t{4}, int64_t{-1}, int64_t{-101}, INT64_MAX, INT64_MIN}) {
         const int64_t labels[] = {1, wrong};
-        EXPECT_EQ(nibble_linear_cross_entropy_forward(on(), &view, NIBBLE_F32, values.data(), labels, 2, loss, lse),
+        EXPECT_EQ(nibble_linear_cross_entropy_forward(on(), &view, NIBBLE_F32, values.data(), labels, 2, loss, lse, nullptr),
                   NIBBLE_INVALID_ARGUMENT);
         EXPECT_NE(std::string(nibble_last_error()).find("labels[1] is " + std::to_string(wrong)), std::string::npos);
     }

@@ -1,12 +1,11 @@
-// Loss of a linear output head without its logits. Forward keeps a running maximum and sum of exponentials per token
-// while tiles of logits pass by. Backward makes the logits of a slice of the vocabulary again, turns them into
-// probabilities in place, and multiplies that slice into both gradients before the next.
+// Loss of a linear output head without its logits. Of a chunk of tokens every tile of logits becomes exponentials
+// relative to the tile's own largest, rounded to the elements that are multiplied; once all tiles have passed, each is
+// scaled to probabilities, and the chunk's gradient is one more product with the head.
 
 inline constexpr int64_t kIgnored = -100;
-inline constexpr int64_t kTokenChunk = kRowChunk;
-inline constexpr int64_t kVocabSlice = 1024;
+inline constexpr int64_t kProbabilityBytes = 128 << 20;  // Of a chunk of tokens.
 
-// Per token: the largest logit so far, and the sum of exp(logit - largest).
+// Per token and tile: the largest logit, and the sum of exp(logit - largest).
 struct Running {
     float largest;
     float sum;
@@ -21,7 +20,8 @@ inline void merge(Running& into, Running other) {
     }
 }
 
-inline Running summarize(const float* logits, int64_t count) {
+// Turns logits into exp(logit - largest).
+inline Running exponentials(float* logits, int64_t count) {
     float largest = logits[0];
     for (int64_t i = 1; i < count; ++i) {
         largest = logits[i] > largest ? logits[i] : largest;
@@ -29,154 +29,185 @@ inline Running summarize(const float* logits, int64_t count) {
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < count; ++i) {
-        sum += fast_exp(logits[i] - largest);
+        logits[i] = fast_exp(logits[i] - largest);
+        sum += logits[i];
     }
     return {largest, sum};
 }
 
+// Calls body(first, count) for chunks of tokens whose probabilities fit.
+template <typename Element, typename Body>
+void for_each_chunk(int64_t tokens, int64_t vocab, Body&& body) {
+    const int64_t fitting = kProbabilityBytes / (vocab * static_cast<int64_t>(sizeof(Element)));
+    const int64_t most = fitting < kTileRows ? kTileRows : min_of(fitting, kPanelRows);
+    const int64_t chunks = ceil_div(tokens, most);
+    for (int64_t c = 0; c < chunks; ++c) {
+        body(tokens * c / chunks, tokens * (c + 1) / chunks - tokens * c / chunks);
+    }
+}
+
+// Scales the exponentials of one token to probabilities, minus one at its label.
+template <typename Element>
+void scale_to_gradient(const Panel<Element>& exponents, int64_t row, const Running* tiles, int64_t tiles_stride,
+                       float log_sum_exp, int64_t label) {
+    for (int64_t c = 0; c < exponents.depth(); c += kTileCols) {
+        const float largest = tiles[c / kTileCols * tiles_stride].largest;
+        const float factor = label == kIgnored ? 0.0F : fast_exp(largest - log_sum_exp);
+        Element* values = exponents.at(row, c);
+        const int64_t cols = min_of(kTileCols, exponents.depth() - c);
+        int64_t i = 0;
+        for (; i + kLanes <= cols; i += kLanes) {
+            store_from_float(values + i, load_as_float(values + i) * factor);
+        }
+        for (; i < cols; ++i) {
+            values[i] = from_float<Element>(to_float(values[i]) * factor);
+        }
+        if (label >= c && label < c + cols) {
+            Element& value = values[label - c];
+            value = from_float<Element>(to_float(value) - 1.0F);
+        }
+    }
+}
+
 template <typename T>
 void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const int64_t* labels, int64_t tokens,
-                              float* loss, float* log_sum_exp) {
+                              float* loss, float* log_sum_exp, T* unit_dhidden) {
+    using Element = Multiplied<T>;
     const int64_t k = head.cols;
-    const int workers = threads();
-    Scratch scratch(workers * kTokenChunk * static_cast<int64_t>(sizeof(Running)));
-    Scratch targets(kTokenChunk * static_cast<int64_t>(sizeof(float)));
-    auto* running = scratch.as<Running>();
-    auto* target = targets.as<float>();
-    for (int64_t t = 0; t < tokens; t += kTokenChunk) {
-        const int64_t rows = min_of(kTokenChunk, tokens - t);
-        for (int64_t i = 0; i < workers * kTokenChunk; ++i) {
-            running[i] = {-std::numeric_limits<float>::max(), 0.0F};
-        }
-        const auto finish = [&](int thread, int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols,
-                                const float* acc) {
+    const int64_t tiles = ceil_div(head.rows, kTileCols);
+    const nibble_weight inputs = dense(hidden, tokens, k, dtype_of<T>());
+    for_each_chunk<Element>(tokens, head.rows, [&](int64_t first, int64_t rows) {
+        const Panel<Element> panel(RunReader<Element>(inputs), first, rows);
+        const Panel<Element> exponents(unit_dhidden == nullptr ? 0 : rows, head.rows);
+        Scratch summaries(tiles * rows * static_cast<int64_t>(sizeof(Running)));
+        Scratch targets(rows * static_cast<int64_t>(sizeof(float)));
+        auto* running = summaries.as<Running>();  // [tiles][rows]
+        auto* target = targets.as<float>();
+        const auto finish = [&](int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols, float* acc) {
             for (int64_t r = 0; r < tile_rows; ++r) {
                 const int64_t row = row_first + r;
-                merge(running[thread * kTokenChunk + row], summarize(acc + r * kTileCols, cols));
-                const int64_t label = labels[t + row] - col_first;
+                float* logits = acc + r * kTileCols;
+                const int64_t label = labels[first + row] - col_first;
                 if (label >= 0 && label < cols) {
-                    target[row] = acc[r * kTileCols + label];
+                    target[row] = logits[label];
+                }
+                running[col_first / kTileCols * rows + row] =
+                    cols == kTileCols ? exponentials(logits, kTileCols) : exponentials(logits, cols);
+                if (unit_dhidden != nullptr) {
+                    convert_from_float(logits, cols, exponents.at(row, col_first));
                 }
             }
         };
-        with_rows(hidden + t * k, rows, k, [&](auto a) {
-            multiply(rows, head.rows, finish, Term{a, k, PackTransposed{head}});
-        });
+        multiply(rows, head.rows, finish, Term{panel, PackTransposed{RunReader<Element>(head)}});
+        const int workers = threads_for(rows * tiles);
+#pragma omp parallel for schedule(static) num_threads(workers)
         for (int64_t row = 0; row < rows; ++row) {
+            const int64_t label = labels[first + row];
             Running total = running[row];
-            for (int worker = 1; worker < workers; ++worker) {
-                merge(total, running[worker * kTokenChunk + row]);
+            for (int64_t tile = 1; tile < tiles; ++tile) {
+                merge(total, running[tile * rows + row]);
             }
             const float lse = total.largest + std::log(total.sum);
-            log_sum_exp[t + row] = lse;
-            loss[t + row] = labels[t + row] == kIgnored ? 0.0F : lse - target[row];
+            log_sum_exp[first + row] = lse;
+            loss[first + row] = label == kIgnored ? 0.0F : lse - target[row];
+            if (unit_dhidden != nullptr) {
+                scale_to_gradient(exponents, row, running + row, rows, lse, label);
+            }
         }
-    }
-}
-
-inline void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
-                                  const int64_t* labels, int64_t tokens, float* loss, float* log_sum_exp) {
-    with_type(dtype, [&](auto type) {
-        using T = decltype(type);
-        cross_entropy_forward_of(head, static_cast<const T*>(hidden), labels, tokens, loss, log_sum_exp);
+        if (unit_dhidden != nullptr) {
+            multiply(rows, k, StoreTiles<T>{unit_dhidden + first * k, k},
+                     Term{exponents, PackStraight{RunReader<Element>(head)}});
+        }
     });
 }
 
-// The gradient of one slice of logits, [rows, slice] and transposed [slice, rows].
-struct LogitGradient {
-    const int64_t* labels;
-    const float* log_sum_exp;
-    const float* loss_grad;
-    int64_t vocab_first;
-    int64_t rows;
-    int64_t slice;
-    float* straight;
-    float* turned;  // May be null.
+inline void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
+                                  const int64_t* labels, int64_t tokens, float* loss, float* log_sum_exp,
+                                  void* unit_dhidden) {
+    with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        cross_entropy_forward_of(head, static_cast<const T*>(hidden), labels, tokens, loss, log_sum_exp,
+                                 static_cast<T*>(unit_dhidden));
+    });
+}
 
-    void operator()(int, int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols,
-                    const float* acc) const {
-        for (int64_t r = 0; r < tile_rows; ++r) {
-            const int64_t row = row_first + r;
-            const float factor = labels[row] == kIgnored ? 0.0F : loss_grad[row];
-            float* out = straight + row * slice + col_first;
-            for (int64_t c = 0; c < cols; ++c) {
-                out[c] = factor * fast_exp(acc[r * kTileCols + c] - log_sum_exp[row]);
-            }
-            const int64_t label = labels[row] - vocab_first - col_first;
-            if (label >= 0 && label < cols) {
-                out[label] -= factor;
-            }
-            for (int64_t c = 0; turned != nullptr && c < cols; ++c) {
-                turned[(col_first + c) * rows + row] = out[c];
-            }
-        }
+// Reads a panel as the matrix that it was packed from.
+template <typename E>
+class PanelReader {
+  public:
+    using Element = E;
+
+    explicit PanelReader(const Panel<Element>& panel)
+        : panel_(panel), matrix_(dense(nullptr, panel.rows(), panel.depth(), dtype_of<Element>())) {}
+
+    const nibble_weight& matrix() const { return matrix_; }
+
+    void prefetch(int64_t, int64_t) const {}
+
+    void read(int64_t first, int64_t count, Element* dst) const {
+        const Element* src = panel_.at(first / matrix_.cols, first % matrix_.cols);
+        std::memcpy(dst, src, sizeof(Element) * static_cast<size_t>(count));
     }
+
+  private:
+    const Panel<Element>& panel_;
+    nibble_weight matrix_;
 };
 
-// Adds tiles to a float32 matrix; each element belongs to one tile, so threads do not meet.
-struct AddTiles {
+// Adds the transposed of tiles to a float32 matrix; each element belongs to one tile, so threads do not meet.
+struct AddTurned {
     float* dst;
     int64_t stride;
 
-    void operator()(int, int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, const float* acc) const {
-        for (int64_t r = 0; r < rows; ++r) {
-            for (int64_t c = 0; c < cols; ++c) {
-                dst[(row_first + r) * stride + col_first + c] += acc[r * kTileCols + c];
+    void operator()(int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, const float* acc) const {
+        for (int64_t c = 0; c < cols; ++c) {
+            float* row = dst + (col_first + c) * stride + row_first;
+            for (int64_t r = 0; r < rows; ++r) {
+                row[r] += acc[r * kTileCols + c];
             }
         }
     }
 };
 
-// Rows [first, first + rows) of a weight of which only whole rows are wanted.
-struct PackSlice {
-    const nibble_weight& weight;
-    int64_t first;
-
-    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, float* tile) const {
-        PackStraight{weight}(first + depth_first, depth, col_first, cols, tile);
-    }
-};
-
-struct PackSliceTransposed {
-    const nibble_weight& weight;
-    int64_t first;
-
-    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, float* tile) const {
-        PackTransposed{weight}(depth_first, depth, first + col_first, cols, tile);
-    }
-};
-
-template <typename T>
-void cross_entropy_backward_of(const nibble_weight& head, nibble_dtype dtype, const T* hidden, const int64_t* labels,
-                               int64_t tokens, const float* log_sum_exp, const float* loss_grad, T* dhidden,
-                               float* dhead) {
+// Element: float where the head learns, so that its gradient is as precise as the sums.
+template <typename Element, typename T>
+void cross_entropy_backward_of(const nibble_weight& head, const T* hidden, const int64_t* labels, int64_t tokens,
+                               const float* log_sum_exp, const float* loss_grad, T* dhidden, float* dhead) {
     const int64_t k = head.cols;
-    const int64_t most_rows = min_of(kTokenChunk, tokens);
-    const int64_t most_slice = min_of(kVocabSlice, head.rows);
-    Scratch probabilities(most_rows * most_slice * static_cast<int64_t>(sizeof(float)));
-    Scratch turned(dhead == nullptr ? 0 : most_rows * most_slice * static_cast<int64_t>(sizeof(float)));
-    Scratch sums(most_rows * k * static_cast<int64_t>(sizeof(float)));
-    auto* gradient = sums.as<float>();
-    for (int64_t t = 0; t < tokens; t += kTokenChunk) {
-        const int64_t rows = min_of(kTokenChunk, tokens - t);
-        const nibble_weight inputs = dense(hidden + t * k, rows, k, dtype);
-        std::memset(gradient, 0, sizeof(float) * static_cast<size_t>(rows * k));
-        for (int64_t v = 0; v < head.rows; v += kVocabSlice) {
-            const int64_t slice = min_of(kVocabSlice, head.rows - v);
-            auto* straight = probabilities.as<float>();
-            auto* across = dhead == nullptr ? nullptr : turned.as<float>();
-            const LogitGradient finish{labels + t, log_sum_exp + t, loss_grad + t, v, rows, slice, straight, across};
-            with_rows(hidden + t * k, rows, k, [&](auto a) {
-                multiply(rows, slice, finish, Term{a, k, PackSliceTransposed{head, v}});
-            });
-            multiply(rows, k, AddTiles{gradient, k}, Term{Rows<float>{straight, slice}, slice, PackSlice{head, v}});
-            if (dhead != nullptr) {
-                multiply(slice, k, AddTiles{dhead + v * k, k},
-                         Term{Rows<float>{across, rows}, rows, PackStraight{inputs}});
+    const nibble_weight inputs = dense(hidden, tokens, k, dtype_of<T>());
+    for_each_chunk<Element>(tokens, head.rows, [&](int64_t first, int64_t rows) {
+        const Panel<Element> panel(RunReader<Element>(inputs), first, rows);
+        const Panel<Element> gradient(rows, head.rows);
+        const auto finish = [&](int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols, float* acc) {
+            for (int64_t r = 0; r < tile_rows; ++r) {
+                const int64_t row = row_first + r;
+                const float factor = labels[first + row] == kIgnored ? 0.0F : loss_grad[first + row];
+                const float lse = log_sum_exp[first + row];
+                float* logits = acc + r * kTileCols;
+                for (int64_t c = 0; c < cols; ++c) {
+                    logits[c] = factor * fast_exp(logits[c] - lse);
+                }
+                const int64_t label = labels[first + row] - col_first;
+                if (label >= 0 && label < cols) {
+                    logits[label] -= factor;
+                }
+                convert_from_float(logits, cols, gradient.at(row, col_first));
             }
+        };
+        multiply(rows, head.rows, finish, Term{panel, PackTransposed{RunReader<Element>(head)}});
+        multiply(rows, k, StoreTiles<T>{dhidden + first * k, k},
+                 Term{gradient, PackStraight{RunReader<Element>(head)}});
+        if (dhead != nullptr) {
+            // Transposed, [K, vocab], since the wide side need not be packed whole.
+            Scratch copy(2 * rows * k * static_cast<int64_t>(sizeof(float)));
+            float* straight = copy.as<float>();
+            float* turned = straight + rows * k;
+            convert_to_float(hidden + first * k, rows * k, straight);
+            transpose(straight, rows, k, 1.0F, turned);
+            const Panel<Element> left(RunReader<Element>(dense(turned, k, rows, NIBBLE_F32)), 0, k);
+            multiply(k, head.rows, AddTurned{dhead, k}, Term{left, PackStraight{PanelReader<Element>(gradient)}});
         }
-        convert_from_float(gradient, rows * k, dhidden + t * k);
-    }
+    });
 }
 
 inline void cross_entropy_backward(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
@@ -184,7 +215,14 @@ inline void cross_entropy_backward(const nibble_weight& head, nibble_dtype dtype
                                    const float* loss_grad, void* dhidden, float* dhead) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
-        cross_entropy_backward_of(head, dtype, static_cast<const T*>(hidden), labels, tokens, log_sum_exp, loss_grad,
-                                  static_cast<T*>(dhidden), dhead);
+        const auto run = [&](auto element) {
+            cross_entropy_backward_of<decltype(element)>(head, static_cast<const T*>(hidden), labels, tokens,
+                                                         log_sum_exp, loss_grad, static_cast<T*>(dhidden), dhead);
+        };
+        if (dhead != nullptr) {
+            run(float{});
+        } else {
+            run(Multiplied<T>{});
+        }
     });
 }

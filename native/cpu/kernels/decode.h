@@ -1,13 +1,39 @@
-// Reads any run of a weight's flattened elements as float32, whatever its format.
+// Reads any run of a weight's flattened elements, whatever its format, as the elements that are multiplied.
 
-// The scale of one NF4 block; double-quantised scales are decoded here, in registers.
-inline float block_scale(const nibble_weight& weight, int64_t block) {
-    if (weight.absmax != nullptr) {
-        return weight.absmax[block];
+// The scales of NF4 blocks; double-quantised ones are decoded here, in registers.
+class BlockScales {
+  public:
+    explicit BlockScales(const nibble_weight& weight) : weight_(weight), map_(dynamic_map_signed()) {}
+
+    float operator[](int64_t block) const {
+        if (weight_.absmax != nullptr) {
+            return weight_.absmax[block];
+        }
+        const auto index = static_cast<uint64_t>(block);  // Unsigned, so that the division is a shift.
+        return map_[weight_.absmax_codes[index]] * weight_.nested_absmax[index / NIBBLE_ABSMAX_BLOCK] +
+               weight_.absmax_offset;
     }
-    return dynamic_map_signed()[weight.absmax_codes[block]] * weight.nested_absmax[block / NIBBLE_ABSMAX_BLOCK] +
-           weight.absmax_offset;
-}
+
+    // `count` of them from one on.
+    void fill(int64_t first, int64_t count, float* dst) const {
+        int64_t i = 0;
+#if defined(__AVX512F__)
+        for (; weight_.absmax == nullptr && i + 16 <= count && first % 16 == 0; i += 16) {
+            const int64_t block = first + i;  // Sixteen from here on share their outer scale.
+            const auto* codes = reinterpret_cast<const __m128i*>(weight_.absmax_codes + block);
+            const Vec values = _mm512_i32gather_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(codes)), map_, sizeof(float));
+            store(dst + i, values * weight_.nested_absmax[block / NIBBLE_ABSMAX_BLOCK] + weight_.absmax_offset);
+        }
+#endif
+        for (; i < count; ++i) {
+            dst[i] = (*this)[first + i];
+        }
+    }
+
+  private:
+    nibble_weight weight_;
+    const float* map_;
+};
 
 // A whole block of 64 from 32 bytes.
 inline void decode_block(const uint8_t* bytes, float scale, float* dst) {
@@ -52,11 +78,12 @@ inline void decode_block(const uint8_t* bytes, float scale, float* dst) {
 // Blocks run over the flattened tensor, so a row may begin inside one.
 inline void decode_nf4(const nibble_weight& weight, int64_t first, int64_t count, float* dst) {
     const auto* bytes = static_cast<const uint8_t*>(weight.data);
+    const BlockScales scales(weight);
     const int64_t end = first + count;
     for (int64_t i = first; i < end;) {
         const int64_t block = i / NIBBLE_NF4_BLOCK;
         const int64_t block_end = (block + 1) * NIBBLE_NF4_BLOCK;
-        const float scale = block_scale(weight, block);
+        const float scale = scales[block];
         if (i % NIBBLE_NF4_BLOCK == 0 && block_end <= end) {
             decode_block(bytes + i / 2, scale, dst + (i - first));
             i = block_end;

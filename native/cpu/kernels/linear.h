@@ -1,64 +1,99 @@
 // y = x * W^T + b + scale * drop(x) * A^T * B^T and its gradients. The adapter is `rank` more columns of the inner
 // dimension: a second term on the same accumulators.
 
-// x as the left operand: in its own type where it can be multiplied so, otherwise as float32, with dropout applied.
-// (bfloat16 pairs need an even depth.)
-template <typename T>
-constexpr bool multiplies_natively(int64_t depth) {
-#if defined(__AVX512BF16__)
-    return sizeof(T) == 4 || (std::is_same_v<T, BFloat16> && depth % 2 == 0);
-#else
-    (void)depth;
-    return sizeof(T) == 4;
-#endif
+inline nibble_weight dense(const void* data, int64_t rows, int64_t cols, nibble_dtype dtype) {
+    nibble_weight view{};
+    view.rows = rows;
+    view.cols = cols;
+    view.format = dtype;  // nibble_dtype and the dense nibble_formats share their numbers.
+    view.data = data;
+    return view;
 }
 
 template <typename T>
-void float_rows(const T* src, int64_t rows, int64_t cols, const nibble_lora* dropout, int64_t first_row, float* dst) {
-    const int workers = threads_for(rows * cols);
-#pragma omp parallel for schedule(static) num_threads(workers)
+constexpr nibble_dtype dtype_of() {
+    return std::is_same_v<T, float> ? NIBBLE_F32 : std::is_same_v<T, BFloat16> ? NIBBLE_BF16 : NIBBLE_F16;
+}
+
+// Rows at a time, so that panels stay small.
+inline constexpr int64_t kPanelRows = 2 * kRowChunk;
+
+// Calls body(row_first, rows) for panels of nearly even heights.
+template <typename Body>
+void for_each_panel(int64_t m, Body&& body) {
+    const int64_t panels = ceil_div(m, kPanelRows);
+    for (int64_t p = 0; p < panels; ++p) {
+        body(m * p / panels, m * (p + 1) / panels - m * p / panels);
+    }
+}
+
+// A float32 matrix as elements that are multiplied, as precise as before: as BFloat16 it is the sum of two matrices,
+// the rounded one and what rounding left out. The two lie side by side, or one below the other.
+template <typename Element>
+class Parts {
+  public:
+    static constexpr int64_t kCount = sizeof(float) / sizeof(Element);
+
+    // [rows, cols] -> [kCount * rows, cols].
+    static Parts stacked(const float* src, int64_t rows, int64_t cols) {
+        Parts parts(kCount * rows, cols);
+        parts.fill(src, rows * cols, rows * cols);
+        return parts;
+    }
+
+    // [rows, cols] -> [rows, kCount * cols].
+    static Parts beside(const float* src, int64_t rows, int64_t cols) {
+        Parts parts(rows, kCount * cols);
+        parts.fill(src, rows * cols, cols);
+        return parts;
+    }
+
+    nibble_weight view() { return dense(memory_.template as<Element>(), rows_, cols_, dtype_of<Element>()); }
+
+  private:
+    Parts(int64_t rows, int64_t cols)
+        : rows_(rows), cols_(cols), memory_(rows * cols * static_cast<int64_t>(sizeof(Element))) {}
+
+    // Runs of `length` elements, each followed by what rounding left out of it.
+    void fill(const float* src, int64_t count, int64_t length) {
+        auto* dst = memory_.template as<Element>();
+        for (int64_t i = 0; i < count; i += length, dst += kCount * length) {
+            convert_from_float(src + i, length, dst);
+            if constexpr (kCount > 1) {
+                for (int64_t j = 0; j < length; ++j) {
+                    dst[length + j] = from_float<Element>(src[i + j] - to_float(dst[j]));
+                }
+            }
+        }
+    }
+
+    int64_t rows_;
+    int64_t cols_;
+    Scratch memory_;
+};
+
+// dst[rows, cols] = factor * (src + its second part, which begins `step` elements behind the first).
+template <typename Element>
+void join(const float* src, int64_t rows, int64_t cols, int64_t stride, int64_t step, float factor, float* dst) {
     for (int64_t r = 0; r < rows; ++r) {
-        float* row = dst + r * cols;
-        convert_to_float(src + r * cols, cols, row);
-        if (dropout == nullptr || dropout->dropout == 0.0F) {
-            continue;
-        }
-        constexpr int64_t kRun = 256;
-        float factors[kRun];
-        for (int64_t c = 0; c < cols; c += kRun) {
-            const int64_t run = min_of(kRun, cols - c);
-            dropout_factors(*dropout, (first_row + r) * cols + c, run, factors);
-            for (int64_t i = 0; i < run; ++i) {
-                row[c + i] *= factors[i];
-            }
+        const float* row = src + r * stride;
+        for (int64_t c = 0; c < cols; ++c) {
+            const float rest = Parts<Element>::kCount > 1 ? row[step + c] : 0.0F;
+            dst[r * cols + c] = (row[c] + rest) * factor;
         }
     }
 }
 
-// Calls body with a matrix as a left operand; float32 copies of other types live as long as the call.
-template <typename T, typename Body>
-void with_rows(const T* data, int64_t rows, int64_t cols, Body&& body) {
-    if constexpr (std::is_same_v<T, float>) {
-        return body(Rows<float>{data, cols});
-    } else {
-#if defined(__AVX512BF16__)
-        if constexpr (std::is_same_v<T, BFloat16>) {
-            if (multiplies_natively<T>(cols)) {
-                return body(Rows<BFloat16>{data, cols});
-            }
-        }
-#endif
-        Scratch scratch(rows * cols * static_cast<int64_t>(sizeof(float)));
-        float_rows(data, rows, cols, nullptr, 0, scratch.as<float>());
-        body(Rows<float>{scratch.as<float>(), cols});
-    }
+// hidden[rows, rank] = drop(x) * A^T of one panel.
+template <typename Element>
+void lora_down(const nibble_lora& lora, const Panel<Element>& dropped, float* hidden) {
+    auto a = Parts<Element>::stacked(lora.a, lora.rank, dropped.depth());
+    const int64_t cols = a.view().rows;
+    Scratch sums(dropped.rows() * cols * static_cast<int64_t>(sizeof(float)));
+    multiply(dropped.rows(), cols, StoreTiles<float>{sums.as<float>(), cols},
+             Term{dropped, PackTransposed{RunReader<Element>(a.view())}});
+    join<Element>(sums.as<float>(), dropped.rows(), lora.rank, cols, lora.rank, dropout_scale(lora), hidden);
 }
-
-// Rows at a time, so that float32 copies stay small.
-inline constexpr int64_t kCopyRows = 2 * kRowChunk;
-
-// Few rows: every weight is decoded once and multiplied from registers, without packing.
-inline constexpr int64_t kFewRows = 4;
 
 inline float dot(const float* a, const float* b, int64_t count) {
     float sum = 0.0F;
@@ -70,89 +105,67 @@ inline float dot(const float* a, const float* b, int64_t count) {
 }
 
 template <typename T>
-void linear_few_rows(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* lora_hidden,
+void linear_few_rows(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* hidden,
                      const T* x, int64_t m, T* y) {
-    constexpr int64_t kRun = 1024;
-    const int64_t k = weight.cols;
-    Scratch copy(m * k * static_cast<int64_t>(sizeof(float)));
-    auto* rows = copy.as<float>();
-    convert_to_float(x, m * k, rows);
-    const int workers = threads_for(weight.rows * k);
-#pragma omp parallel for schedule(static) num_threads(workers)
-    for (int64_t n = 0; n < weight.rows; ++n) {
-        alignas(64) float values[kRun];
-        Vec sums[kFewRows] = {};
-        float tails[kFewRows] = {};
-        for (int64_t d = 0; d < k; d += kRun) {
-            const int64_t run = min_of(kRun, k - d);
-            decode(weight, n * k + d, run, values);
-            for (int64_t r = 0; r < m; ++r) {
-                const float* row = rows + r * k + d;
-                Vec part = {};
-                int64_t i = 0;
-                for (; i + kLanes <= run; i += kLanes) {
-                    part += load(row + i) * load(values + i);
-                }
-                for (; i < run; ++i) {
-                    tails[r] += row[i] * values[i];
-                }
-                sums[r] += part;
-            }
-        }
+    multiply_few_rows(weight, x, m, [&](int64_t n, const float* sums) {
         for (int64_t r = 0; r < m; ++r) {
-            float sum = tails[r] + (bias != nullptr ? to_float(bias[n]) : 0.0F);
-            for (int lane = 0; lane < kLanes; ++lane) {
-                sum += sums[r][lane];
-            }
+            float sum = sums[r] + (bias != nullptr ? to_float(bias[n]) : 0.0F);
             if (lora != nullptr) {
-                sum += lora->scale * dot(lora_hidden + r * lora->rank, lora->b + n * lora->rank, lora->rank);
+                sum += lora->scale * dot(hidden + r * lora->rank, lora->b + n * lora->rank, lora->rank);
             }
             y[r * weight.rows + n] = from_float<T>(sum);
         }
-    }
+    });
 }
 
-// hidden[m, rank] = drop(x) * A^T.
-template <typename T>
-void lora_down(const nibble_lora& lora, const T* x, int64_t m, int64_t k, float* hidden) {
-    const nibble_weight a = dense(lora.a, lora.rank, k, NIBBLE_F32);
-    Scratch copy(min_of(kCopyRows, m) * k * static_cast<int64_t>(sizeof(float)));
-    for (int64_t r = 0; r < m; r += kCopyRows) {
-        const int64_t rows = min_of(kCopyRows, m - r);
-        float_rows(x + r * k, rows, k, &lora, r, copy.as<float>());
-        multiply(rows, lora.rank, StoreTiles<float>{hidden + r * lora.rank, lora.rank},
-                 Term{Rows<float>{copy.as<float>(), k}, k, PackTransposed{a}});
+// Rows [row_first, row_first + a.rows()) of y.
+template <typename T, typename Element>
+void multiply_panel(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* hidden,
+                    const Panel<Element>& a, T* y) {
+    const int64_t n = weight.rows;
+    const StoreTiles<T> finish{y, n, 1.0F, bias};
+    const Term base{a, PackTransposed{RunReader<Element>(weight)}};
+    if (lora == nullptr) {
+        return multiply(a.rows(), n, finish, base);
     }
+    Scratch scaled(a.rows() * lora->rank * static_cast<int64_t>(sizeof(float)));
+    for (int64_t i = 0; i < a.rows() * lora->rank; ++i) {
+        scaled.as<float>()[i] = hidden[i] * lora->scale;
+    }
+    const nibble_weight left = dense(scaled.as<float>(), a.rows(), lora->rank, NIBBLE_F32);
+    const nibble_weight right = dense(lora->b, n, lora->rank, NIBBLE_F32);
+    const Panel<float> adapter(RunReader<float>(left), 0, a.rows());
+    multiply(a.rows(), n, finish, base, Term{adapter, PackTransposed{RunReader<float>(right)}});
 }
 
 template <typename T>
 void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x, int64_t m, T* y,
                        float* lora_hidden) {
-    const int64_t k = weight.cols;
-    const int64_t n = weight.rows;
+    using Element = Multiplied<T>;
     const int64_t rank = lora == nullptr ? 0 : lora->rank;
     Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
     float* hidden = lora_hidden == nullptr ? own_hidden.as<float>() : lora_hidden;
-    if (lora != nullptr) {
-        lora_down(*lora, x, m, k, hidden);
-    }
-    if (m <= kFewRows) {
-        return linear_few_rows(weight, bias, lora, hidden, x, m, y);
-    }
-    Scratch scaled(m * rank * static_cast<int64_t>(sizeof(float)));
-    nibble_weight up{};
-    if (lora != nullptr) {
-        for (int64_t i = 0; i < m * rank; ++i) {
-            scaled.as<float>()[i] = hidden[i] * lora->scale;
+    const nibble_weight inputs = dense(x, m, weight.cols, dtype_of<T>());
+    const bool few = are_few_rows<T>(weight, m);
+    const bool drops = lora != nullptr && lora->dropout > 0.0F;
+    for_each_panel(m, [&](int64_t row_first, int64_t rows) {
+        float* panel_hidden = hidden + row_first * rank;
+        if (drops) {
+            lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows), panel_hidden);
         }
-        up = dense(lora->b, n, rank, NIBBLE_F32);
-    }
-    for (int64_t r = 0; r < m; r += kCopyRows) {
-        const int64_t rows = min_of(kCopyRows, m - r);
-        with_rows(x + r * k, rows, k, [&](auto a) {
-            multiply(rows, n, StoreTiles<T>{y + r * n, n, 1.0F, bias}, Term{a, k, PackTransposed{weight}},
-                     Term{Rows<float>{scaled.as<float>() + r * rank, rank}, rank, PackTransposed{up}});
-        });
+        if (few && (drops || lora == nullptr)) {
+            return;
+        }
+        const Panel<Element> panel(RunReader<Element>(inputs), row_first, rows);
+        if (lora != nullptr && !drops) {
+            lora_down(*lora, panel, panel_hidden);
+        }
+        if (!few) {
+            multiply_panel(weight, bias, lora, panel_hidden, panel, y + row_first * weight.rows);
+        }
+    });
+    if (few) {
+        linear_few_rows(weight, bias, lora, hidden, x, m, y);
     }
 }
 
@@ -173,108 +186,109 @@ inline void transpose(const float* src, int64_t rows, int64_t cols, float factor
     }
 }
 
-// Packs tiles of drop(x) [m, k] as float32, for the gradient of A.
-template <typename T>
-struct PackDropped {
-    const T* x;
-    int64_t k;
+// Applies dropout to the sums of an adapter's term.
+struct DropSums {
     const nibble_lora& lora;
+    int64_t width;
+    int64_t panel_first;
 
-    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, float* tile) const {
-        float factors[kTileCols];
-        for (int64_t d = 0; d < depth; ++d) {
-            const int64_t first = (depth_first + d) * k + col_first;
-            float* row = tile + d * kTileCols;
-            convert_to_float(x + first, cols, row);
-            if (lora.dropout > 0.0F) {
-                dropout_factors(lora, first, cols, factors);
-                for (int64_t c = 0; c < cols; ++c) {
-                    row[c] *= factors[c];
-                }
+    void operator()(int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, float* acc) const {
+        const float scale = dropout_scale(lora);
+        bool kept[kTileCols];
+        for (int64_t r = 0; r < rows; ++r) {
+            kept_elements(lora, (panel_first + row_first + r) * width + col_first, cols, kept);
+            for (int64_t c = 0; c < cols; ++c) {
+                acc[r * kTileCols + c] = kept[c] ? acc[r * kTileCols + c] * scale : 0.0F;
             }
         }
     }
 };
 
-// Stores base + mask * update, where the update's sums are in their own tile.
-template <typename T>
-void backward_input(const nibble_weight& weight, const nibble_lora* lora, const float* grad_hidden, const T* dy,
-                    int64_t m, T* dx) {
+// dx = dy * W + drop(scale * dy * B * A) of one panel of dy, whose first row is row_first.
+template <typename T, typename Element>
+void backward_input(const nibble_weight& weight, const nibble_lora* lora, const float* grad_hidden,
+                    const Panel<Element>& dy, int64_t row_first, T* dx) {
     const int64_t k = weight.cols;
-    const int64_t n = weight.rows;
-    const int64_t rank = lora == nullptr ? 0 : lora->rank;
-    const nibble_weight down = lora == nullptr ? nibble_weight{} : dense(lora->a, rank, k, NIBBLE_F32);
-    const bool masked = lora != nullptr && lora->dropout > 0.0F;
-    Scratch update(masked ? min_of(kCopyRows, m) * k * static_cast<int64_t>(sizeof(float)) : 0);
-    for (int64_t r = 0; r < m; r += kCopyRows) {
-        const int64_t rows = min_of(kCopyRows, m - r);
-        const Term adapter{Rows<float>{grad_hidden + r * rank, rank}, rank, PackStraight{down}};
-        with_rows(dy + r * n, rows, n, [&](auto a) {
-            const Term base{a, n, PackStraight{weight}};
-            if (!masked) {
-                return multiply(rows, k, StoreTiles<T>{dx + r * k, k}, base, adapter);
-            }
-            // The mask acts on the adapter's share alone, so that share is summed apart.
-            multiply(rows, k, StoreTiles<float>{update.as<float>(), k}, adapter);
-            const auto finish = [&](int, int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols,
-                                    const float* acc) {
-                float factors[kTileCols];
-                for (int64_t i = 0; i < tile_rows; ++i) {
-                    const int64_t row = row_first + i;
-                    const int64_t first = (r + row) * k + col_first;
-                    dropout_factors(*lora, first, cols, factors);
-                    for (int64_t c = 0; c < cols; ++c) {
-                        const float share = update.as<float>()[row * k + col_first + c] * factors[c];
-                        dx[first + c] = from_float<T>(acc[i * kTileCols + c] + share);
-                    }
-                }
-            };
-            multiply(rows, k, finish, base);
-        });
+    const StoreTiles<T> finish{dx, k};
+    const Term base{dy, PackStraight{RunReader<Element>(weight)}};
+    if (lora == nullptr) {
+        return multiply(dy.rows(), k, finish, base);
     }
+    const nibble_weight left = dense(grad_hidden, dy.rows(), lora->rank, NIBBLE_F32);
+    const nibble_weight right = dense(lora->a, lora->rank, k, NIBBLE_F32);
+    const Panel<float> adapter(RunReader<float>(left), 0, dy.rows());
+    const PackStraight down{RunReader<float>(right)};
+    if (lora->dropout > 0.0F) {
+        const DropSums drop{*lora, k, row_first};
+        multiply(dy.rows(), k, finish, Term{adapter, down, drop}, base);  // It acts on the adapter's share alone.
+    } else {
+        multiply(dy.rows(), k, finish, base, Term{adapter, down});
+    }
+}
+
+// dst[rank, n] = left^T[m, rank] * what a reader reads, [m, n], times a factor; left is float32.
+template <typename Reader>
+void multiply_turned(const float* left, int64_t rank, const Reader& right, float factor, float* dst) {
+    using Element = typename Reader::Element;
+    const int64_t m = right.matrix().rows;
+    const int64_t n = right.matrix().cols;
+    Scratch turned(m * rank * static_cast<int64_t>(sizeof(float)));
+    transpose(left, m, rank, 1.0F, turned.as<float>());
+    auto parts = Parts<Element>::stacked(turned.as<float>(), rank, m);
+    const int64_t rows = parts.view().rows;
+    const Panel<Element> panel(RunReader<Element>(parts.view()), 0, rows);
+    Scratch sums(rows * n * static_cast<int64_t>(sizeof(float)));
+    multiply(rows, n, StoreTiles<float>{sums.as<float>(), n}, Term{panel, PackStraight{right}});
+    join<Element>(sums.as<float>(), rank, n, n, rank * n, factor, dst);
 }
 
 template <typename T>
 void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, const T* x, const float* lora_hidden,
                         const T* dy, int64_t m, T* dx, float* da, float* db) {
-    if (lora == nullptr) {
-        return backward_input<T>(weight, nullptr, nullptr, dy, m, dx);
-    }
+    using Element = Multiplied<T>;
     const int64_t k = weight.cols;
     const int64_t n = weight.rows;
-    const int64_t rank = lora->rank;
+    const int64_t rank = lora == nullptr ? 0 : lora->rank;
     const int64_t hidden_bytes = m * rank * static_cast<int64_t>(sizeof(float));
+    const nibble_weight inputs = dense(x, m, k, dtype_of<T>());
+    const nibble_weight gradients = dense(dy, m, n, dtype_of<T>());
+    Scratch gradient(hidden_bytes);
+    auto* grad_hidden = gradient.as<float>();  // scale * dy * B, [m, rank].
+    for_each_panel(m, [&](int64_t row_first, int64_t rows) {
+        const Panel<Element> panel(RunReader<Element>(gradients), row_first, rows);
+        float* panel_hidden = grad_hidden + row_first * rank;
+        if (lora != nullptr) {
+            auto up = Parts<Element>::beside(lora->b, n, rank);
+            const int64_t cols = up.view().cols;
+            Scratch sums(rows * cols * static_cast<int64_t>(sizeof(float)));
+            multiply(rows, cols, StoreTiles<float>{sums.as<float>(), cols},
+                     Term{panel, PackStraight{RunReader<Element>(up.view())}});
+            join<Element>(sums.as<float>(), rows, rank, cols, rank, lora->scale, panel_hidden);
+        }
+        if (dx != nullptr) {
+            backward_input(weight, lora, panel_hidden, panel, row_first, dx + row_first * k);
+        }
+    });
+    if (lora == nullptr) {
+        return;
+    }
     Scratch own_hidden(lora_hidden == nullptr ? hidden_bytes : 0);
     const float* hidden = lora_hidden;
     if (hidden == nullptr) {
-        lora_down(*lora, x, m, k, own_hidden.as<float>());
+        for_each_panel(m, [&](int64_t row_first, int64_t rows) {
+            lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows),
+                      own_hidden.as<float>() + row_first * rank);
+        });
         hidden = own_hidden.as<float>();
     }
-    Scratch gradient(hidden_bytes);
-    auto* grad_hidden = gradient.as<float>();  // scale * dy * B, [m, rank].
-    const nibble_weight up = dense(lora->b, n, rank, NIBBLE_F32);
-    for (int64_t r = 0; r < m; r += kCopyRows) {
-        const int64_t rows = min_of(kCopyRows, m - r);
-        with_rows(dy + r * n, rows, n, [&](auto a) {
-            multiply(rows, rank, StoreTiles<float>{grad_hidden + r * rank, rank, lora->scale},
-                     Term{a, n, PackStraight{up}});
-        });
+    if (lora->dropout > 0.0F) {
+        multiply_turned(grad_hidden, rank, DroppedReader<Element>(inputs, *lora), dropout_scale(*lora), da);
+    } else {
+        multiply_turned(grad_hidden, rank, RunReader<Element>(inputs), 1.0F, da);
     }
-    if (dx != nullptr) {
-        backward_input<T>(weight, lora, grad_hidden, dy, m, dx);
-    }
-    Scratch turned(hidden_bytes);
-    auto* left = turned.as<float>();
-    transpose(grad_hidden, m, rank, 1.0F, left);
-    multiply(rank, k, StoreTiles<float>{da, k}, Term{Rows<float>{left, m}, m, PackDropped<T>{x, k, *lora}});
-    // dB is made transposed, [rank, n], because the engine packs its wide side.
-    transpose(hidden, m, rank, lora->scale, left);
+    // dB is made transposed, [rank, n], because the product packs its wide side.
     Scratch wide(rank * n * static_cast<int64_t>(sizeof(float)));
-    const nibble_weight outputs = dense(dy, m, n,
-                                        static_cast<nibble_dtype>(std::is_same_v<T, float>      ? NIBBLE_F32
-                                                                  : std::is_same_v<T, BFloat16> ? NIBBLE_BF16
-                                                                                                : NIBBLE_F16));
-    multiply(rank, n, StoreTiles<float>{wide.as<float>(), n}, Term{Rows<float>{left, m}, m, PackStraight{outputs}});
+    multiply_turned(hidden, rank, RunReader<Element>(gradients), lora->scale, wide.as<float>());
     transpose(wide.as<float>(), rank, n, 1.0F, db);
 }
 

@@ -1,4 +1,4 @@
-// Element types, their conversion to and from float32, vectors of floats, scratch memory and exp.
+// Element types, their conversion to and from float32, vectors of floats, and exp.
 
 // bfloat16: the upper half of a float32, rounded to nearest even.
 struct BFloat16 {
@@ -151,24 +151,6 @@ void store_from_float(T* dst, Vec value, int64_t count) {
     store_from_float(lanes, value);
     std::memcpy(dst, lanes, sizeof(T) * static_cast<size_t>(count));
 }
-
-// Memory for one call, aligned to a cache line; throws std::bad_alloc.
-class Scratch {
-  public:
-    explicit Scratch(int64_t bytes)
-        : data_(::operator new (static_cast<size_t>(bytes > 0 ? bytes : 1), std::align_val_t{64})) {}
-    ~Scratch() { ::operator delete (data_, std::align_val_t{64}); }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-
-    template <typename T>
-    T* as() {
-        return static_cast<T*>(data_);
-    }
-
-  private:
-    void* data_;
-};
 
 inline int64_t min_of(int64_t a, int64_t b) {
     return a < b ? a : b;

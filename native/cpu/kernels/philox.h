@@ -25,15 +25,19 @@ inline PhiloxBlock philox(uint64_t index, uint32_t step, uint32_t layer, uint64_
     return {{c0, c1, c2, c3}};
 }
 
-// The factors, zero or 1 / (1 - rate), of `count` elements from flat index `first` on.
-inline void dropout_factors(const nibble_lora& lora, int64_t first, int64_t count, float* factors) {
+// Which of `count` elements from flat index `first` on dropout keeps.
+inline void kept_elements(const nibble_lora& lora, int64_t first, int64_t count, bool* kept) {
     const auto threshold = static_cast<uint64_t>(static_cast<double>(lora.dropout) * 4294967296.0);
-    const float kept = 1.0F / (1.0F - lora.dropout);
     for (int64_t i = 0; i < count;) {
         const auto index = static_cast<uint64_t>(first + i);
         const PhiloxBlock block = philox(index / 4, lora.step, lora.layer, lora.seed);
         for (uint64_t word = index % 4; word < 4 && i < count; ++word, ++i) {
-            factors[i] = block.word[word] < threshold ? 0.0F : kept;
+            kept[i] = block.word[word] >= threshold;
         }
     }
+}
+
+// What kept elements are multiplied by.
+inline float dropout_scale(const nibble_lora& lora) {
+    return 1.0F / (1.0F - lora.dropout);
 }

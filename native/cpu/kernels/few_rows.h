@@ -1,0 +1,176 @@
+// The product for so few rows that packing costs more than multiplying: every run of a weight is decoded once, in
+// registers, and meets all rows there.
+
+// Sums [rows][weights] of m rows of x with the weight's rows [first, first + weights).
+inline constexpr int64_t kFewFloatRows = 4;
+inline constexpr int64_t kFewRows = 16;
+
+inline float sum_lanes(Vec value) {
+    float sum = 0.0F;
+    for (int lane = 0; lane < kLanes; ++lane) {
+        sum += value[lane];
+    }
+    return sum;
+}
+
+// One row of the weight with m <= kFewFloatRows rows of x.
+inline void dot_rows(const nibble_weight& weight, int64_t n, const float* x, int64_t m, float* sums) {
+    constexpr int64_t kLength = 1024;
+    const int64_t k = weight.cols;
+    alignas(64) float values[kLength];
+    Vec parts[kFewFloatRows] = {};
+    float tails[kFewFloatRows] = {};
+    for (int64_t d = 0; d < k; d += kLength) {
+        const int64_t length = min_of(kLength, k - d);
+        decode(weight, n * k + d, length, values);
+        for (int64_t r = 0; r < m; ++r) {
+            const float* row = x + r * k + d;
+            Vec part = {};
+            int64_t i = 0;
+            for (; i + kLanes <= length; i += kLanes) {
+                part += load(row + i) * load(values + i);
+            }
+            for (; i < length; ++i) {
+                tails[r] += row[i] * values[i];
+            }
+            parts[r] += part;
+        }
+    }
+    for (int64_t r = 0; r < m; ++r) {
+        sums[r] = sum_lanes(parts[r]) + tails[r];
+    }
+}
+
+#if defined(__AVX512BF16__)
+// Of one piece of the work: rows of the weight, blocks of them whose x stays in the first-level cache, and rows of x
+// that share a decoded block.
+inline constexpr int64_t kWeightRows = 16;
+inline constexpr int64_t kWeightBlocks = 16;
+inline constexpr int64_t kBlockRows = 8;
+
+// parts[2][M] += two rows of an NF4 weight times M rows of x, over blocks; row n of the weight begins at block n * step.
+template <int M>
+void dot_blocks(const RunReader<BFloat16>& weight, int64_t first, int64_t step, int64_t blocks, const float* scales,
+                const BFloat16* x, int64_t stride, __m512* parts) {
+    __m512 sums[2][M];
+    for (int i = 0; i < 2 * M; ++i) {
+        sums[i / M][i % M] = parts[i];
+    }
+    // Decoded one step ahead: a look-up waits long, and the products wait for it.
+    Run next[2] = {weight.block(first, scales[0]), weight.block(first + step, scales[kWeightBlocks])};
+    for (int64_t b = 0; b < blocks; ++b) {
+        const Run runs[2] = {next[0], next[1]};
+        const int64_t ahead = min_of(b + 1, blocks - 1);
+        next[0] = weight.block(first + ahead, scales[ahead]);
+        next[1] = weight.block(first + step + ahead, scales[kWeightBlocks + ahead]);
+        for (int r = 0; r < M; ++r) {
+            const BFloat16* row = x + r * stride + b * kRun;
+            __m512i low = _mm512_loadu_si512(row);
+            __m512i high = _mm512_loadu_si512(row + kRun / 2);
+            asm("" : "+v"(low), "+v"(high));  // GCC would rather load them again for the second row.
+            for (int w = 0; w < 2; ++w) {
+                sums[w][r] = _mm512_dpbf16_ps(sums[w][r], reinterpret_cast<__m512bh>(low),
+                                              reinterpret_cast<__m512bh>(runs[w].low));
+                sums[w][r] = _mm512_dpbf16_ps(sums[w][r], reinterpret_cast<__m512bh>(high),
+                                              reinterpret_cast<__m512bh>(runs[w].high));
+            }
+        }
+    }
+    for (int i = 0; i < 2 * M; ++i) {
+        parts[i] = sums[i / M][i % M];
+    }
+}
+
+// sums[w][r], w < count, of rows [n, n + count) of the weight with M rows of x. An odd row is met twice.
+template <int M>
+void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x,
+               int64_t stride, float (*sums)[kFewRows]) {
+    const int64_t step = weight.matrix().cols / kRun;
+    __m512 parts[kWeightRows][M] = {};
+    for (int64_t b = 0; b < step; b += kWeightBlocks) {
+        const int64_t blocks = min_of(kWeightBlocks, step - b);
+        for (int64_t w = 0; w < count; w += 2) {
+            const int64_t first = (n + w) * step + b;
+            const int64_t second = w + 1 < count ? step : 0;
+            float scales[2 * kWeightBlocks];
+            weight.scales().fill(first, blocks, scales);
+            weight.scales().fill(first + second, blocks, scales + kWeightBlocks);
+            dot_blocks<M>(weight, first, second, blocks, scales, x + b * kRun, stride, parts[w]);
+        }
+    }
+    for (int64_t w = 0; w < count; ++w) {
+        for (int r = 0; r < M; ++r) {
+            sums[w][r] = _mm512_reduce_add_ps(parts[w][r]);
+        }
+    }
+}
+
+inline void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x, int64_t stride,
+                      int64_t m, float (*sums)[kFewRows]) {
+    using Kernel = void (*)(const RunReader<BFloat16>&, int64_t, int64_t, const BFloat16*, int64_t, float (*)[kFewRows]);
+    static constexpr auto kKernels = []<int... M>(std::integer_sequence<int, M...>) {
+        return std::array<Kernel, sizeof...(M)>{static_cast<Kernel>(&dot_group<M + 1>)...};
+    }(std::make_integer_sequence<int, kBlockRows>{});
+    const int64_t parts = ceil_div(m, kBlockRows);
+    for (int64_t part = 0; part < parts; ++part) {
+        const int64_t first = m * part / parts;
+        const int64_t rows = m * (part + 1) / parts - first;
+        float some[kWeightRows][kFewRows];
+        kKernels[static_cast<size_t>(rows - 1)](weight, n, count, x + first * stride, stride, some);
+        for (int64_t w = 0; w < count; ++w) {
+            std::memcpy(sums[w] + first, some[w], sizeof(float) * static_cast<size_t>(rows));
+        }
+    }
+}
+#endif
+
+// Whether m rows of elements T take this way.
+template <typename T>
+bool are_few_rows(const nibble_weight& weight, int64_t m) {
+    if constexpr (sizeof(Multiplied<T>) < sizeof(float)) {
+        if (weight.format == NIBBLE_WEIGHT_NF4 && weight.cols % kRun == 0) {
+            return m <= kFewRows;
+        }
+    }
+    return m <= kFewFloatRows;
+}
+
+// finish(n, sums) takes the sums of every row of the weight with the m rows of x.
+template <typename T, typename Finish>
+void multiply_few_rows(const nibble_weight& weight, const T* x, int64_t m, const Finish& finish) {
+    const int64_t k = weight.cols;
+    const int workers = threads_for(weight.rows * k / kLanes);
+#if defined(__AVX512BF16__)
+    if constexpr (sizeof(Multiplied<T>) < sizeof(float)) {
+        if (weight.format == NIBBLE_WEIGHT_NF4 && k % kRun == 0) {
+            const RunReader<BFloat16> reader(weight);
+            // Rows a power of two apart would fall on the same few lines of the cache.
+            const int64_t stride = k + kRun / 2;
+            Scratch spread(m * stride * static_cast<int64_t>(sizeof(BFloat16)));
+            auto* rows = spread.as<BFloat16>();
+            for (int64_t r = 0; r < m; ++r) {
+                std::memcpy(rows + r * stride, x + r * k, sizeof(BFloat16) * static_cast<size_t>(k));
+            }
+#pragma omp parallel for schedule(static) num_threads(workers)
+            for (int64_t n = 0; n < weight.rows; n += kWeightRows) {
+                float sums[kWeightRows][kFewRows];
+                const int64_t count = min_of(kWeightRows, weight.rows - n);
+                dot_group(reader, n, count, rows, stride, m, sums);
+                for (int64_t w = 0; w < count; ++w) {
+                    finish(n + w, sums[w]);
+                }
+            }
+            return;
+        }
+    }
+#endif
+    Scratch copy(m * k * static_cast<int64_t>(sizeof(float)));
+    auto* rows = copy.as<float>();
+    convert_to_float(x, m * k, rows);
+#pragma omp parallel for schedule(static) num_threads(workers)
+    for (int64_t n = 0; n < weight.rows; ++n) {
+        float sums[kFewFloatRows];
+        dot_rows(weight, n, rows, m, sums);
+        finish(n, sums);
+    }
+}

@@ -1,0 +1,143 @@
+// How operands lie in memory when they are multiplied. The left one is a panel, packed whole before the product; the
+// right one exists a strip at a time, in tiles of kTileCols columns.
+
+inline constexpr int kTileCols = 2 * kLanes;
+inline constexpr int64_t kTileDepth = 256;
+
+// Columns that are packed at once: tiles of them lie one behind the other, each [kTileDepth][kTileCols], or of
+// BFloat16 [kTileDepth / 2][kTileCols][2].
+inline constexpr int64_t kStripCols = kRun;
+inline constexpr int64_t kStripElements = kTileDepth * kStripCols;
+inline constexpr int64_t kTileElements = kTileDepth * kTileCols;
+
+// [rows, depth], cut into blocks of kTileDepth, which lie one behind the other: in [row][depth] a step of a power of two
+// from row to row would leave most of the cache unused. Zeros fill the last block up to a whole run.
+template <typename Element>
+class Panel {
+  public:
+    // To be filled by its maker.
+    Panel(int64_t rows, int64_t depth)
+        : rows_(rows),
+          depth_(depth),
+          stride_(min_of(kTileDepth, ceil_div(depth, kRun) * kRun)),
+          memory_(ceil_div(depth, stride_) * stride_ * rows * static_cast<int64_t>(sizeof(Element))) {
+        const int64_t rest = depth % kRun;
+        for (int64_t r = 0; r < rows && rest != 0; ++r) {
+            std::memset(static_cast<void*>(at(r, depth)), 0, sizeof(Element) * static_cast<size_t>(kRun - rest));
+        }
+    }
+
+    // Rows of what a reader reads.
+    template <typename Reader>
+    Panel(const Reader& reader, int64_t row_first, int64_t rows) : Panel(rows, reader.matrix().cols) {
+        const int workers = threads_for(rows * depth_ / kLanes);
+#pragma omp parallel for schedule(static) num_threads(workers)
+        for (int64_t r = 0; r < rows; ++r) {
+            for (int64_t d = 0; d < depth_; d += kRun) {
+                reader.read((row_first + r) * depth_ + d, min_of(kRun, depth_ - d), at(r, d));
+            }
+        }
+    }
+
+    int64_t rows() const { return rows_; }
+    int64_t depth() const { return depth_; }
+    int64_t stride() const { return stride_; }  // From a row to the next.
+
+    Element* at(int64_t row, int64_t depth_first) const {
+        const int64_t block = depth_first / kTileDepth;
+        return memory_.as<Element>() + (block * rows_ + row) * stride_ + depth_first % kTileDepth;
+    }
+
+  private:
+    int64_t rows_;
+    int64_t depth_;
+    int64_t stride_;
+    Scratch memory_;
+};
+
+// Packs strips of the transposed of what a reader reads, [n, depth]: runs of kLanes rows are read and turned.
+template <typename Reader>
+struct PackTransposed {
+    using Element = typename Reader::Element;
+    static constexpr int64_t kPerWord = sizeof(float) / sizeof(Element);
+
+    Reader reader;
+    int64_t row_first = 0;
+
+    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
+        const int64_t k = reader.matrix().cols;
+        const int64_t next = depth_first + depth;
+        for (int64_t c = 0; c < cols; c += kLanes) {
+            const int64_t rows = min_of(kLanes, cols - c);
+            const int64_t first = (row_first + col_first + c) * k;
+            auto* tile = reinterpret_cast<float*>(strip + c / kTileCols * kTileElements) + c % kTileCols;
+            for (int64_t d = 0; d < depth; d += kRun) {
+                alignas(64) Element runs[kLanes][kRun];
+                for (int64_t r = 0; r < rows; ++r) {
+                    reader.read(first + r * k + depth_first + d, min_of(kRun, depth - d), runs[r]);
+                }
+                std::memset(static_cast<void*>(runs[rows]), 0, sizeof(runs[0]) * static_cast<size_t>(kLanes - rows));
+                for (int64_t word = 0; word < kRun / kPerWord; word += kLanes) {
+                    transpose_square(reinterpret_cast<const float*>(runs) + word, kRun / kPerWord,
+                                     tile + (d / kPerWord + word) * kTileCols, kTileCols);
+                }
+            }
+            for (int64_t r = 0; r < rows && next < k; ++r) {
+                reader.prefetch(first + r * k + next, min_of(kTileDepth, k - next));
+            }
+        }
+    }
+};
+
+// Packs strips of what a reader reads, [depth, n]: rows of a tile are runs of the matrix.
+template <typename Reader>
+struct PackStraight {
+    using Element = typename Reader::Element;
+
+    Reader reader;
+    int64_t row_first = 0;
+
+    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
+        const int64_t n = reader.matrix().cols;
+        const int64_t last = reader.matrix().rows - row_first - depth_first;
+        const int64_t first = (row_first + depth_first) * n + col_first;
+        constexpr int64_t kPerWord = sizeof(float) / sizeof(Element);
+        for (int64_t d = 0; d < depth; d += kPerWord) {
+            alignas(64) Element rows[kPerWord][kRun];
+            for (int64_t i = 0; i < kPerWord; ++i) {
+                if (d + i < depth) {
+                    reader.read(first + (d + i) * n, cols, rows[i]);
+                } else {
+                    std::memset(static_cast<void*>(rows[i]), 0, sizeof(rows[i]));
+                }
+                if (d + i + kTileDepth < last) {
+                    reader.prefetch(first + (d + i + kTileDepth) * n, cols);
+                }
+            }
+            spread(rows, strip + d * kTileCols);
+        }
+    }
+
+  private:
+    static void spread(const float (*rows)[kRun], float* tiles) {
+        for (int64_t c = 0; c < kRun; c += kTileCols) {
+            std::memcpy(tiles + c / kTileCols * kTileElements, rows[0] + c, sizeof(float) * kTileCols);
+        }
+    }
+
+#if defined(__AVX512BF16__)
+    // Two rows become pairs.
+    static void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles) {
+        const __m512i picks = _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A, 0x290009, 0x280008,
+                                         0x270007, 0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
+        const __m512i later = _mm512_add_epi16(picks, _mm512_set1_epi16(16));
+        for (int64_t c = 0; c < kRun; c += kTileCols) {
+            const __m512i first = _mm512_loadu_si512(rows[0] + c);
+            const __m512i second = _mm512_loadu_si512(rows[1] + c);
+            BFloat16* pairs = tiles + c / kTileCols * kTileElements;
+            _mm512_storeu_si512(pairs, _mm512_permutex2var_epi16(first, picks, second));
+            _mm512_storeu_si512(pairs + kTileCols, _mm512_permutex2var_epi16(first, later, second));
+        }
+    }
+#endif
+};

@@ -1,0 +1,70 @@
+// The innermost product: R rows of a panel times one tile of a strip, added to sums in memory.
+
+// Rows whose sums stay in registers beside one row of the tile.
+#if defined(__AVX512F__)
+inline constexpr int kTileRows = 12;
+#elif defined(__AVX2__)
+inline constexpr int kTileRows = 6;
+#else
+inline constexpr int kTileRows = 4;
+#endif
+
+template <int R>
+void add_sums(const Vec (*sum)[2], float* acc) {
+    for (int r = 0; r < R; ++r) {
+        store(acc + r * kTileCols, load(acc + r * kTileCols) + sum[r][0]);
+        store(acc + r * kTileCols + kLanes, load(acc + r * kTileCols + kLanes) + sum[r][1]);
+    }
+}
+
+// acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols]. A tile is summed on its own and then added, so that the
+// rounding error of a long sum grows with the number of tiles and not of terms.
+template <int R>
+void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* tile, float* acc) {
+    Vec sum[R][2] = {};
+    for (int64_t d = 0; d < depth; ++d) {
+        const Vec left = load(tile + d * kTileCols);
+        const Vec right = load(tile + d * kTileCols + kLanes);
+        for (int r = 0; r < R; ++r) {
+            const Vec value = broadcast(a[r * stride + d]);
+            sum[r][0] += value * left;
+            sum[r][1] += value * right;
+        }
+    }
+    add_sums<R>(sum, acc);
+}
+
+#if defined(__AVX512BF16__)
+// The same over pairs of BFloat16; of an odd depth the last pair's second half is zero in the tile.
+template <int R>
+void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloat16* tile, float* acc) {
+    __m512 sum[R][2] = {};
+    for (int64_t d = 0; d < depth; d += 2) {
+        const auto left = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols));
+        const auto right = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols + 2 * kLanes));
+        for (int r = 0; r < R; ++r) {
+            int32_t pair;
+            std::memcpy(&pair, a + r * stride + d, sizeof(pair));
+            const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], value, left);
+            sum[r][1] = _mm512_dpbf16_ps(sum[r][1], value, right);
+        }
+    }
+    add_sums<R>(reinterpret_cast<const Vec(*)[2]>(sum), acc);
+}
+#endif
+
+// Any number of rows, in groups that are as even as they can be: a narrow last one would leave the units waiting.
+template <typename Element>
+void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, float* acc) {
+    using Kernel = void (*)(const Element*, int64_t, int64_t, const Element*, float*);
+    static constexpr auto kKernels = []<int... R>(std::integer_sequence<int, R...>) {
+        return std::array<Kernel, sizeof...(R)>{static_cast<Kernel>(&multiply_tile<R + 1>)...};
+    }(std::make_integer_sequence<int, kTileRows>{});
+    const int64_t groups = ceil_div(rows, kTileRows);
+    for (int64_t group = 0; group < groups; ++group) {
+        const int64_t first = rows * group / groups;
+        const int64_t count = rows * (group + 1) / groups - first;
+        kKernels[static_cast<size_t>(count - 1)](a + first * stride, stride, depth, tile, acc + first * kTileCols);
+    }
+}
