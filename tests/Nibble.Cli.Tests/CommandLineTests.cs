@@ -116,6 +116,15 @@ public class CommandLineTests
     }
 
     [Fact]
+    public void A_named_libtorch_is_the_one_that_is_used()
+    {
+        string note = Path.Combine(AppContext.BaseDirectory, "libtorch.path");
+        Assert.Equal(0, Run([("NIBBLE_LIBTORCH", File.ReadAllText(note).Trim())], "info").Code);
+        Result missing = Run([("NIBBLE_LIBTORCH", "/nonexistent")], "info");
+        Assert.Equal((1, "nibble: NIBBLE_LIBTORCH is /nonexistent, where there is no libtorch_cpu.so."), (missing.Code, missing.Error.Trim()));
+    }
+
+    [Fact]
     public void Only_auto_falls_back_to_the_CPU_and_says_so()
     {
         string[] generate = ["generate", .. Model, "--prompt", "Once", "--max-new-tokens", "1"];

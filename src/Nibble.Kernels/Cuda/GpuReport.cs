@@ -24,7 +24,7 @@ public sealed record GpuInfo(string Device, string Name, string Chip, long Total
 /// <param name="Problem">Why none is used, whatever each one is; null when there is no such reason.</param>
 public sealed record GpuReport(string? DriverVersion, IReadOnlyList<GpuInfo> Gpus, string? Problem)
 {
-    private const string CpuBuild = "this build has the libtorch for CPUs; build with -p:TorchBackend=cuda";
+    private const string CpuBuild = "libtorch is the one for CPUs; build with -p:TorchBackend=cuda, or let NIBBLE_LIBTORCH name one for GPUs";
 
     /// <summary>Asks the driver, without taking memory of any GPU.</summary>
     public static GpuReport Read()
