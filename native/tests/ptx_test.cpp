@@ -147,3 +147,11 @@ TEST_P(Ptx, few_rows_read_weights_16_bytes_at_a_time) {
         EXPECT_TRUE(has(kernels_[name], "ld.shared.v4")) << name;
     }
 }
+
+TEST_P(Ptx, adapters_read_activations_16_bytes_at_a_time) {
+    for (const char* product : {"hidden", "hidden_gradient", "a_gradient", "b_gradient"}) {
+        for (const char* form : {"_16_f32", "_16_bf16", "_64_f16"}) {
+            EXPECT_TRUE(has(kernels_[std::string("adapter_") + product + form], "ld.global.v4")) << product << form;
+        }
+    }
+}
