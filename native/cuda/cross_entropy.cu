@@ -88,9 +88,10 @@ NIBBLE_DEVICE void logit_gradient_rounded(const LogitGradientArguments& args) {
     }
 }
 
-// gradient[token, depth] where depth counts over the whole vocabulary.
-struct SliceRows {
+// The slice's gradient [tokens, slice] as rows, where depth counts over the whole vocabulary.
+struct SliceLines {
     static constexpr bool kDepthFirst = true;
+    static constexpr int kRun = 1;
     Global<const float> gradient;
     int64_t tokens;
     int64_t slice;
@@ -102,13 +103,28 @@ struct SliceRows {
     }
 };
 
+// The same as columns, with a stride from token to token.
+template <typename Gradient>
+struct SliceAcross {
+    static constexpr bool kDepthFirst = false;
+    static constexpr int kRun = 1;
+    Global<const Gradient> gradient;
+    int64_t slice;
+    int64_t stride;
+    int64_t first;
+
+    NIBBLE_DEVICE float operator()(int row, int64_t token) const {
+        return first + row < slice ? to_float(gradient[token * stride + first + row]) : 0.0F;
+    }
+};
+
 NIBBLE_DEVICE void hidden_gradient(const HiddenGradientArguments& args) {
     const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
     const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
     const int64_t k = args.head.cols;
     Tile<64, 64> tile;
-    tile.add(args.first, args.first + args.slice, SliceRows{args.gradient, args.tokens, args.slice, args.first, row},
-             WeightStraight{args.head, column});
+    tile.add(args.first, args.first + args.slice, SliceLines{args.gradient, args.tokens, args.slice, args.first, row},
+             WeightAcross{args.head, column});
     tile.for_each(row, args.tokens, column, k,
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dhidden[r * k + c] += sum; });
 }
@@ -118,8 +134,8 @@ NIBBLE_DEVICE void head_gradient(const HeadGradientArguments<T, Gradient>& args)
     const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
     const int64_t column = static_cast<int64_t>(block_index(0)) * 64;
     Tile<64, 64> tile;
-    tile.add(0, args.tokens, Turned<Gradient>{args.gradient, args.slice, args.stride, row},
-             Columns<T>{args.hidden, args.k, column});
+    tile.add(0, args.tokens, SliceAcross<Gradient>{args.gradient, args.slice, args.stride, row},
+             Across<Matrix<T>>{{args.hidden, args.tokens, args.k}, column});
     tile.for_each(row, args.slice, column, args.k, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
         args.dhead[(args.first + r) * args.k + c] += sum;
     });

@@ -31,6 +31,19 @@ NIBBLE_DEVICE T max_of(T a, T b) {
     return a > b ? a : b;
 }
 
+// The floats in 16 bytes.
+template <typename T, int kCount>
+NIBBLE_DEVICE void unpack(const Words4& words, float (&values)[kCount]) {
+    NIBBLE_UNROLL
+    for (int i = 0; i < kCount; ++i) {
+        if constexpr (sizeof(T) == 4) {
+            values[i] = bits_to_float(words.word[i]);
+        } else {
+            values[i] = to_float(T{static_cast<uint16_t>(words.word[i / 2] >> (16 * (i % 2)))});
+        }
+    }
+}
+
 // e^x to about 2 units in the last place, from the hardware's 2^x. What rounding takes from x * log2(e), which grows
 // with x, is put back as a factor.
 NIBBLE_DEVICE float exp_of(float x) {

@@ -73,9 +73,9 @@ AdapterView view(const nibble_lora* lora, const nibble_weight& weight) {
     return result;
 }
 
-std::string typed(const char* kernel, nibble_dtype dtype) {
+std::string typed(const std::string& kernel, nibble_dtype dtype) {
     static const char* const suffixes[] = {"_f32", "_bf16", "_f16"};
-    return std::string(kernel) + suffixes[dtype];
+    return kernel + suffixes[dtype];
 }
 
 }  // namespace nibble::cuda

@@ -48,7 +48,7 @@ WeightView view(const nibble_weight& weight);
 AdapterView view(const nibble_lora* lora, const nibble_weight& weight);
 
 // "rope" and NIBBLE_BF16 -> "rope_bf16".
-std::string typed(const char* kernel, nibble_dtype dtype);
+std::string typed(const std::string& kernel, nibble_dtype dtype);
 
 // Calls body with a value of the element type that dtype names.
 template <typename Body>

@@ -20,16 +20,21 @@ int64_t splits_of(int64_t tiles, int64_t depth) {
     return std::clamp<int64_t>(wanted, 1, std::max<int64_t>(depth / 256, 1));
 }
 
-// One of the adapter's products into out[rows, columns].
+// One of the adapter's products into out[lines, rank], or out[rank, lines] where `rank_first`.
 template <typename T>
-void adapter_product(const char* kernel, nibble_dtype dtype, AdapterProductArguments<T> args, int64_t rows,
-                     int64_t row_tile, int64_t columns, int64_t column_tile, int64_t depth, float* out) {
-    const Grid tiles{ceil_div(columns, column_tile), ceil_div(rows, row_tile)};
-    const int64_t splits = splits_of(tiles.x * tiles.y, depth);
-    const Global<float> result{out, rows * columns};
-    args.depth_of_split = ceil_div(std::max<int64_t>(depth, 1), splits);
-    args.out = splits == 1 ? result : workspace<float>(splits * rows * columns);
-    launch(typed(kernel, dtype), {tiles.x, tiles.y, splits}, kTileThreads, kSkinnyTileShared, args);
+void adapter_product(const std::string& kernel, nibble_dtype dtype, AdapterProductArguments<T> args, int64_t lines,
+                     bool rank_first, int64_t depth, float* out) {
+    const int64_t rank = args.adapter.rank;
+    const int rank_tile = rank <= kFewRanks ? kFewRanks : kRankTile;
+    const Grid tiles = rank_first ? Grid{ceil_div(lines, kTileLines), ceil_div(rank, rank_tile)}
+                                  : Grid{ceil_div(rank, rank_tile), ceil_div(lines, kTileLines)};
+    const Global<float> result{out, lines * rank};
+    args.depth_of_split =
+        ceil_div(ceil_div(std::max<int64_t>(depth, 1), splits_of(tiles.x * tiles.y, depth)), kTileDepth) * kTileDepth;
+    const int64_t splits = std::max<int64_t>(ceil_div(depth, args.depth_of_split), 1);
+    args.out = splits == 1 ? result : workspace<float>(splits * result.count);
+    launch(typed(kernel + "_" + std::to_string(rank_tile), dtype), {tiles.x, tiles.y, splits}, kTileThreads,
+           tile_shared_bytes(kTileLines, rank_tile), args);
     if (splits > 1) {
         launch("sum_splits", {std::min(ceil_div(result.count, kSumThreads), int64_t{4096})}, kSumThreads, 0,
                SumSplitsArguments{{args.out.data, args.out.count}, result, splits});
@@ -51,7 +56,7 @@ void make_hidden(const nibble_weight& weight, const nibble_lora& lora, nibble_dt
                  float* hidden) {
     auto args = product_arguments<T>(weight, lora, m);
     args.activation = x;
-    adapter_product("adapter_hidden", dtype, args, m, 64, lora.rank, 16, weight.cols, hidden);
+    adapter_product("adapter_hidden", dtype, args, m, false, weight.cols, hidden);
 }
 
 bool aligned(const void* data) {
@@ -148,14 +153,14 @@ void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibbl
             auto product = product_arguments<T>(weight, *lora, m);
             product.activation = args.dy;
             const Global<float> grad_hidden = workspace<float>(m * lora->rank);
-            adapter_product("adapter_hidden_gradient", dtype, product, m, 64, lora->rank, 16, n, grad_hidden.data);
+            adapter_product("adapter_hidden_gradient", dtype, product, m, false, n, grad_hidden.data);
             args.hidden_gradient = {grad_hidden.data, grad_hidden.count};
 
             product.hidden = {hidden, m * lora->rank};
-            adapter_product("adapter_b_gradient", dtype, product, n, 64, lora->rank, 16, m, db);
+            adapter_product("adapter_b_gradient", dtype, product, n, false, m, db);
             product.hidden = args.hidden_gradient;
             product.activation = in;
-            adapter_product("adapter_a_gradient", dtype, product, lora->rank, 16, k, 64, m, da);
+            adapter_product("adapter_a_gradient", dtype, product, k, true, m, da);
         }
         if (dx == nullptr || m == 0) {
             return;

@@ -9,7 +9,7 @@
 
 namespace nibble::cuda {
 
-// y += scale * hidden * B^T is `rank` more depths of the same product.
+// y = scale * hidden * B^T + x * W^T.
 template <typename T, typename Out>
 NIBBLE_DEVICE void linear_forward(const LinearForwardArguments<T, Out>& args) {
     const int64_t row = static_cast<int64_t>(block_index(1)) * 64;
@@ -17,11 +17,18 @@ NIBBLE_DEVICE void linear_forward(const LinearForwardArguments<T, Out>& args) {
     const AdapterView& adapter = args.adapter;
     Tile<64, 64> tile;
     if (adapter.rank > 0) {
-        tile.add(0, adapter.rank, Rows<float>{args.hidden, args.m, adapter.rank, row, adapter.scale},
-                 TurnedColumns<float>{adapter.b, args.weight.rows, adapter.rank, column});
+        tile.add(0, adapter.rank, Lines<Matrix<float>>{{args.hidden, args.m, adapter.rank}, row},
+                 Lines<Matrix<float>>{{adapter.b, args.weight.rows, adapter.rank}, column});
+        NIBBLE_UNROLL
+        for (int i = 0; i < tile.kThreadRows; ++i) {
+            NIBBLE_UNROLL
+            for (int j = 0; j < tile.kThreadColumns; ++j) {
+                tile.sums[i][j] *= adapter.scale;
+            }
+        }
     }
-    tile.add(0, args.weight.cols, Rows<T>{args.x, args.m, args.weight.cols, row},
-             WeightTurned{args.weight, args.first_row + column});
+    tile.add(0, args.weight.cols, Lines<Matrix<T>>{{args.x, args.m, args.weight.cols}, row},
+             WeightLines{args.weight, args.first_row + column});
     tile.for_each(row, args.m, column, args.row_count, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
         const float bias = args.bias.present() ? to_float(args.bias[c]) : 0.0F;
         args.y[r * args.row_count + c] = from_float<Out>(sum + bias);
@@ -37,92 +44,104 @@ NIBBLE_DEVICE void linear_input_gradient(const LinearInputGradientArguments<T>& 
     const int64_t k = args.weight.cols;
     Tile<64, 64> tile;
     if (adapter.rank > 0) {
-        tile.add(0, adapter.rank, Rows<float>{args.hidden_gradient, args.m, adapter.rank, row},
-                 Columns<float>{adapter.a, k, column});
+        tile.add(0, adapter.rank, Lines<Matrix<float>>{{args.hidden_gradient, args.m, adapter.rank}, row},
+                 Across<Matrix<float>>{{adapter.a, adapter.rank, k}, column});
         if (adapter.dropout.threshold > 0) {
             NIBBLE_UNROLL
             for (int i = 0; i < tile.kThreadRows; ++i) {
+                const int64_t element = (row + tile.first_row() + i) * k + column + tile.first_column();
+                float factors[tile.kThreadColumns];
+                if (element % tile.kThreadColumns == 0) {
+                    dropout_factors(adapter.dropout, element, factors);
+                } else {
+                    NIBBLE_UNROLL
+                    for (int j = 0; j < tile.kThreadColumns; ++j) {
+                        factors[j] = dropout_factor(adapter.dropout, element + j);
+                    }
+                }
                 NIBBLE_UNROLL
                 for (int j = 0; j < tile.kThreadColumns; ++j) {
-                    tile.sums[i][j] *= dropout_factor(
-                        adapter.dropout, (row + tile.first_row() + i) * k + column + tile.first_column() + j);
+                    tile.sums[i][j] *= factors[j];
                 }
             }
         }
     }
-    tile.add(0, args.weight.rows, Rows<T>{args.dy, args.m, args.weight.rows, row}, WeightStraight{args.weight, column});
+    tile.add(0, args.weight.rows, Lines<Matrix<T>>{{args.dy, args.m, args.weight.rows}, row},
+             WeightAcross{args.weight, column});
     tile.for_each(row, args.m, column, k,
                   [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dx[r * k + c] = from_float<T>(sum); });
 }
 
-// One part of the depth of left[rows, depth] * right[depth, columns], by tiles of kRows x kColumns. left(row) and
-// right(column) give the operands from the tile's first row and column on.
+// One part of the depth of factor * left[rows, depth] * right[depth, columns], by tiles of kRows x kColumns.
+// left(row) and right(column) give the operands from the tile's first row and column on. A tile takes up to kRankTile
+// ranks, all that most adapters have, so that an activation is read and its dropout decided once. Of more ranks, each
+// kRankTile do that again: their multiplications are several times the work of it.
 template <int kRows, int kColumns, typename T, typename Left, typename Right>
 NIBBLE_DEVICE void adapter_product(const AdapterProductArguments<T>& args, int64_t rows, int64_t depth, int64_t columns,
-                                   const Left& left, const Right& right) {
+                                   float factor, const Left& left, const Right& right) {
     const int64_t row = static_cast<int64_t>(block_index(1)) * kRows;
     const int64_t column = static_cast<int64_t>(block_index(0)) * kColumns;
     const int64_t first = block_index(2) * args.depth_of_split;
     Tile<kRows, kColumns> tile;
     tile.add(first, min_of(first + args.depth_of_split, depth), left(row), right(column));
     tile.for_each(row, rows, column, columns, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
-        args.out[(block_index(2) * rows + r) * columns + c] = sum;
+        args.out[(block_index(2) * rows + r) * columns + c] = factor * sum;
     });
 }
 
 // hidden[m, rank] = drop(x) * A^T.
-template <typename T>
+template <int kRanks, typename T>
 NIBBLE_DEVICE void adapter_hidden(const AdapterProductArguments<T>& args) {
     const AdapterView& adapter = args.adapter;
-    adapter_product<64, 16>(
-        args, args.m, args.k, adapter.rank,
+    adapter_product<kTileLines, kRanks>(
+        args, args.m, args.k, adapter.rank, 1.0F,
         [&](int64_t row) NIBBLE_INLINE {
-            return DroppedRows<T>{args.activation, args.m, args.k, row, adapter.dropout};
+            return Lines<Dropped<T>>{{{args.activation, args.m, args.k}, adapter.dropout}, row};
         },
         [&](int64_t column) NIBBLE_INLINE {
-            return TurnedColumns<float>{adapter.a, adapter.rank, args.k, column};
+            return Lines<Matrix<float>>{{adapter.a, adapter.rank, args.k}, column};
         });
 }
 
 // hidden_gradient[m, rank] = scale * dy * B.
-template <typename T>
+template <int kRanks, typename T>
 NIBBLE_DEVICE void adapter_hidden_gradient(const AdapterProductArguments<T>& args) {
     const AdapterView& adapter = args.adapter;
-    adapter_product<64, 16>(
-        args, args.m, args.n, adapter.rank,
+    adapter_product<kTileLines, kRanks>(
+        args, args.m, args.n, adapter.rank, adapter.scale,
         [&](int64_t row) NIBBLE_INLINE {
-            return Rows<T>{args.activation, args.m, args.n, row, adapter.scale};
+            return Lines<Matrix<T>>{{args.activation, args.m, args.n}, row};
         },
         [&](int64_t column) NIBBLE_INLINE {
-            return Columns<float>{adapter.b, adapter.rank, column};
+            return Across<Matrix<float>>{{adapter.b, args.n, adapter.rank}, column};
         });
 }
 
 // dA[rank, K] = hidden_gradient^T * drop(x).
-template <typename T>
+template <int kRanks, typename T>
 NIBBLE_DEVICE void adapter_a_gradient(const AdapterProductArguments<T>& args) {
     const AdapterView& adapter = args.adapter;
-    adapter_product<16, 64>(
-        args, adapter.rank, args.m, args.k,
+    adapter_product<kRanks, kTileLines>(
+        args, adapter.rank, args.m, args.k, 1.0F,
         [&](int64_t row) NIBBLE_INLINE {
-            return Turned<float>{args.hidden, adapter.rank, adapter.rank, row};
+            return Across<Matrix<float>>{{args.hidden, args.m, adapter.rank}, row};
         },
         [&](int64_t column) NIBBLE_INLINE {
-            return DroppedColumns<T>{args.activation, args.k, column, adapter.dropout};
+            return Across<Dropped<T>>{{{args.activation, args.m, args.k}, adapter.dropout}, column};
         });
 }
 
 // dB[N, rank] = scale * dy^T * hidden.
-template <typename T>
+template <int kRanks, typename T>
 NIBBLE_DEVICE void adapter_b_gradient(const AdapterProductArguments<T>& args) {
     const AdapterView& adapter = args.adapter;
-    adapter_product<64, 16>(
-        args, args.n, args.m, adapter.rank,
+    adapter_product<kTileLines, kRanks>(
+        args, args.n, args.m, adapter.rank, adapter.scale,
         [&](int64_t row) NIBBLE_INLINE {
-            return Turned<T>{args.activation, args.n, args.n, row, adapter.scale};
+            return Across<Matrix<T>>{{args.activation, args.m, args.n}, row};
         },
         [&](int64_t column) NIBBLE_INLINE {
-            return Columns<float>{args.hidden, adapter.rank, column};
+            return Across<Matrix<float>>{{args.hidden, args.m, adapter.rank}, column};
         });
 }
 
@@ -165,21 +184,26 @@ NIBBLE_KERNEL(linear_logits_f16, LogitsF16, kTileThreads, linear_forward)
 NIBBLE_KERNEL(linear_input_gradient_f32, LinearInputGradientArguments<float>, kTileThreads, linear_input_gradient)
 NIBBLE_KERNEL(linear_input_gradient_bf16, LinearInputGradientArguments<bf16>, kTileThreads, linear_input_gradient)
 NIBBLE_KERNEL(linear_input_gradient_f16, LinearInputGradientArguments<f16>, kTileThreads, linear_input_gradient)
-NIBBLE_KERNEL(adapter_hidden_f32, AdapterProductArguments<float>, kTileThreads, adapter_hidden)
-NIBBLE_KERNEL(adapter_hidden_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_hidden)
-NIBBLE_KERNEL(adapter_hidden_f16, AdapterProductArguments<f16>, kTileThreads, adapter_hidden)
-NIBBLE_KERNEL(adapter_hidden_gradient_f32, AdapterProductArguments<float>, kTileThreads, adapter_hidden_gradient)
-NIBBLE_KERNEL(adapter_hidden_gradient_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_hidden_gradient)
-NIBBLE_KERNEL(adapter_hidden_gradient_f16, AdapterProductArguments<f16>, kTileThreads, adapter_hidden_gradient)
-NIBBLE_KERNEL(adapter_a_gradient_f32, AdapterProductArguments<float>, kTileThreads, adapter_a_gradient)
-NIBBLE_KERNEL(adapter_a_gradient_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_a_gradient)
-NIBBLE_KERNEL(adapter_a_gradient_f16, AdapterProductArguments<f16>, kTileThreads, adapter_a_gradient)
-NIBBLE_KERNEL(adapter_b_gradient_f32, AdapterProductArguments<float>, kTileThreads, adapter_b_gradient)
-NIBBLE_KERNEL(adapter_b_gradient_bf16, AdapterProductArguments<bf16>, kTileThreads, adapter_b_gradient)
-NIBBLE_KERNEL(adapter_b_gradient_f16, AdapterProductArguments<f16>, kTileThreads, adapter_b_gradient)
 NIBBLE_KERNEL(linear_finish_f32, LinearFinishArguments<float>, kFinishThreads, linear_finish)
 NIBBLE_KERNEL(linear_finish_bf16, LinearFinishArguments<bf16>, kFinishThreads, linear_finish)
 NIBBLE_KERNEL(linear_finish_f16, LinearFinishArguments<f16>, kFinishThreads, linear_finish)
 NIBBLE_KERNEL(sum_splits, SumSplitsArguments, kSumThreads, sum_splits)
+
+// adapter_hidden_16_f32 and so on: for ranks up to 16, and for more.
+#define NIBBLE_ADAPTER_KERNELS(name, type, T)                                                  \
+    NIBBLE_KERNEL(name##_16_##type, AdapterProductArguments<T>, kTileThreads, name<kFewRanks>) \
+    NIBBLE_KERNEL(name##_64_##type, AdapterProductArguments<T>, kTileThreads, name<kRankTile>)
+NIBBLE_ADAPTER_KERNELS(adapter_hidden, f32, float)
+NIBBLE_ADAPTER_KERNELS(adapter_hidden, bf16, bf16)
+NIBBLE_ADAPTER_KERNELS(adapter_hidden, f16, f16)
+NIBBLE_ADAPTER_KERNELS(adapter_hidden_gradient, f32, float)
+NIBBLE_ADAPTER_KERNELS(adapter_hidden_gradient, bf16, bf16)
+NIBBLE_ADAPTER_KERNELS(adapter_hidden_gradient, f16, f16)
+NIBBLE_ADAPTER_KERNELS(adapter_a_gradient, f32, float)
+NIBBLE_ADAPTER_KERNELS(adapter_a_gradient, bf16, bf16)
+NIBBLE_ADAPTER_KERNELS(adapter_a_gradient, f16, f16)
+NIBBLE_ADAPTER_KERNELS(adapter_b_gradient, f32, float)
+NIBBLE_ADAPTER_KERNELS(adapter_b_gradient, bf16, bf16)
+NIBBLE_ADAPTER_KERNELS(adapter_b_gradient, f16, f16)
 
 }  // namespace nibble::cuda

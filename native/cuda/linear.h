@@ -54,4 +54,9 @@ struct SumSplitsArguments {
 
 inline constexpr int kSumThreads = 256;
 
+// Tiles of an adapter's product: so many tokens or features by ranks, of which most adapters have few.
+inline constexpr int kTileLines = 64;
+inline constexpr int kFewRanks = 16;
+inline constexpr int kRankTile = 64;
+
 }  // namespace nibble::cuda

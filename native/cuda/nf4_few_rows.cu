@@ -6,19 +6,6 @@
 
 namespace nibble::cuda {
 
-// The floats in 16 bytes.
-template <typename T, int kCount>
-NIBBLE_DEVICE void unpack(const Words4& words, float (&values)[kCount]) {
-    NIBBLE_UNROLL
-    for (int i = 0; i < kCount; ++i) {
-        if constexpr (sizeof(T) == 4) {
-            values[i] = bits_to_float(words.word[i]);
-        } else {
-            values[i] = to_float(T{static_cast<uint16_t>(words.word[i / 2] >> (16 * (i % 2)))});
-        }
-    }
-}
-
 // Rows of x are kept in pieces of 16 bytes, of which a lane reads every fourth, or of float32 every eighth: moved so
 // that eight lanes at a time find theirs in different banks.
 NIBBLE_DEVICE int few_place(int piece) {

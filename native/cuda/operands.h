@@ -1,5 +1,5 @@
-// What tile products multiply: matrices, their transposes, weights of any format, inputs under a dropout mask. Each is
-// seen from the first row (or column) of the block's tile.
+// What tile products multiply: matrices, inputs under a dropout mask, weights of any format; each as the block's tile
+// sees it, from its first row or column on, with its depth along the lines in memory or across them.
 #pragma once
 
 #include "decode.h"
@@ -7,117 +7,106 @@
 
 namespace nibble::cuda {
 
-// x[row, depth] of a row-major matrix [rows, depth], times a factor.
+// A row-major matrix [lines, width]; zero outside of it.
 template <typename T>
-struct Rows {
-    static constexpr bool kDepthFirst = true;
+struct Matrix {
+    static constexpr int kRun = 16 / static_cast<int>(sizeof(T));  // Neighbours in a line that one access reads.
     Global<const T> data;
-    int64_t rows;
-    int64_t depth;
-    int64_t first;
-    float factor = 1.0F;
-
-    NIBBLE_DEVICE float operator()(int row, int64_t d) const {
-        return first + row < rows ? to_float(data[(first + row) * depth + d]) * factor : 0.0F;
-    }
-};
-
-// x[depth, row]: the transpose of a row-major matrix [depth, rows] with `stride` elements from row to row.
-template <typename T>
-struct Turned {
-    static constexpr bool kDepthFirst = false;
-    Global<const T> data;
-    int64_t rows;
-    int64_t stride;
-    int64_t first;
-    float factor = 1.0F;
-
-    NIBBLE_DEVICE float operator()(int row, int64_t d) const {
-        return first + row < rows ? to_float(data[d * stride + first + row]) * factor : 0.0F;
-    }
-};
-
-// x[depth, column] of a row-major matrix [depth, columns].
-template <typename T>
-struct Columns {
-    static constexpr bool kDepthFirst = false;
-    Global<const T> data;
-    int64_t columns;
-    int64_t first;
-
-    NIBBLE_DEVICE float operator()(int64_t d, int column) const {
-        return first + column < columns ? to_float(data[d * columns + first + column]) : 0.0F;
-    }
-};
-
-// x[column, depth]: the transpose of a row-major matrix [columns, depth].
-template <typename T>
-struct TurnedColumns {
-    static constexpr bool kDepthFirst = true;
-    Global<const T> data;
-    int64_t columns;
-    int64_t depth;
-    int64_t first;
-
-    NIBBLE_DEVICE float operator()(int64_t d, int column) const {
-        return first + column < columns ? to_float(data[(first + column) * depth + d]) : 0.0F;
-    }
-};
-
-// drop(x)[row, depth] and, for the gradient of A, drop(x)[depth, column] of x [rows, width].
-template <typename T>
-struct DroppedRows {
-    static constexpr bool kDepthFirst = true;
-    Global<const T> x;
-    int64_t rows;
+    int64_t lines;
     int64_t width;
-    int64_t first;
+
+    // Whether every line is made of whole runs.
+    NIBBLE_DEVICE bool in_runs() const {
+        return width % kRun == 0 && reinterpret_cast<uintptr_t>(data.data) % sizeof(Words4) == 0;
+    }
+
+    NIBBLE_DEVICE float element(int64_t line, int64_t place) const {
+        return line < lines && place < width ? to_float(data[line * width + place]) : 0.0F;
+    }
+
+    // The elements from `place` on, a multiple of their number.
+    NIBBLE_DEVICE void run(int64_t line, int64_t place, float (&values)[kRun]) const {
+        Words4 words{};
+        if (line < lines && place < width) {
+            words = data.template load<Words4>(line * width + place);
+        }
+        unpack<T>(words, values);
+    }
+};
+
+// A matrix under a dropout mask.
+template <typename T>
+struct Dropped {
+    static constexpr int kRun = Matrix<T>::kRun;
+    Matrix<T> x;
     DropoutView dropout;
 
-    NIBBLE_DEVICE float operator()(int row, int64_t d) const {
-        if (first + row >= rows) {
-            return 0.0F;
-        }
-        const int64_t element = (first + row) * width + d;
-        return to_float(x[element]) * dropout_factor(dropout, element);
-    }
-};
-template <typename T>
-struct DroppedColumns {
-    static constexpr bool kDepthFirst = false;
-    Global<const T> x;
-    int64_t width;
-    int64_t first;
-    DropoutView dropout;
+    NIBBLE_DEVICE bool in_runs() const { return x.in_runs(); }
 
-    NIBBLE_DEVICE float operator()(int64_t d, int column) const {
-        if (first + column >= width) {
-            return 0.0F;
+    NIBBLE_DEVICE float element(int64_t line, int64_t place) const {
+        return x.element(line, place) * dropout_factor(dropout, line * x.width + place);
+    }
+
+    NIBBLE_DEVICE void run(int64_t line, int64_t place, float (&values)[kRun]) const {
+        x.run(line, place, values);
+        if (dropout.threshold > 0) {
+            float factors[kRun];
+            dropout_factors(dropout, line * x.width + place, factors);
+            NIBBLE_UNROLL
+            for (int i = 0; i < kRun; ++i) {
+                values[i] *= factors[i];
+            }
         }
-        const int64_t element = d * width + first + column;
-        return to_float(x[element]) * dropout_factor(dropout, element);
     }
 };
 
-// W^T [K, N], for y = x * W^T.
-struct WeightTurned {
+// An operand whose rows (of the left one) or columns (of the right one) are lines.
+template <typename M>
+struct Lines {
     static constexpr bool kDepthFirst = true;
+    static constexpr int kRun = M::kRun;
+    M matrix;
+    int64_t first;
+
+    NIBBLE_DEVICE bool in_runs() const { return matrix.in_runs(); }
+    NIBBLE_DEVICE float operator()(int i, int64_t depth) const { return matrix.element(first + i, depth); }
+    NIBBLE_DEVICE void run(int i, int64_t depth, float (&values)[kRun]) const { matrix.run(first + i, depth, values); }
+};
+
+// An operand whose depth counts the lines.
+template <typename M>
+struct Across {
+    static constexpr bool kDepthFirst = false;
+    static constexpr int kRun = M::kRun;
+    M matrix;
+    int64_t first;
+
+    NIBBLE_DEVICE bool in_runs() const { return matrix.in_runs(); }
+    NIBBLE_DEVICE float operator()(int i, int64_t depth) const { return matrix.element(depth, first + i); }
+    NIBBLE_DEVICE void run(int i, int64_t depth, float (&values)[kRun]) const { matrix.run(depth, first + i, values); }
+};
+
+// Rows of W [N, K] from `first` on, for y = x * W^T.
+struct WeightLines {
+    static constexpr bool kDepthFirst = true;
+    static constexpr int kRun = 1;
     const WeightView& weight;
     int64_t first;
 
-    NIBBLE_DEVICE float operator()(int64_t d, int column) const {
-        return first + column < weight.rows ? decode(weight, (first + column) * weight.cols + d) : 0.0F;
+    NIBBLE_DEVICE float operator()(int i, int64_t depth) const {
+        return first + i < weight.rows ? decode(weight, (first + i) * weight.cols + depth) : 0.0F;
     }
 };
 
-// W [N, K], for dx = dy * W.
-struct WeightStraight {
+// Columns of W [N, K] from `first` on, for dx = dy * W.
+struct WeightAcross {
     static constexpr bool kDepthFirst = false;
+    static constexpr int kRun = 1;
     const WeightView& weight;
     int64_t first;
 
-    NIBBLE_DEVICE float operator()(int64_t d, int column) const {
-        return first + column < weight.cols ? decode(weight, d * weight.cols + first + column) : 0.0F;
+    NIBBLE_DEVICE float operator()(int i, int64_t depth) const {
+        return first + i < weight.cols ? decode(weight, depth * weight.cols + first + i) : 0.0F;
     }
 };
 

@@ -13,8 +13,6 @@ struct Tile {
     static constexpr int kThreadRows = 4;
     static constexpr int kThreadColumns = kRows * kColumns / kTileThreads / kThreadRows;
     static constexpr int kThreadsAcross = kColumns / kThreadColumns;
-    static constexpr int kStrideA = kRows + 4;
-    static constexpr int kStrideB = kColumns + 4;
     static constexpr int kPartDepth = 256;  // A chain of additions no longer than this keeps float32's digits.
 
     float sums[kThreadRows][kThreadColumns] = {};
@@ -24,25 +22,24 @@ struct Tile {
         return static_cast<int>(thread_index()) % kThreadsAcross * kThreadColumns;
     }
 
-    // sums += a * b over the depths [first, end). Operands give zero outside of their matrices; `kDepthFirst` says that
-    // neighbours in depth are neighbours in memory.
+    // sums += a * b over the depths [first, end). An operand says its value at (row or column, depth), zero outside of
+    // its matrix; `kDepthFirst` tells that neighbours in depth are neighbours in memory. Where `kRun` is
+    // above 1 and in_runs(), it reads so many neighbours at a time, from multiples of that on; `first` must be one.
     template <typename A, typename B>
     NIBBLE_DEVICE void add(int64_t first, int64_t end, const A& a, const B& b) {
         const Shared<float> slab_a = shared_memory<float>(0);
-        const Shared<float> slab_b = shared_memory<float>(kTileDepth * kStrideA * 4);
+        const Shared<float> slab_b = shared_memory<float>(kTileDepth * (kRows + kTilePadding) * 4);
         float part[kThreadRows][kThreadColumns] = {};
         for (int64_t depth = first; depth < end; depth += kTileDepth) {
-            fill<kRows, kStrideA, A::kDepthFirst>(slab_a, depth, end,
-                                                  [&](int row, int64_t d) NIBBLE_INLINE { return a(row, d); });
-            fill<kColumns, kStrideB, B::kDepthFirst>(slab_b, depth, end,
-                                                     [&](int column, int64_t d) NIBBLE_INLINE { return b(d, column); });
+            fill<kRows>(slab_a, depth, end, a);
+            fill<kColumns>(slab_b, depth, end, b);
             block_barrier();
             NIBBLE_UNROLL
             for (int d = 0; d < kTileDepth; ++d) {
                 float left[kThreadRows];
                 float right[kThreadColumns];
-                read<kThreadRows>(slab_a, d * kStrideA + first_row(), left);
-                read<kThreadColumns>(slab_b, d * kStrideB + first_column(), right);
+                read<kThreadRows>(slab_a, place<kRows>(d, first_row()), left);
+                read<kThreadColumns>(slab_b, place<kColumns>(d, first_column()), right);
                 NIBBLE_UNROLL
                 for (int i = 0; i < kThreadRows; ++i) {
                     NIBBLE_UNROLL
@@ -99,12 +96,52 @@ struct Tile {
         }
     }
 
-    template <int kCount, int kStride, bool kDepthFirst, typename Read>
-    NIBBLE_DEVICE void fill(Shared<float> slab, int64_t depth, int64_t end, const Read& read) {
+    // Where a slab of kCount rows or columns has (index, depth). A warp writes runs of eight depths of eight rows at a
+    // time; moved by eight for each such run, they lie in different banks, and fours stay together.
+    template <int kCount>
+    NIBBLE_DEVICE static int place(int depth, int index) {
+        return depth * (kCount + kTilePadding) + (index ^ (depth / 8 * 8 % kCount));
+    }
+
+    template <int kCount, typename Operand>
+    NIBBLE_DEVICE void fill(Shared<float> slab, int64_t depth, int64_t end, const Operand& operand) {
+        constexpr int kRun = Operand::kRun;
+        if constexpr (kRun > 1) {
+            if (operand.in_runs()) {
+                for (int e = static_cast<int>(thread_index()); e < kCount * kTileDepth / kRun; e += kTileThreads) {
+                    const int d = Operand::kDepthFirst ? e % (kTileDepth / kRun) * kRun : e / (kCount / kRun);
+                    const int i = Operand::kDepthFirst ? e / (kTileDepth / kRun) : e % (kCount / kRun) * kRun;
+                    float values[kRun] = {};
+                    if (depth + d < end) {
+                        operand.run(i, depth + d, values);
+                    }
+                    write<kCount, Operand::kDepthFirst>(slab, d, i, values);
+                }
+                return;
+            }
+        }
         for (int e = static_cast<int>(thread_index()); e < kCount * kTileDepth; e += kTileThreads) {
-            const int d = kDepthFirst ? e % kTileDepth : e / kCount;
-            const int i = kDepthFirst ? e / kTileDepth : e % kCount;
-            slab[d * kStride + i] = depth + d < end ? read(i, depth + d) : 0.0F;
+            const int d = Operand::kDepthFirst ? e % kTileDepth : e / kCount;
+            const int i = Operand::kDepthFirst ? e / kTileDepth : e % kCount;
+            slab[place<kCount>(d, i)] = depth + d < end ? operand(i, depth + d) : 0.0F;
+        }
+    }
+
+    // A run, down the slab or along one of its lines.
+    template <int kCount, bool kDepthFirst, int kRun>
+    NIBBLE_DEVICE static void write(Shared<float> slab, int depth, int index, const float (&values)[kRun]) {
+        NIBBLE_UNROLL
+        for (int r = 0; r < kRun; r += kDepthFirst ? 1 : 4) {
+            if constexpr (kDepthFirst) {
+                slab[place<kCount>(depth + r, index)] = values[r];
+            } else {
+                Words4 four;
+                NIBBLE_UNROLL
+                for (int i = 0; i < 4; ++i) {
+                    four.word[i] = float_to_bits(values[r + i]);
+                }
+                slab.template store<Words4>(place<kCount>(depth, index + r), four);
+            }
         }
     }
 };

@@ -142,6 +142,10 @@ extern "C" __attribute__((visibility("default"))) CUresult nibble_simt_recover()
 }
 
 NIBBLE_DRIVER cuInit(unsigned flags) {
+    const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (visible != nullptr && *visible == '\0') {
+        return CUDA_ERROR_NO_DEVICE;  // Hidden, as the real ones can be.
+    }
     state().initialized = true;
     return flags == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }

@@ -203,7 +203,7 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
 }
 
 TEST_P(Linear, adapters_of_any_rank_up_to_256_equal_float64) {
-    for (const int64_t rank : {1, 16, 64, 256}) {
+    for (const int64_t rank : {1, 16, 37, 64, 256}) {
         expect_adapter_equals_float64(GetParam().dtype, {17, 64, 128}, rank, 0.1F);
     }
 }

@@ -58,6 +58,7 @@ plant 'one row too many is read' tensor_product.h 's/row \+ r < args\.m\)/row + 
 plant 'a part of the depth is left out of the sum' linear.cu 's/split < args\.splits; \+\+split\) \{\s+sum \+= args\.sums/split < args.splits - 1; ++split) { sum += args.sums/' "$linear"
 plant 'the gradient of the input ignores the dropout mask' tensor_product.h \
     's/\*= factors\[e\]/*= 1.0F/' "$adapter"
+plant 'every four of a run have the mask of the first' philox.h 's/\(first \+ i\) \/ 4/(first) \/ 4/' "$adapter"
 plant 'the scale of the adapter is not applied' tensor_product.h 's/1\.0F : adapter\.scale/1.0F : 1.0F/' "$adapter"
 plant 'sums over a block begin before all warps have written' device.h \
     's/(block_sum.*?)block_barrier\(\);/$1/s' 'Each/Layers.rms_norm_and*sm80_f32'

@@ -90,7 +90,7 @@ TEST_P(Ptx, no_kernel_keeps_anything_in_local_memory_or_calls_a_function) {
 
 TEST_P(Ptx, every_kernel_has_a_form_for_each_element_type) {
     for (const char* name : {"linear_forward", "linear_input_gradient", "rms_norm_forward", "rope", "swiglu_backward",
-                             "nf4_quantize", "dequantize", "adapter_a_gradient", "nf4_few_1"}) {
+                             "nf4_quantize", "dequantize", "adapter_a_gradient_16", "nf4_few_1"}) {
         for (const char* type : {"_f32", "_bf16", "_f16"}) {
             EXPECT_TRUE(kernels_.contains(std::string(name) + type)) << name << type;
         }
@@ -145,5 +145,13 @@ TEST_P(Ptx, few_rows_read_weights_16_bytes_at_a_time) {
     for (const char* name : {"nf4_few_1_bf16", "nf4_few_2_f16", "nf4_few_4_f32"}) {
         EXPECT_TRUE(has(kernels_[name], "ld.global.v4")) << name;
         EXPECT_TRUE(has(kernels_[name], "ld.shared.v4")) << name;
+    }
+}
+
+TEST_P(Ptx, adapters_read_activations_16_bytes_at_a_time) {
+    for (const char* product : {"hidden", "hidden_gradient", "a_gradient", "b_gradient"}) {
+        for (const char* form : {"_16_f32", "_16_bf16", "_64_f16"}) {
+            EXPECT_TRUE(has(kernels_[std::string("adapter_") + product + form], "ld.global.v4")) << product << form;
+        }
     }
 }

@@ -21,13 +21,14 @@ public static class ComputeDevice
     public static torch.Device Choose(string name, Action<string> note)
     {
         ArgumentNullException.ThrowIfNull(note);
-        int ordinal = Parse(name);
-        if (name == Cpu)
-        {
-            return torch.CPU;
-        }
+        Parse(name);
+        return name == Cpu ? torch.CPU : Choose(name, GpuReport.Read(), note);
+    }
 
-        GpuReport report = GpuReport.Read();
+    /// <summary>Finds the device that <c>auto</c> or <c>cuda:N</c> means among the GPUs that there are.</summary>
+    internal static torch.Device Choose(string name, GpuReport report, Action<string> note)
+    {
+        int ordinal = Parse(name);
         if (name == Auto)
         {
             GpuInfo? usable = report.Gpus.FirstOrDefault(gpu => gpu.Problem is null);

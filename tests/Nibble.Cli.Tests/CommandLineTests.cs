@@ -105,15 +105,23 @@ public class CommandLineTests
         Assert.Equal("there is no NVIDIA driver (/nonexistent/libcuda.so cannot be loaded)", (string)none["no_gpu_because"]!);
         Assert.Contains("no_gpu_because", Nibble("info").Output, StringComparison.Ordinal);
 
-        string emulation = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../native/release/simt/libnibble_cuda_emulated.so"));
-        Assert.SkipUnless(File.Exists(emulation), $"{emulation} is not built: cmake --preset release -DNIBBLE_BUILD_TESTS=ON, in native/.");
-        JsonNode some = JsonNode.Parse(Run(emulation, "info", "--json").Output)!;
+        string emulation = Emulation();
+        JsonNode some = JsonNode.Parse(Run([("NIBBLE_CUDA_DRIVER", emulation)], "info", "--json").Output)!;
         Assert.Equal("12.8", (string)some["cuda_driver"]!);
         Assert.Equal(["sm_75", "sm_80", "sm_90"], some["gpus"]!.AsArray().Select(gpu => (string)gpu!["chip"]!));
         Assert.Equal("cuda:2", (string)some["gpus"]![2]!["device"]!);
         Assert.Contains("-p:TorchBackend=cuda", (string)some["no_gpu_because"]!, StringComparison.Ordinal);
         Assert.All(some["gpus"]!.AsArray(), gpu => Assert.NotNull(gpu!["problem"]));
-        Assert.Contains("cuda:1 (Emulated Ampere, sm_80, 16 GiB", Run(emulation, "info").Output, StringComparison.Ordinal);
+        Assert.Contains("cuda:1 (Emulated Ampere, sm_80, 16 GiB", Run([("NIBBLE_CUDA_DRIVER", emulation)], "info").Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_named_libtorch_is_the_one_that_is_used()
+    {
+        string note = Path.Combine(AppContext.BaseDirectory, "libtorch.path");
+        Assert.Equal(0, Run([("NIBBLE_LIBTORCH", File.ReadAllText(note).Trim())], "info").Code);
+        Result missing = Run([("NIBBLE_LIBTORCH", "/nonexistent")], "info");
+        Assert.Equal((1, "nibble: NIBBLE_LIBTORCH is /nonexistent, where there is no libtorch_cpu.so."), (missing.Code, missing.Error.Trim()));
     }
 
     [Fact]
@@ -126,6 +134,17 @@ public class CommandLineTests
         Result refused = Nibble([.. generate, "--device", "cuda:1"]);
         Assert.Equal(1, refused.Code);
         Assert.Equal("nibble: device cuda:1 cannot be used: there is no NVIDIA driver (/nonexistent/libcuda.so cannot be loaded).", refused.Error.Trim());
+    }
+
+    [Fact]
+    public void A_driver_without_a_GPU_is_like_no_driver()
+    {
+        const string Reason = "the NVIDIA driver does not start: CUDA_ERROR_NO_DEVICE (CUDA_ERROR_NO_DEVICE)";
+        string[] generate = ["generate", .. Model, "--prompt", "Once", "--max-new-tokens", "1"];
+        (string, string)[] hidden = [("NIBBLE_CUDA_DRIVER", Emulation()), ("CUDA_VISIBLE_DEVICES", "")];
+        Assert.Equal($"Computing on the CPU: {Reason}.", Run(hidden, generate).Error.Trim());
+        Result refused = Run(hidden, [.. generate, "--device", "cuda:0"]);
+        Assert.Equal((1, $"nibble: device cuda:0 cannot be used: {Reason}."), (refused.Code, refused.Error.Trim()));
     }
 
     [Theory]
@@ -190,13 +209,25 @@ public class CommandLineTests
 
     private sealed record Result(int Code, string Output, string Error);
 
-    /// <summary>On a machine without a GPU, whatever this one has.</summary>
-    private static Result Nibble(params string[] arguments) => Run("/nonexistent/libcuda.so", arguments);
+    /// <summary>The driver of emulated GPUs; the test skips where it is not built.</summary>
+    private static string Emulation()
+    {
+        string library = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../native/release/simt/libnibble_cuda_emulated.so"));
+        Assert.SkipUnless(File.Exists(library), $"{library} is not built: cmake --preset release -DNIBBLE_BUILD_TESTS=ON, in native/.");
+        return library;
+    }
 
-    private static Result Run(string cudaDriver, params string[] arguments)
+    /// <summary>On a machine without a GPU, whatever this one has.</summary>
+    private static Result Nibble(params string[] arguments) => Run([("NIBBLE_CUDA_DRIVER", "/nonexistent/libcuda.so")], arguments);
+
+    private static Result Run((string Name, string Value)[] environment, params string[] arguments)
     {
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "nibble"), arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-        start.Environment["NIBBLE_CUDA_DRIVER"] = cudaDriver;
+        foreach ((string name, string value) in environment)
+        {
+            start.Environment[name] = value;
+        }
+
         using Process process = Process.Start(start)!;
         Task<string> error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();

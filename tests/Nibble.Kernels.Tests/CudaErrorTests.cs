@@ -24,6 +24,37 @@ public class CudaErrorTests
         Assert.Equal("cuda:0 (Emulated Turing, sm_61) cannot be used: it is older than what the kernels need, Turing (sm_75).", exception.Message);
     }
 
+    [Fact]
+    public void A_driver_that_finds_no_GPU_is_named_and_only_auto_falls_back_to_the_CPU()
+    {
+        EmulatedCuda.Open(0, out DriverWitness witness);
+        witness.Gpus = 0;
+        AssertFallsBack(GpuReport.Read((ICudaDriver)witness, CudaImage.OfBuild), "the driver finds no GPU", "the driver finds no GPU");
+    }
+
+    [Fact]
+    public void A_build_without_an_image_for_the_chip_is_named_and_only_auto_falls_back_to_the_CPU()
+    {
+        const string Problem = "this build has no CUDA kernels for it; ./build.sh --target=Cuda makes them, then build again";
+        EmulatedCuda.Open(1, out DriverWitness witness);
+        var exception = Assert.Throws<NotSupportedException>(() => CudaDevice.Emulated((ICudaDriver)witness, 1, hasImage: false));
+        Assert.Equal($"cuda:1 (Emulated Ampere, sm_80) cannot be used: {Problem}.", exception.Message);
+
+        GpuReport report = GpuReport.Read((ICudaDriver)witness, images: []) with { Problem = null }; // As with the libtorch for GPUs.
+        Assert.All(report.Gpus, gpu => Assert.Equal((null, Problem), (gpu.Image, gpu.Problem)));
+        Assert.EndsWith($" GiB, no kernels): {Problem}", report.Gpus[0].ToString(), StringComparison.Ordinal);
+        AssertFallsBack(report, report.Gpus[0].ToString(), Problem);
+    }
+
+    [Fact]
+    public void A_GPU_beyond_those_that_there_are_is_an_error_that_counts_them()
+    {
+        EmulatedCuda.Open(0, out DriverWitness witness);
+        GpuReport report = GpuReport.Read((ICudaDriver)witness, CudaImage.OfBuild) with { Problem = null };
+        Assert.Equal(
+            "device cuda:3 cannot be used: there are 3 GPUs.", Assert.Throws<NotSupportedException>(() => ComputeDevice.Choose("cuda:3", report, _ => { })).Message);
+    }
+
     [Theory]
     [InlineData(nameof(CudaStatus.UnsupportedPtxVersion))]
     [InlineData(nameof(CudaStatus.NoBinaryForGpu))]
@@ -138,5 +169,15 @@ public class CudaErrorTests
         Assert.Equal(75, CudaImage.Best(images, 75)!.ComputeCapability);
         Assert.Equal(80, CudaImage.Best(images, 89)!.ComputeCapability);
         Assert.Null(CudaImage.Best(images, 70));
+    }
+
+    private static void AssertFallsBack(GpuReport report, string reasonOfAuto, string reasonOfDevice)
+    {
+        var notes = new List<string>();
+        Assert.Equal(DeviceType.CPU, ComputeDevice.Choose("auto", report, notes.Add).type);
+        Assert.Equal([$"Computing on the CPU: {reasonOfAuto}."], notes);
+        Assert.Equal(
+            $"device cuda:0 cannot be used: {reasonOfDevice}.", Assert.Throws<NotSupportedException>(() => ComputeDevice.Choose("cuda:0", report, notes.Add)).Message);
+        Assert.Single(notes);
     }
 }

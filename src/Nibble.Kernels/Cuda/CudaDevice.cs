@@ -36,7 +36,7 @@ internal sealed unsafe class CudaDevice
     private readonly List<(string Name, Tensor Tensor)> arguments = [];
     private CudaException? failure;
 
-    private CudaDevice(ICudaDriver driver, int ordinal, bool emulated)
+    private CudaDevice(ICudaDriver driver, int ordinal, IReadOnlyList<CudaImage> images, bool emulated)
     {
         this.driver = driver;
         this.emulated = emulated;
@@ -44,7 +44,7 @@ internal sealed unsafe class CudaDevice
         driver.Check(driver.DeviceGet(out int device, ordinal), $"there is no {this}");
         driver.Check(driver.DeviceGetName(out string name, device), $"{this} does not answer");
         int capability = CapabilityOf(driver, device);
-        CudaImage? image = emulated ? Placeholder : CudaImage.For(capability);
+        CudaImage? image = CudaImage.Best(images, capability);
         if (ProblemOf(capability, image) is { } problem)
         {
             throw new NotSupportedException($"{this} ({name}, sm_{capability}) cannot be used: {problem}.");
@@ -86,16 +86,16 @@ internal sealed unsafe class CudaDevice
 
     /// <summary>The GPU that libtorch calls <c>cuda:ordinal</c>; opened once, for the process.</summary>
     public static CudaDevice Of(int ordinal) =>
-        Opened.GetOrAdd(ordinal, n => new Lazy<CudaDevice>(() => new CudaDevice(Driver, n, emulated: false), LazyThreadSafetyMode.PublicationOnly)).Value;
+        Opened.GetOrAdd(ordinal, n => new Lazy<CudaDevice>(() => new CudaDevice(Driver, n, CudaImage.OfBuild, emulated: false), LazyThreadSafetyMode.PublicationOnly)).Value;
 
     /// <summary>The GPU whose kernels compute a tensor; null for the CPU.</summary>
     public static CudaDevice? Of(Tensor tensor) => tensor.device_type == DeviceType.CUDA ? Of(tensor.device_index) : EmulatedGpu.Current;
 
     /// <summary>
     /// For tests: a GPU of the emulation, whose memory is the host's and whose kernels are built into it, so that any image
-    /// will do. Its operators are given CPU tensors, see <see cref="EmulatedGpu"/>.
+    /// will do, if there is one. Its operators are given CPU tensors, see <see cref="EmulatedGpu"/>.
     /// </summary>
-    public static CudaDevice Emulated(ICudaDriver driver, int ordinal) => new(driver, ordinal, emulated: true);
+    public static CudaDevice Emulated(ICudaDriver driver, int ordinal, bool hasImage = true) => new(driver, ordinal, hasImage ? [Placeholder] : [], emulated: true);
 
     /// <summary>Major and minor version of a chip as two digits: 86.</summary>
     public static int CapabilityOf(ICudaDriver driver, int device) =>
@@ -104,7 +104,7 @@ internal sealed unsafe class CudaDevice
     /// <summary>Why the kernels do not run on a chip; null when they do.</summary>
     public static string? ProblemOf(int computeCapability, CudaImage? image) =>
         computeCapability < OldestComputeCapability ? $"it is older than what the kernels need, Turing (sm_{OldestComputeCapability})"
-        : image is null ? "this build has no CUDA kernels; ./build.sh --target=Cuda makes them, then build again"
+        : image is null ? "this build has no CUDA kernels for it; ./build.sh --target=Cuda makes them, then build again"
         : null;
 
     /// <summary>Begins an operator's call; until <see cref="End"/> no other thread makes one.</summary>

@@ -8,16 +8,14 @@ namespace Nibble.Kernels.Cuda;
 /// <param name="ComputeCapability">The oldest chip that it runs on: 80.</param>
 internal sealed partial record CudaImage(string Name, int ComputeCapability)
 {
-    private static readonly CudaImage[] All =
+    /// <summary>The images of this build; none where it has no compiled kernels.</summary>
+    public static IReadOnlyList<CudaImage> OfBuild { get; } =
     [
         .. typeof(CudaImage).Assembly.GetManifestResourceNames().Select(name => ResourceName().Match(name)).Where(match => match.Success)
             .Select(match => new CudaImage(match.Value, int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture))),
     ];
 
-    /// <summary>The best image of this build for a chip; null where the build has none.</summary>
-    public static CudaImage? For(int computeCapability) => Best(All, computeCapability);
-
-    /// <summary>The newest image that is not newer than the chip.</summary>
+    /// <summary>The newest image that is not newer than the chip; null where there is none.</summary>
     public static CudaImage? Best(IEnumerable<CudaImage> images, int computeCapability) =>
         images.Where(image => image.ComputeCapability <= computeCapability).MaxBy(image => image.ComputeCapability);
 

@@ -24,20 +24,14 @@ public sealed record GpuInfo(string Device, string Name, string Chip, long Total
 /// <param name="Problem">Why none is used, whatever each one is; null when there is no such reason.</param>
 public sealed record GpuReport(string? DriverVersion, IReadOnlyList<GpuInfo> Gpus, string? Problem)
 {
-    private const string CpuBuild = "this build has the libtorch for CPUs; build with -p:TorchBackend=cuda";
+    private const string CpuBuild = "libtorch is the one for CPUs; build with -p:TorchBackend=cuda, or let NIBBLE_LIBTORCH name one for GPUs";
 
     /// <summary>Asks the driver, without taking memory of any GPU.</summary>
     public static GpuReport Read()
     {
         try
         {
-            ICudaDriver driver = CudaDevice.Driver;
-            driver.Check(driver.DriverGetVersion(out int version), "the driver does not tell its version");
-            driver.Check(driver.DeviceGetCount(out int count), "the driver does not count its GPUs");
-            LibTorch.EnsureLoaded(); // Before TorchSharp searches for it.
-            string? problem = count == 0 ? "the driver finds no GPU" : torch.cuda.is_available() ? null : CpuBuild;
-            return new GpuReport(
-                string.Create(CultureInfo.InvariantCulture, $"{version / 1000}.{version % 1000 / 10}"), [.. Enumerable.Range(0, count).Select(n => Describe(driver, n, problem))], problem);
+            return Read(CudaDevice.Driver, CudaImage.OfBuild);
         }
         catch (CudaException exception)
         {
@@ -45,14 +39,25 @@ public sealed record GpuReport(string? DriverVersion, IReadOnlyList<GpuInfo> Gpu
         }
     }
 
-    private static GpuInfo Describe(ICudaDriver driver, int ordinal, string? problem)
+    /// <summary>Asks a driver which GPUs there are, and looks among the images for theirs.</summary>
+    internal static GpuReport Read(ICudaDriver driver, IReadOnlyList<CudaImage> images)
+    {
+        driver.Check(driver.DriverGetVersion(out int version), "the driver does not tell its version");
+        driver.Check(driver.DeviceGetCount(out int count), "the driver does not count its GPUs");
+        LibTorch.EnsureLoaded(); // Before TorchSharp searches for it.
+        string? problem = count == 0 ? "the driver finds no GPU" : torch.cuda.is_available() ? null : CpuBuild;
+        return new GpuReport(
+            string.Create(CultureInfo.InvariantCulture, $"{version / 1000}.{version % 1000 / 10}"), [.. Enumerable.Range(0, count).Select(n => Describe(driver, n, images, problem))], problem);
+    }
+
+    private static GpuInfo Describe(ICudaDriver driver, int ordinal, IReadOnlyList<CudaImage> images, string? problem)
     {
         string name = $"cuda:{ordinal}";
         driver.Check(driver.DeviceGet(out int device, ordinal), $"there is no {name}");
         driver.Check(driver.DeviceGetName(out string model, device), $"{name} does not answer");
         driver.Check(driver.DeviceTotalMem(out long memory, device), $"{name} does not answer");
         int capability = CudaDevice.CapabilityOf(driver, device);
-        CudaImage? image = CudaImage.For(capability);
+        CudaImage? image = CudaImage.Best(images, capability);
         problem = CudaDevice.ProblemOf(capability, image) ?? problem;
         return new GpuInfo(name, model, $"sm_{capability}", memory, image?.Name, problem);
     }

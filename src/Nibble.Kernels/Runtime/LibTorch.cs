@@ -10,7 +10,8 @@ namespace Nibble.Kernels.Runtime;
 /// </summary>
 /// <remarks>
 /// Two things would go wrong if the default probing were left to itself. A development tree would need a copy of
-/// libtorch (480 MB) beside every project, so the shared objects are loaded by path from the NuGet packages folder.
+/// libtorch (480 MB) beside every project, so the shared objects are loaded by path from the NuGet packages folder, or
+/// from the folder that the environment variable NIBBLE_LIBTORCH names: that of a Python torch of the same version will do.
 /// And the binding asks for a newer libstdc++ than Debian 12 and Ubuntu 22.04 have, see <see cref="CompatibleBinding"/>.
 /// </remarks>
 public static class LibTorch
@@ -18,9 +19,11 @@ public static class LibTorch
     internal const string BindingName = "LibTorchSharp";
     internal const string CoreName = "c10";
     private const string BindingFile = "libLibTorchSharp.so";
+    private const string TorchFile = "libtorch_cpu.so";
+    private const string TorchVariable = "NIBBLE_LIBTORCH";
 
     /// <summary>libtorch's shared objects, dependencies first; the OpenMP runtime leads because libnibble shares it.</summary>
-    private static readonly string[] TorchFiles = ["libgomp-98b21ff3.so.1", "libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
+    private static readonly string[] TorchFiles = ["libgomp-98b21ff3.so.1", "libc10.so", TorchFile, "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
 
     private static readonly Lazy<nint> Binding = new(Load);
 
@@ -55,14 +58,14 @@ public static class LibTorch
         LibNibble.Name => LibNibble.Handle,
         LibCudaDriver.Name => LibCudaDriver.Handle,
         BindingName when LoadsByPath => Binding.Value,
-        CoreName when LoadsByPath => NativeLibrary.Load(Path.Combine(Find("libtorch_cpu.so"), "libc10.so")),
+        CoreName when LoadsByPath => NativeLibrary.Load(Path.Combine(TorchFolder(), "libc10.so")),
         _ => 0,
     };
 
     private static nint Load()
     {
         OpenMpRuntime.SleepSoon();
-        string torchFolder = Find("libtorch_cpu.so");
+        string torchFolder = TorchFolder();
         // Builds for the CPU have no libtorch_cuda; the OpenMP runtime's name differs between builds, and libtorch brings its own.
         foreach (string path in TorchFiles.Select(file => Path.Combine(torchFolder, file)).Where(File.Exists))
         {
@@ -71,6 +74,16 @@ public static class LibTorch
 
         string binding = Path.Combine(Find(BindingFile), BindingFile);
         return DynamicLoader.LoadGlobal(CompatibleBinding.PathFor(binding));
+    }
+
+    private static string TorchFolder()
+    {
+        if (Environment.GetEnvironmentVariable(TorchVariable) is not { Length: > 0 } named)
+        {
+            return Find(TorchFile);
+        }
+
+        return File.Exists(Path.Combine(named, TorchFile)) ? named : throw new DllNotFoundException($"{TorchVariable} is {named}, where there is no {TorchFile}.");
     }
 
     /// <summary>The folder that holds <paramref name="file"/>: beside the application, or where its build says.</summary>

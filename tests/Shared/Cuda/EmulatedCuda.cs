@@ -57,6 +57,9 @@ internal class DriverWitness : DispatchProxy
     /// <summary>Of a function and the number of its call: the status to answer with.</summary>
     public Func<string, int, CudaStatus>? RefuseWhen { get; set; }
 
+    /// <summary>GPUs to answer that there are.</summary>
+    public int? Gpus { get; set; }
+
     /// <summary>Values to answer with for attributes of a GPU.</summary>
     public Dictionary<DeviceAttribute, int> Attributes { get; } = [];
 
@@ -84,6 +87,12 @@ internal class DriverWitness : DispatchProxy
             }
 
             return refusal;
+        }
+
+        if (name == nameof(ICudaDriver.DeviceGetCount) && Gpus is { } gpus)
+        {
+            args![0] = gpus;
+            return CudaStatus.Success;
         }
 
         if (name == nameof(ICudaDriver.DeviceGetAttribute) && Attributes.TryGetValue((DeviceAttribute)args![1]!, out int value))
