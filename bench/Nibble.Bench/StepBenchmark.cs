@@ -40,7 +40,8 @@ internal static class StepBenchmark
             double peak = MatrixRate();
             DecoderConfig model = WriteModel(folder, setting);
             var clock = new Clock();
-            new FineTuner(Configure(folder, setting), clock).Run();
+            TrainingResult result = new FineTuner(Configure(folder, setting), clock) { Profiles = true }.Run();
+            Console.Error.WriteLine(result.Profile);
             double seconds = clock.MedianStep;
             double tokens = setting.Batch * setting.Length;
             double share = FlopsPerToken(model) * tokens / seconds / peak;

@@ -25,6 +25,14 @@ public static class CausalAttention
             throw new ArgumentException($"Sequences of {lengths.Sum()} tokens in all, but {query.shape[0]} queries.");
         }
 
+        return is_grad_enabled() && (query.requires_grad || key.requires_grad || value.requires_grad)
+            ? AttentionFunction.apply(query, key, value, new Packed(lengths, window))
+            : Forward(query, key, value, lengths, window);
+    }
+
+    private static Tensor Forward(Tensor query, Tensor key, Tensor value, IReadOnlyList<int> lengths, int? window)
+    {
+        using Profiler.Scope measured = Profiler.Operator(nameof(CausalAttention));
         if (lengths.All(length => length == lengths[0]))
         {
             return AttendBatch(query, key, value, lengths.Count, lengths[0], window);
@@ -97,5 +105,34 @@ public static class CausalAttention
     {
         Tensor allowed = ones(queries, keys, ScalarType.Bool, device).tril(keys - queries);
         return window is { } size ? allowed.logical_and(ones(queries, keys, ScalarType.Bool, device).triu(keys - queries - size + 1)) : allowed;
+    }
+
+    private sealed record Packed(IReadOnlyList<int> Lengths, int? Window);
+
+    /// <summary>Attention with its graph inside, as one node whose backward pass is run, and measured, here.</summary>
+    private sealed class AttentionFunction : autograd.SingleTensorFunction<AttentionFunction>
+    {
+        public override string Name => "nibble.causal_attention";
+
+        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            Tensor[] inputs = [.. vars.Take(3).Select(input => ((Tensor)input).detach().requires_grad_())];
+            var packed = (Packed)vars[3];
+            using IDisposable grad = enable_grad();
+            Tensor output = Forward(inputs[0], inputs[1], inputs[2], packed.Lengths, packed.Window);
+            ctx.save_data("graph", (inputs, output));
+            return output.detach();
+        }
+
+        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
+        {
+            (Tensor[] inputs, Tensor output) = ((Tensor[], Tensor))ctx.get_data("graph");
+            using (Profiler.Operator("CausalAttention backward"))
+            {
+                BackwardPass.Run(output, grad_output);
+            }
+
+            return [.. inputs.Select(input => input.grad!), null!];
+        });
     }
 }

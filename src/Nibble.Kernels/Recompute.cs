@@ -39,11 +39,16 @@ public static class Recompute
             Tensor input = ctx.get_saved_variables()[0].detach().requires_grad_();
             using (enable_grad())
             {
-                Tensor output = ((Func<Tensor, Tensor>)ctx.get_data("layer"))(input);
-                BackwardPass.Run(output, grad_output);
+                BackwardPass.Run(Again((Func<Tensor, Tensor>)ctx.get_data("layer"), input), grad_output);
             }
 
             return [input.grad!.MoveToOuterDisposeScope(), null!];
         });
+
+        private static Tensor Again(Func<Tensor, Tensor> layer, Tensor input)
+        {
+            using Profiler.Scope pass = Profiler.Pass("recomputation");
+            return layer(input);
+        }
     }
 }

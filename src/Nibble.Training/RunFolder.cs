@@ -22,7 +22,7 @@ internal sealed class RunFolder(RunConfig config)
     private static readonly string[] Written =
     [
         "README.md", "metrics.jsonl", "loss.png", "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
-        "model.safetensors.index.json",
+        "model.safetensors.index.json", FineTuner.TraceFile,
     ];
 
     /// <summary>Whether a resumed run may change a key from one value to another.</summary>

@@ -38,10 +38,16 @@ internal sealed class DecoderLayer : IDisposable
     /// <summary>x and the result: <c>[tokens, hidden]</c>.</summary>
     public Tensor Forward(Tensor x, ForwardContext context)
     {
-        Tensor attended = x + Attention.Forward(InputNorm.Forward(x), context);
+        Tensor attended = Add(x, Attention.Forward(InputNorm.Forward(x), context));
         Tensor normed = PostAttentionNorm.Forward(attended);
         Tensor gated = SwiGlu.Apply(Gate.Forward(normed, context), Up.Forward(normed, context));
-        return attended + Down.Forward(gated, context);
+        return Add(attended, Down.Forward(gated, context));
+    }
+
+    private static Tensor Add(Tensor residual, Tensor update)
+    {
+        using Profiler.Scope measured = Profiler.Operator("Residual");
+        return residual + update;
     }
 
     public void Dispose()

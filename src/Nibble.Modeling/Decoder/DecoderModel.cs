@@ -186,8 +186,7 @@ public sealed class DecoderModel : IDisposable
         }
 
         ForwardContext context = Context(batch, cache, dropout);
-        Tensor ids = tensor(batch.InputIds, ScalarType.Int64, Device);
-        Tensor hidden = embedding.index_select(0, ids).to(ComputeDType);
+        Tensor hidden = Embed(batch.InputIds);
         if (is_grad_enabled() && !hidden.requires_grad)
         {
             // Recomputation hangs on the graph of its input: without this, a frozen embedding would cut the adapters off.
@@ -201,6 +200,13 @@ public sealed class DecoderModel : IDisposable
 
         cache?.Advance(batch.Lengths);
         return norm.Forward(hidden);
+    }
+
+    /// <summary>The tokens' rows of the embedding.</summary>
+    private Tensor Embed(int[] inputIds)
+    {
+        using Profiler.Scope measured = Profiler.Operator("Embedding");
+        return embedding.index_select(0, tensor(inputIds, ScalarType.Int64, Device)).to(ComputeDType);
     }
 
     /// <summary>Scores of every token of the vocabulary.</summary>

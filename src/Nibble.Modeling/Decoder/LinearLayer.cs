@@ -86,6 +86,7 @@ public sealed class LinearLayer : IDisposable
     {
         if (Trains)
         {
+            using Profiler.Scope measured = Profiler.Operator("Linear, trained");
             using DisposeScope scope = NewDisposeScope();
             Tensor values = ((DenseWeight)weight).Values;
             return nn.functional.linear(x, values.to(x.dtype), bias?.to(x.dtype)).MoveToOuterDisposeScope();
