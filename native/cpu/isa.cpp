@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <type_traits>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -26,15 +27,28 @@ namespace {
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
+#include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/adamw.h"
 // clang-format on
 }  // namespace
 
 const KernelTable table = {
-    nf4_quantize,           dequantize,  linear_forward, linear_backward, rms_norm_forward,
-    rms_norm_backward,      rope,        swiglu_forward, swiglu_backward, cross_entropy_forward,
-    cross_entropy_backward, adamw_32bit, adamw_8bit,
+    nf4_quantize,
+    dequantize,
+    linear_forward,
+    linear_backward,
+    rms_norm_forward,
+    rms_norm_backward,
+    rope,
+    swiglu_forward,
+    swiglu_backward,
+    attention_forward,
+    attention_backward,
+    cross_entropy_forward,
+    cross_entropy_backward,
+    adamw_32bit,
+    adamw_8bit,
 };
 
 }  // namespace nibble::NIBBLE_ISA

@@ -46,7 +46,7 @@ typedef enum nibble_isa {
 /* ---- library ---------------------------------------------------------------------------------------------------- */
 
 /* Version of this ABI; a caller built against another value must not go on. */
-#define NIBBLE_ABI_VERSION 2
+#define NIBBLE_ABI_VERSION 3
 NIBBLE_API int32_t nibble_abi_version(void);
 
 /* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
@@ -194,6 +194,31 @@ NIBBLE_API nibble_status nibble_swiglu_forward(const nibble_device* device, nibb
                                                const void* up, int64_t count, void* y);
 NIBBLE_API nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate,
                                                 const void* up, const void* dy, int64_t count, void* dgate, void* dup);
+
+/* ---- attention (on the CPU only; a GPU has libtorch's) -------------------------------------------------------------
+ * Tokens of sequences laid end to end attend to themselves and earlier tokens of their own sequence:
+ * output = softmax(scale * query * key^T) * value, for each head. query, output [tokens, heads, head_dim]; key, value
+ * [tokens, kv_heads, head_dim]; heads / kv_heads query heads in a row share a key head (arXiv:2305.13245). */
+typedef struct nibble_attention {
+    const int32_t* lengths; /* tokens of each sequence, positive */
+    int64_t sequences;
+    int64_t heads;
+    int64_t kv_heads;
+    int64_t head_dim;
+    int64_t window; /* positions that a token sees at most, its own among them; 0 for all */
+    float scale;
+} nibble_attention;
+
+/* log_sum_exp (may be null): float32 [tokens, heads], kept for backward. */
+NIBBLE_API nibble_status nibble_attention_forward(const nibble_attention* attention, nibble_dtype dtype,
+                                                  const void* query, const void* key, const void* value, void* output,
+                                                  float* log_sum_exp);
+
+/* doutput like output; dquery, dkey, dvalue like what they are the gradients of. */
+NIBBLE_API nibble_status nibble_attention_backward(const nibble_attention* attention, nibble_dtype dtype,
+                                                   const void* query, const void* key, const void* value,
+                                                   const void* output, const float* log_sum_exp, const void* doutput,
+                                                   void* dquery, void* dkey, void* dvalue);
 
 /* ---- loss ----------------------------------------------------------------------------------------------------------
  * Cross-entropy straight from hidden states and the output head, in chunks: [tokens, vocab] never exists. labels[t] is
