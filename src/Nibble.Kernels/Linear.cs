@@ -14,8 +14,9 @@ public static class Linear
     /// <param name="weight"><c>[N, K]</c>; takes no gradient.</param>
     /// <param name="bias"><c>[N]</c> of x's dtype; takes no gradient.</param>
     /// <param name="update">The adapter; A and B receive gradients.</param>
+    /// <param name="outputNeeded">Without it, only what the backward pass needs is made, and the values of the result may be anything.</param>
     /// <returns><c>[tokens, N]</c> of x's dtype.</returns>
-    public static Tensor Apply(Tensor x, LinearWeight weight, Tensor? bias = null, LowRank? update = null)
+    public static Tensor Apply(Tensor x, LinearWeight weight, Tensor? bias = null, LowRank? update = null, bool outputNeeded = true)
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(weight);
@@ -26,7 +27,7 @@ public static class Linear
         }
 
         return update is null
-            ? FrozenFunction.apply(x, weight, bias is null ? null! : new Frozen(bias))
+            ? FrozenFunction.apply(x, weight, bias is null ? null! : new Frozen(bias), outputNeeded)
             : AdaptedFunction.apply(x, update.A, update.B, weight, bias is null ? null! : new Frozen(bias), update);
     }
 
@@ -82,10 +83,13 @@ public static class Linear
         {
             var weight = (LinearWeight)vars[1];
             ctx.save_data("weight", weight);
-            return Forward((Tensor)vars[0], weight, (vars[2] as Frozen)?.Value, update: null, hidden: null);
+            var x = (Tensor)vars[0];
+            return (bool)vars[3]
+                ? Forward(x, weight, (vars[2] as Frozen)?.Value, update: null, hidden: null)
+                : empty(x.shape[0], weight.OutFeatures, x.dtype, x.device);
         }
 
-        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(3, () =>
+        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
         {
             var weight = (LinearWeight)ctx.get_data("weight");
             using Tensor dy = grad_output.contiguous();
@@ -94,7 +98,7 @@ public static class Linear
             NativeMethods.Weight view = weight.View(call);
             call.Check(NativeMethods.nibble_linear_backward(
                 call.Device, &view, null, (int)DTypes.Of(dy), 0, 0, call.Address(dy, "dy"), dy.shape[0], call.Address(dx, "dx"), 0, 0));
-            return [dx, null!, null!];
+            return [dx, null!, null!, null!];
         });
     }
 

@@ -19,10 +19,11 @@ public class ProfileTests
         Assert.Equal(Steps - 1, profile.Steps); // The first warms up.
         Assert.Equal(profile.Operators.Sum(item => item.Time.Ticks) + profile.Outside.Ticks, profile.Time.Ticks);
         Assert.InRange(profile.Share(profile.Outside), 0, 1);
+        // Nobody needs what the last product of a layer gives in recomputation, nor the gradient of the embedding.
         (string Name, string Pass, int Calls)[] expected =
         [
-            ("Embedding", "forward", 1), ("Linear", "forward", 7 * Layers), ("Linear", "recomputation", 7 * Layers), ("Linear backward", "backward", 7 * Layers),
-            ("RmsNorm", "forward", (2 * Layers) + 1), ("RmsNorm", "recomputation", 2 * Layers), ("RmsNorm backward", "backward", (2 * Layers) + 1),
+            ("Embedding", "forward", 1), ("Linear", "forward", 7 * Layers), ("Linear", "recomputation", 6 * Layers), ("Linear backward", "backward", 7 * Layers),
+            ("RmsNorm", "forward", (2 * Layers) + 1), ("RmsNorm", "recomputation", 2 * Layers), ("RmsNorm backward", "backward", 2 * Layers),
             ("Rope", "forward", 2 * Layers), ("Rope", "recomputation", 2 * Layers), ("Rope backward", "backward", 2 * Layers),
             ("SwiGlu", "forward", Layers), ("SwiGlu", "recomputation", Layers), ("SwiGlu backward", "backward", Layers),
             ("CausalAttention", "forward", Layers), ("CausalAttention", "recomputation", Layers), ("CausalAttention backward", "backward", Layers),

@@ -187,7 +187,8 @@ public sealed class DecoderModel : IDisposable
 
         ForwardContext context = Context(batch, cache, dropout);
         Tensor hidden = Embed(batch.InputIds);
-        if (is_grad_enabled() && !hidden.requires_grad)
+        bool inputLearns = hidden.requires_grad;
+        if (is_grad_enabled() && !inputLearns)
         {
             // Recomputation hangs on the graph of its input: without this, a frozen embedding would cut the adapters off.
             hidden.requires_grad_();
@@ -195,7 +196,8 @@ public sealed class DecoderModel : IDisposable
 
         foreach (DecoderLayer layer in layers)
         {
-            hidden = Recompute.Apply(hidden, x => layer.Forward(x, context));
+            hidden = Recompute.Apply(hidden, (x, outputNeeded) => layer.Forward(x, context, outputNeeded), inputLearns);
+            inputLearns = true;
         }
 
         cache?.Advance(batch.Lengths);
