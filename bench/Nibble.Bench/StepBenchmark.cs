@@ -39,6 +39,7 @@ internal static class StepBenchmark
         {
             double peak = MatrixRate();
             DecoderConfig model = WriteModel(folder, setting);
+            PeakMemory.Reset(); // To make the model took more than training it.
             var clock = new Clock();
             TrainingResult result = new FineTuner(Configure(folder, setting), clock) { Profiles = true }.Run();
             Console.Error.WriteLine(result.Profile);

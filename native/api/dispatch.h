@@ -4,6 +4,7 @@
 #pragma once
 
 #include "adamw_factors.h"
+#include "blocks.h"
 #include "nibble.h"
 
 namespace nibble {

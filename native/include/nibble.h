@@ -89,6 +89,18 @@ typedef struct nibble_device {
     void* (*workspace)(void* context, uint64_t bytes);
 } nibble_device;
 
+/* ---- memory --------------------------------------------------------------------------------------------------------
+ * For buffers of the CPU that come and go with every step: large blocks are kept and handed out again, so that the
+ * pages of a step are those of the one before, and no more is held than was in use at once. */
+
+/* At least `bytes` bytes, aligned to 64, their contents undefined; null when there is no memory. */
+NIBBLE_API void* nibble_allocate(uint64_t bytes);
+NIBBLE_API void nibble_release(void* memory); /* may be null */
+
+/* A c10::Allocator of libtorch 2.10 over these two, for c10::SetCPUAllocator; it lives as long as the process.
+ * `original`, the allocator in use before, reports what cannot be had. */
+NIBBLE_API void* nibble_torch_allocator(void* original);
+
 /* ---- NF4 (QLoRA, arXiv:2305.14314; bit-compatible with bitsandbytes) -----------------------------------------------
  * Blocks of 64 consecutive elements of the flattened tensor; two elements a byte, the first in the HIGH nibble; the
  * last block may be short, an odd last element has a zero low nibble. */

@@ -9,7 +9,7 @@ namespace Nibble.Training;
 
 /// <summary>Where a run's memory will go at its peak, in bytes, if its sequences are as long as the configuration lets them be.</summary>
 /// <remarks>
-/// On a CPU the total was measured to lie within 15% of the peak of resident memory; pages of the model's file that nothing needs any
+/// On a CPU the total was measured to lie within 10% of the peak of resident memory; pages of the model's file that nothing needs any
 /// more, and which the system takes back when it wants them, are not counted. The figures for a GPU follow from the same reasoning
 /// about what is alive at the same time, but were not measured.
 /// </remarks>
@@ -21,9 +21,6 @@ public sealed record MemoryEstimate
 
     /// <summary>Two pages of the paged optimizer: the one in use, and the next.</summary>
     private const long PagesHeld = 2 * (16L << 20);
-
-    /// <summary>The C library's heap holds this many times what is alive in it, for large blocks of many sizes come and go; measured.</summary>
-    private const double HeapShare = 1.9;
 
     /// <summary>.NET and libtorch on a CPU, measured; about what a CUDA context with libtorch's kernels takes of a GPU.</summary>
     private const long CpuRuntime = 220L << 20;
@@ -92,18 +89,19 @@ public sealed record MemoryEstimate
         long trainedInLayer = weights.Where(item => IsLinear(item.Module, item.Shape) && item.Module.StartsWith("model.layers.0.", StringComparison.Ordinal) && Learns(config, item.Module))
             .Sum(item => Count(item.Shape));
         long chunk = Math.Min(gpu ? 2048 : 480, tokens);
-        long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && config.Training.GradientAccumulationSteps > 1 ? vocabulary : 0);
+        bool accumulates = config.Training.GradientAccumulationSteps > 1;
+        // Two of a tied matrix are first added to each other.
+        long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);
         long workspace = 4 * ((chunk * Math.Min(gpu ? 4096 : 1024, model.VocabSize)) + (chunk * model.HiddenSize) + gradientsApart);
-        double heap = gpu ? 1 : HeapShare;
         return new MemoryEstimate
         {
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
             TrainedParameters = 4 * trained,
             Gradients = 4 * trained,
             OptimizerStates = States(config.Training.Optim, trained, gpu),
-            LayerInputs = (long)(heap * tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize),
+            LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
             // Trained linear layers are cast to the compute dtype each time they are used.
-            Layer = (long)(heap * tokens * size * InsideOfLayer(model)) + (size == 4 ? 0 : size * trainedInLayer),
+            Layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 ? 0 : size * trainedInLayer),
             Workspace = workspace,
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
@@ -116,14 +114,14 @@ public sealed record MemoryEstimate
     /// <summary>
     /// Elements a token. Of the residual stream's width: six values (norms, sums and what is added), four blocks that nodes keep, nine
     /// gradients; of the queries' (projected, turned, attended, joined), keys' and values', and the feed-forward block's likewise.
-    /// Grouped keys and values are spread to the queries' width, with gradients of that width.
+    /// libtorch's attention, which a GPU has, spreads grouped keys and values to the queries' width, with gradients of that width.
     /// </summary>
-    private static long InsideOfLayer(DecoderConfig model)
+    private static long InsideOfLayer(DecoderConfig model, bool gpu)
     {
         long queries = model.NumAttentionHeads * (long)model.HeadDim;
         long keys = model.NumKeyValueHeads * (long)model.HeadDim;
         long normed = model.QueryKeyNorm ? 3 * (queries + keys) : 0;
-        long spread = queries > keys ? 4 * queries : 0;
+        long spread = gpu && queries > keys ? 4 * queries : 0;
         return (19L * model.HiddenSize) + (9 * queries) + (9 * keys) + (9L * model.IntermediateSize) + normed + spread;
     }
 

@@ -79,9 +79,12 @@ inline void store(float* dst, Vec value) {
 // Memory for one call, aligned to a cache line; throws std::bad_alloc.
 class Scratch {
   public:
-    explicit Scratch(int64_t bytes)
-        : data_(::operator new (static_cast<size_t>(bytes > 0 ? bytes : 1), std::align_val_t{64})) {}
-    ~Scratch() { ::operator delete (data_, std::align_val_t{64}); }
+    explicit Scratch(int64_t bytes) : data_(allocate_block(static_cast<size_t>(bytes))) {
+        if (data_ == nullptr) {
+            throw std::bad_alloc();
+        }
+    }
+    ~Scratch() { release_block(data_); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
 

@@ -168,6 +168,12 @@ internal static unsafe partial class NativeMethods
     public static partial int nibble_adamw_step_8bit(
         nint device, AdamW* config, nint param, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
 
+    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1015GetCPUAllocatorEv")]
+    public static partial nint c10_GetCPUAllocator();
+
+    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1015SetCPUAllocatorEPNS_9AllocatorEh")]
+    public static partial void c10_SetCPUAllocator(nint allocator, byte priority);
+
     [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1013AutogradState13get_tls_stateEv")]
     public static partial byte* c10_AutogradState_get_tls_state();
 
