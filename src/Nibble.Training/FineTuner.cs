@@ -79,6 +79,7 @@ public sealed class FineTuner
         folder.Require(resume);
         using DecoderModel model = LoadModel(cancellation);
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model.Config, observer);
+        KeepActivations(model);
         using LoraAdapter? adapter = AttachAdapter(model);
         List<Parameter> parameters = [.. adapter?.Parameters ?? model.Parameters];
         long trainable = parameters.Sum(parameter => parameter.Value.NumberOfElements);
@@ -190,6 +191,19 @@ public sealed class FineTuner
         }
 
         return model;
+    }
+
+    /// <summary>Lets as many layers keep their activations as the memory that the run may take has room for.</summary>
+    private void KeepActivations(DecoderModel model)
+    {
+        if (config.MemoryLimit is { } limit)
+        {
+            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null);
+            model.LayersThatKeepActivations = estimate.KeptLayers;
+            observer.Info(estimate.Total <= ByteSize.Parse(limit)
+                ? $"{estimate.KeptLayers} of {model.Config.NumHiddenLayers} layers keep their activations within memory_limit {limit}."
+                : $"memory_limit is {limit}, but the run needs about {ByteSize.Format(estimate.Total)}.");
+        }
     }
 
     private LoraAdapter? AttachAdapter(DecoderModel model) =>

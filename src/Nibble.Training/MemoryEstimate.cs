@@ -44,6 +44,12 @@ public sealed record MemoryEstimate
     /// <summary>The inside of one layer: what running it again makes, what its autograd nodes keep, and the gradients of both.</summary>
     public required long Layer { get; init; }
 
+    /// <summary>Layers whose activations fit into <see cref="RunConfig.MemoryLimit"/> beside all else, and are kept from forward to backward.</summary>
+    public required int KeptLayers { get; init; }
+
+    /// <summary>What these keep.</summary>
+    public required long KeptActivations { get; init; }
+
     /// <summary>Logits of a chunk of the loss, and gradients of the vocabulary's matrices before they are added to what is there.</summary>
     public required long Workspace { get; init; }
 
@@ -58,7 +64,7 @@ public sealed record MemoryEstimate
     public IReadOnlyList<(string Name, long Bytes)> Parts =>
     [
         ("frozen weights", Weights), ("trained parameters", TrainedParameters), ("gradients", Gradients), ("optimizer states", OptimizerStates),
-        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("workspace", Workspace), ("runtime", Runtime),
+        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("kept activations", KeptActivations), ("workspace", Workspace), ("runtime", Runtime),
     ];
 
     /// <summary>The three largest consumers in words, the runtime, which no setting changes, not among them.</summary>
@@ -93,7 +99,7 @@ public sealed record MemoryEstimate
         // Two of a tied matrix are first added to each other.
         long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);
         long workspace = 4 * ((chunk * Math.Min(gpu ? 4096 : 1024, model.VocabSize)) + (chunk * model.HiddenSize) + gradientsApart);
-        return new MemoryEstimate
+        var estimate = new MemoryEstimate
         {
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
             TrainedParameters = 4 * trained,
@@ -102,9 +108,15 @@ public sealed record MemoryEstimate
             LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
             // Trained linear layers are cast to the compute dtype each time they are used.
             Layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 ? 0 : size * trainedInLayer),
+            KeptLayers = 0,
+            KeptActivations = 0,
             Workspace = workspace,
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
+        long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
+        long activations = tokens * size * KeptOfLayer(model);
+        long kept = Math.Min(spare / activations, model.NumHiddenLayers);
+        return estimate with { KeptLayers = (int)kept, KeptActivations = kept * activations };
     }
 
     /// <inheritdoc/>
@@ -123,6 +135,17 @@ public sealed record MemoryEstimate
         long normed = model.QueryKeyNorm ? 3 * (queries + keys) : 0;
         long spread = gpu && queries > keys ? 4 * queries : 0;
         return (19L * model.HiddenSize) + (9 * queries) + (9 * keys) + (9L * model.IntermediateSize) + normed + spread;
+    }
+
+    /// <summary>
+    /// Elements a token that a layer keeps for its backward pass: norms and sums of the residual stream's width, queries, keys and values
+    /// turned and attended, the feed-forward block's three; and the output-sized blocks that their nodes keep.
+    /// </summary>
+    private static long KeptOfLayer(DecoderConfig model)
+    {
+        long queries = model.NumAttentionHeads * (long)model.HeadDim;
+        long keys = model.NumKeyValueHeads * (long)model.HeadDim;
+        return (8L * model.HiddenSize) + (5 * queries) + (5 * keys) + (6L * model.IntermediateSize);
     }
 
     private static long Frozen(RunConfig config, DecoderConfig model, string module, long[] shape, long size)

@@ -15,7 +15,7 @@ internal sealed class RunFolder(RunConfig config)
     /// <summary>Keys that a resumed run may change: where the folder is, when it ends, and where it computes, what it reports and keeps.</summary>
     private static readonly HashSet<string> Free =
     [
-        "output_dir", "device", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
+        "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
         "training.save_total_limit", "training.early_stopping_patience",
     ];
 

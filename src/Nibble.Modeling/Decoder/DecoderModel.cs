@@ -44,6 +44,12 @@ public sealed class DecoderModel : IDisposable
     /// <summary>Every linear layer of the decoder layers, in order; the output head is not among them.</summary>
     public IEnumerable<LinearLayer> Linears => layers.SelectMany(layer => layer.Linears);
 
+    /// <summary>
+    /// How many layers keep their activations from the forward to the backward pass; the others, which are the first, keep their input
+    /// and are computed again. Gradients are the same to the bit.
+    /// </summary>
+    public int LayersThatKeepActivations { get; set; }
+
     /// <summary>Parameters of the base model that learn; adapters have theirs on their own.</summary>
     public IEnumerable<Parameter> Parameters
     {
@@ -194,14 +200,24 @@ public sealed class DecoderModel : IDisposable
             hidden.requires_grad_();
         }
 
-        foreach (DecoderLayer layer in layers)
+        for (int i = 0; i < layers.Length; i++)
         {
-            hidden = Recompute.Apply(hidden, (x, outputNeeded) => layer.Forward(x, context, outputNeeded), inputLearns);
+            DecoderLayer layer = layers[i];
+            hidden = i < layers.Length - LayersThatKeepActivations
+                ? Recompute.Apply(hidden, (x, outputNeeded) => layer.Forward(x, context, outputNeeded), inputLearns)
+                : Keep(layer, hidden, context);
             inputLearns = true;
         }
 
         cache?.Advance(batch.Lengths);
         return norm.Forward(hidden);
+    }
+
+    /// <summary>Runs a layer whose graph stays: it holds what its backward pass needs, and nothing else does.</summary>
+    private static Tensor Keep(DecoderLayer layer, Tensor x, ForwardContext context)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return layer.Forward(x, context, outputNeeded: true).MoveToOuterDisposeScope();
     }
 
     /// <summary>The tokens' rows of the embedding.</summary>
