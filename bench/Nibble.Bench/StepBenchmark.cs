@@ -39,8 +39,10 @@ internal static class StepBenchmark
         {
             double peak = MatrixRate();
             DecoderConfig model = WriteModel(folder, setting);
+            PeakMemory.Reset(); // To make the model took more than training it.
             var clock = new Clock();
-            new FineTuner(Configure(folder, setting), clock).Run();
+            TrainingResult result = new FineTuner(Configure(folder, setting), clock) { Profiles = true }.Run();
+            Console.Error.WriteLine(result.Profile);
             double seconds = clock.MedianStep;
             double tokens = setting.Batch * setting.Length;
             double share = FlopsPerToken(model) * tokens / seconds / peak;

@@ -39,7 +39,7 @@ inline Running exponentials(float* logits, int64_t count) {
 template <typename Element, typename Body>
 void for_each_chunk(int64_t tokens, int64_t vocab, Body&& body) {
     const int64_t fitting = kProbabilityBytes / (vocab * static_cast<int64_t>(sizeof(Element)));
-    const int64_t most = fitting < kTileRows ? kTileRows : min_of(fitting, kPanelRows);
+    const int64_t most = fitting < kTileRows ? kTileRows : min_of(fitting, kMostPanelRows);
     const int64_t chunks = ceil_div(tokens, most);
     for (int64_t c = 0; c < chunks; ++c) {
         body(tokens * c / chunks, tokens * (c + 1) / chunks - tokens * c / chunks);
@@ -203,7 +203,7 @@ void cross_entropy_backward_of(const nibble_weight& head, const T* hidden, const
             float* straight = copy.as<float>();
             float* turned = straight + rows * k;
             convert_to_float(hidden + first * k, rows * k, straight);
-            transpose(straight, rows, k, 1.0F, turned);
+            transpose(straight, rows, k, turned);
             const Panel<Element> left(RunReader<Element>(dense(turned, k, rows, NIBBLE_F32)), 0, k);
             multiply(k, head.rows, AddTurned{dhead, k}, Term{left, PackStraight{PanelReader<Element>(gradient)}});
         }

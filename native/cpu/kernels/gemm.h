@@ -5,25 +5,6 @@
 inline constexpr int64_t kRowChunk = 512;   // Rows whose sums and whose part of a panel stay in the second-level cache.
 inline constexpr int64_t kBlockStrips = 2;  // Strips that read the same part of a panel before it leaves that cache.
 
-struct Nothing {
-    void operator()(int64_t, int64_t, int64_t, int64_t, float*) const {}
-};
-
-// Pack: void(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) fills a strip;
-// columns past `cols` need not be written. After: void(int64_t row_first, int64_t rows, int64_t col_first,
-// int64_t cols, float* acc) may change the sums of this term and those before it.
-template <typename Element, typename Pack, typename After = Nothing>
-struct Term {
-    const Panel<Element>& a;
-    Pack pack;
-    After after{};
-};
-
-template <typename Element, typename Pack>
-Term(const Panel<Element>&, Pack) -> Term<Element, Pack>;
-template <typename Element, typename Pack, typename After>
-Term(const Panel<Element>&, Pack, After) -> Term<Element, Pack, After>;
-
 // Rows and columns of one piece of the work. Its sums are tiles [rows][kTileCols], one behind the other.
 struct Piece {
     int64_t row_first;
@@ -40,6 +21,25 @@ struct Piece {
     }
 };
 
+struct Nothing {
+    void operator()(const Piece&) const {}
+};
+
+// Pack: void(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) fills a strip;
+// columns past `cols` need not be written. After: void(const Piece&) may change the sums of this term and those before
+// it.
+template <typename Element, typename Pack, typename After = Nothing>
+struct Term {
+    const Panel<Element>& a;
+    Pack pack;
+    After after{};
+};
+
+template <typename Element, typename Pack>
+Term(const Panel<Element>&, Pack) -> Term<Element, Pack>;
+template <typename Element, typename Pack, typename After>
+Term(const Panel<Element>&, Pack, After) -> Term<Element, Pack, After>;
+
 template <typename Element, typename Pack, typename After>
 void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, float* memory) {
     auto* strip = reinterpret_cast<Element*>(memory);
@@ -55,9 +55,7 @@ void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, floa
             }
         }
     }
-    piece.for_each_tile([&](int64_t col_first, int64_t cols, float* acc) {
-        term.after(piece.row_first, piece.rows, col_first, cols, acc);
-    });
+    term.after(piece);
 }
 
 // Finish: void(int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, float* acc) takes the sums of a tile,
