@@ -1,11 +1,11 @@
-// Loss of a linear output head without its logits. Of a chunk of tokens every tile of logits becomes exponentials
-// relative to the tile's own largest, rounded to the elements that are multiplied; once all tiles have passed, each is
+// Loss of a linear output head without its logits. Of a chunk of tokens every strip of logits becomes exponentials
+// relative to the strip's own largest, rounded to the elements that are multiplied; once all strips have passed, each is
 // scaled to probabilities, and the chunk's gradient is one more product with the head.
 
 inline constexpr int64_t kIgnored = -100;
 inline constexpr int64_t kProbabilityBytes = 128 << 20;  // Of a chunk of tokens.
 
-// Per token and tile: the largest logit, and the sum of exp(logit - largest).
+// Per token and strip: the largest logit, and the sum of exp(logit - largest).
 struct Running {
     float largest;
     float sum;
@@ -20,17 +20,43 @@ inline void merge(Running& into, Running other) {
     }
 }
 
-// Turns logits into exp(logit - largest).
-inline Running exponentials(float* logits, int64_t count) {
-    float largest = logits[0];
-    for (int64_t i = 1; i < count; ++i) {
-        largest = logits[i] > largest ? logits[i] : largest;
+inline float largest_lane(Vec value) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps(value);
+#else
+    float largest = value[0];
+    for (int lane = 1; lane < kLanes; ++lane) {
+        largest = value[lane] > largest ? value[lane] : largest;
+    }
+    return largest;
+#endif
+}
+
+// Turns a token's logits, in tiles of kTileCols that are `step` apart, into exp(logit - largest).
+inline Running exponentials(float* tiles, int64_t step, int64_t cols) {
+    float largest = tiles[0];
+    if (cols == kStripCols) {
+        Vec most = load(tiles);
+        for (int64_t c = 0; c < kStripCols; c += kLanes) {
+            const Vec logits = load(tiles + c / kTileCols * step + c % kTileCols);
+            most = logits > most ? logits : most;
+        }
+        largest = largest_lane(most);
+    } else {
+        for (int64_t c = 0; c < cols; ++c) {
+            const float logit = tiles[c / kTileCols * step + c % kTileCols];
+            largest = logit > largest ? logit : largest;
+        }
     }
     float sum = 0.0F;
+    for (int64_t c = 0; c < cols; c += kTileCols) {
+        float* tile = tiles + c / kTileCols * step;
+        const int64_t count = min_of(kTileCols, cols - c);
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < count; ++i) {
-        logits[i] = fast_exp(logits[i] - largest);
-        sum += logits[i];
+        for (int64_t i = 0; i < count; ++i) {
+            tile[i] = fast_exp(tile[i] - largest);
+            sum += tile[i];
+        }
     }
     return {largest, sum};
 }
@@ -48,13 +74,13 @@ void for_each_chunk(int64_t tokens, int64_t vocab, Body&& body) {
 
 // Scales the exponentials of one token to probabilities, minus one at its label.
 template <typename Element>
-void scale_to_gradient(const Panel<Element>& exponents, int64_t row, const Running* tiles, int64_t tiles_stride,
+void scale_to_gradient(const Panel<Element>& exponents, int64_t row, const Running* strips, int64_t stride,
                        float log_sum_exp, int64_t label) {
-    for (int64_t c = 0; c < exponents.depth(); c += kTileCols) {
-        const float largest = tiles[c / kTileCols * tiles_stride].largest;
+    for (int64_t c = 0; c < exponents.depth(); c += kStripCols) {
+        const float largest = strips[c / kStripCols * stride].largest;
         const float factor = label == kIgnored ? 0.0F : fast_exp(largest - log_sum_exp);
         Element* values = exponents.at(row, c);
-        const int64_t cols = min_of(kTileCols, exponents.depth() - c);
+        const int64_t cols = min_of(kStripCols, exponents.depth() - c);
         int64_t i = 0;
         for (; i + kLanes <= cols; i += kLanes) {
             store_from_float(values + i, load_as_float(values + i) * factor);
@@ -74,38 +100,46 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
                               float* loss, float* log_sum_exp, T* unit_dhidden) {
     using Element = Multiplied<T>;
     const int64_t k = head.cols;
-    const int64_t tiles = ceil_div(head.rows, kTileCols);
+    const int64_t strips = ceil_div(head.rows, kStripCols);
     const nibble_weight inputs = dense(hidden, tokens, k, dtype_of<T>());
     for_each_chunk<Element>(tokens, head.rows, [&](int64_t first, int64_t rows) {
         const Panel<Element> panel(RunReader<Element>(inputs), first, rows);
         const Panel<Element> exponents(unit_dhidden == nullptr ? 0 : rows, head.rows);
-        Scratch summaries(tiles * rows * static_cast<int64_t>(sizeof(Running)));
+        Scratch summaries(strips * rows * static_cast<int64_t>(sizeof(Running)));
         Scratch targets(rows * static_cast<int64_t>(sizeof(float)));
-        auto* running = summaries.as<Running>();  // [tiles][rows]
+        auto* running = summaries.as<Running>();  // [strips][rows]
         auto* target = targets.as<float>();
-        const auto finish = [&](int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols, float* acc) {
-            for (int64_t r = 0; r < tile_rows; ++r) {
-                const int64_t row = row_first + r;
-                float* logits = acc + r * kTileCols;
-                const int64_t label = labels[first + row] - col_first;
-                if (label >= 0 && label < cols) {
-                    target[row] = logits[label];
-                }
-                running[col_first / kTileCols * rows + row] =
-                    cols == kTileCols ? exponentials(logits, kTileCols) : exponentials(logits, cols);
-                if (unit_dhidden != nullptr) {
-                    convert_from_float(logits, cols, exponents.at(row, col_first));
+        const auto finish = [&](const Piece& piece) {
+            for (int64_t c = 0; c < piece.cols; c += kStripCols) {
+                const int64_t cols = min_of(kStripCols, piece.cols - c);
+                const int64_t col_first = piece.col_first + c;
+                const int64_t step = piece.rows * kTileCols;
+                for (int64_t r = 0; r < piece.rows; ++r) {
+                    const int64_t row = piece.row_first + r;
+                    float* logits = piece.acc + c * piece.rows + r * kTileCols;
+                    const int64_t label = labels[first + row] - col_first;
+                    if (label >= 0 && label < cols) {
+                        target[row] = logits[label / kTileCols * step + label % kTileCols];
+                    }
+                    running[col_first / kStripCols * rows + row] = exponentials(logits, step, cols);
+                    if (unit_dhidden == nullptr) {
+                        continue;
+                    }
+                    Element* dst = exponents.at(row, col_first);
+                    for (int64_t t = 0; t < cols; t += kTileCols) {
+                        convert_from_float(logits + t / kTileCols * step, min_of(kTileCols, cols - t), dst + t);
+                    }
                 }
             }
         };
         multiply(rows, head.rows, finish, Term{panel, PackTransposed{RunReader<Element>(head)}});
-        const int workers = threads_for(rows * tiles);
+        const int workers = threads_for(rows * strips);
 #pragma omp parallel for schedule(static) num_threads(workers)
         for (int64_t row = 0; row < rows; ++row) {
             const int64_t label = labels[first + row];
             Running total = running[row];
-            for (int64_t tile = 1; tile < tiles; ++tile) {
-                merge(total, running[tile * rows + row]);
+            for (int64_t strip = 1; strip < strips; ++strip) {
+                merge(total, running[strip * rows + row]);
             }
             const float lse = total.largest + std::log(total.sum);
             log_sum_exp[first + row] = lse;
@@ -159,13 +193,15 @@ struct AddTurned {
     float* dst;
     int64_t stride;
 
-    void operator()(int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, const float* acc) const {
-        for (int64_t c = 0; c < cols; ++c) {
-            float* row = dst + (col_first + c) * stride + row_first;
-            for (int64_t r = 0; r < rows; ++r) {
-                row[r] += acc[r * kTileCols + c];
+    void operator()(const Piece& piece) const {
+        piece.for_each_tile([&](int64_t col_first, int64_t cols, const float* acc) {
+            for (int64_t c = 0; c < cols; ++c) {
+                float* row = dst + (col_first + c) * stride + piece.row_first;
+                for (int64_t r = 0; r < piece.rows; ++r) {
+                    row[r] += acc[r * kTileCols + c];
+                }
             }
-        }
+        });
     }
 };
 
@@ -178,21 +214,23 @@ void cross_entropy_backward_of(const nibble_weight& head, const T* hidden, const
     for_each_chunk<Element>(tokens, head.rows, [&](int64_t first, int64_t rows) {
         const Panel<Element> panel(RunReader<Element>(inputs), first, rows);
         const Panel<Element> gradient(rows, head.rows);
-        const auto finish = [&](int64_t row_first, int64_t tile_rows, int64_t col_first, int64_t cols, float* acc) {
-            for (int64_t r = 0; r < tile_rows; ++r) {
-                const int64_t row = row_first + r;
-                const float factor = labels[first + row] == kIgnored ? 0.0F : loss_grad[first + row];
-                const float lse = log_sum_exp[first + row];
-                float* logits = acc + r * kTileCols;
-                for (int64_t c = 0; c < cols; ++c) {
-                    logits[c] = factor * fast_exp(logits[c] - lse);
+        const auto finish = [&](const Piece& piece) {
+            piece.for_each_tile([&](int64_t col_first, int64_t cols, float* acc) {
+                for (int64_t r = 0; r < piece.rows; ++r) {
+                    const int64_t row = piece.row_first + r;
+                    const float factor = labels[first + row] == kIgnored ? 0.0F : loss_grad[first + row];
+                    const float lse = log_sum_exp[first + row];
+                    float* logits = acc + r * kTileCols;
+                    for (int64_t c = 0; c < cols; ++c) {
+                        logits[c] = factor * fast_exp(logits[c] - lse);
+                    }
+                    const int64_t label = labels[first + row] - col_first;
+                    if (label >= 0 && label < cols) {
+                        logits[label] -= factor;
+                    }
+                    convert_from_float(logits, cols, gradient.at(row, col_first));
                 }
-                const int64_t label = labels[first + row] - col_first;
-                if (label >= 0 && label < cols) {
-                    logits[label] -= factor;
-                }
-                convert_from_float(logits, cols, gradient.at(row, col_first));
-            }
+            });
         };
         multiply(rows, head.rows, finish, Term{panel, PackTransposed{RunReader<Element>(head)}});
         multiply(rows, k, StoreTiles<T>{dhidden + first * k, k},

@@ -20,7 +20,7 @@ class Panel {
         : rows_(rows),
           depth_(depth),
           stride_(min_of(kTileDepth, ceil_div(depth, kRun) * kRun)),
-          memory_(ceil_div(depth, stride_) * stride_ * rows * static_cast<int64_t>(sizeof(Element))) {
+          memory_(bytes()) {
         const int64_t rest = depth % kRun;
         for (int64_t r = 0; r < rows && rest != 0; ++r) {
             std::memset(static_cast<void*>(at(r, depth)), 0, sizeof(Element) * static_cast<size_t>(kRun - rest));
@@ -42,6 +42,7 @@ class Panel {
     int64_t rows() const { return rows_; }
     int64_t depth() const { return depth_; }
     int64_t stride() const { return stride_; }  // From a row to the next.
+    int64_t bytes() const { return ceil_div(depth_, stride_) * stride_ * rows_ * static_cast<int64_t>(sizeof(Element)); }
 
     Element* at(int64_t row, int64_t depth_first) const {
         const int64_t block = depth_first / kTileDepth;
