@@ -76,6 +76,82 @@ inline void store(float* dst, Vec value) {
     *reinterpret_cast<Vec*>(dst) = value;
 }
 
+// As many elements of any type as one register holds floats, read as floats and written back rounded to nearest even.
+typedef uint32_t WordVec __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+typedef uint16_t HalfWordVec __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+
+inline Vec load_as_float(const float* src) {
+    return load(src);
+}
+inline void store_from_float(float* dst, Vec value) {
+    store(dst, value);
+}
+
+inline Vec load_as_float(const BFloat16* src) {
+#if defined(__AVX512F__)
+    const __m512i upper = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(upper, 16));
+#elif defined(__AVX2__)
+    const __m256i upper = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(upper, 16));
+#else
+    HalfWordVec upper;
+    std::memcpy(&upper, src, sizeof(upper));
+    return reinterpret_cast<Vec>(__builtin_convertvector(upper, WordVec) << 16);
+#endif
+}
+inline void store_from_float(BFloat16* dst, Vec value) {
+#if defined(__AVX512BF16__)
+    // Results below the smallest normal number, about 1e-38, become zero.
+    const __m256bh rounded = _mm512_cvtneps_pbh(value);
+#else
+    const auto bits = reinterpret_cast<WordVec>(value);
+    const WordVec nearest = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
+    const WordVec quiet = (bits >> 16) | 0x40U;  // As in from_float.
+    const auto rounded = __builtin_convertvector(value == value ? nearest : quiet, HalfWordVec);
+#endif
+    std::memcpy(dst, &rounded, sizeof(rounded));
+}
+
+inline Vec load_as_float(const Half* src) {
+#if defined(__AVX512F__)
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src)));
+#elif defined(__AVX2__)
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src)));
+#else
+    Vec value;
+    for (int i = 0; i < kLanes; ++i) {
+        value[i] = to_float(src[i]);
+    }
+    return value;
+#endif
+}
+inline void store_from_float(Half* dst, Vec value) {
+#if defined(__AVX512F__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst), _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX2__)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(dst), _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+#else
+    for (int i = 0; i < kLanes; ++i) {
+        dst[i] = from_float<Half>(value[i]);
+    }
+#endif
+}
+
+// The first `count` lanes only; those past them are read as zero and not written.
+template <typename T>
+Vec load_as_float(const T* src, int64_t count) {
+    T lanes[kLanes] = {};
+    std::memcpy(lanes, src, sizeof(T) * static_cast<size_t>(count));
+    return load_as_float(lanes);
+}
+template <typename T>
+void store_from_float(T* dst, Vec value, int64_t count) {
+    T lanes[kLanes];
+    store_from_float(lanes, value);
+    std::memcpy(dst, lanes, sizeof(T) * static_cast<size_t>(count));
+}
+
 // Memory for one call, aligned to a cache line; throws std::bad_alloc.
 class Scratch {
   public:
