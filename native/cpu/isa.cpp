@@ -18,6 +18,7 @@ namespace {
 // In the order of dependence.
 // clang-format off
 #include "kernels/numeric.h"
+#include "kernels/lanes.h"
 #include "kernels/philox.h"
 #include "kernels/decode.h"
 #include "kernels/gemm.h"
