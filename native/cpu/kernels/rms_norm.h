@@ -35,29 +35,34 @@ template <typename T>
 void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, int64_t rows, int64_t cols,
                       T* dx, float* dweight) {
     const int workers = threads_for(rows * cols);
-    Scratch partial(dweight == nullptr ? 0 : workers * cols * static_cast<int64_t>(sizeof(float)));
+    // A page apart, or what is fetched ahead at the end of one thread's sums would be taken from the next thread.
+    const int64_t stride = cols + 1024;
+    Scratch partial(dweight == nullptr ? 0 : workers * stride * static_cast<int64_t>(sizeof(float)));
     auto* sums = partial.as<float>();
-    if (dweight != nullptr) {
-        std::memset(sums, 0, sizeof(float) * static_cast<size_t>(workers * cols));
-    }
-#pragma omp parallel for schedule(static) num_threads(workers)
-    for (int64_t r = 0; r < rows; ++r) {
-        const T* in = x + r * cols;
-        const T* out = dy + r * cols;
-        const float inverse = inv_rms[r];
-        const float dot = sum_registers(cols, [&](int64_t c, auto lanes) {
-            return load_as_float(out + c, lanes) * load_as_float(weight + c, lanes) * load_as_float(in + c, lanes);
-        });
-        const float shared = dot * inverse * inverse * inverse / static_cast<float>(cols);
-        float* own = dweight == nullptr ? nullptr : sums + omp_get_thread_num() * cols;
-        each_register(0, cols, [&](int64_t c, auto lanes) {
-            const Vec value = load_as_float(in + c, lanes);
-            const Vec slope = load_as_float(out + c, lanes) * inverse;
-            store_from_float(dx + r * cols + c, slope * load_as_float(weight + c, lanes) - value * shared, lanes);
-            if (own != nullptr) {
-                store_from_float(own + c, load_as_float(own + c, lanes) + slope * value, lanes);
-            }
-        });
+#pragma omp parallel num_threads(workers)
+    {
+        float* own = sums + omp_get_thread_num() * stride;
+        if (dweight != nullptr) {
+            std::memset(own, 0, sizeof(float) * static_cast<size_t>(cols));
+        }
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < rows; ++r) {
+            const T* in = x + r * cols;
+            const T* out = dy + r * cols;
+            const float inverse = inv_rms[r];
+            const float dot = sum_registers(cols, [&](int64_t c, auto lanes) {
+                return load_as_float(out + c, lanes) * load_as_float(weight + c, lanes) * load_as_float(in + c, lanes);
+            });
+            const float shared = dot * inverse * inverse * inverse / static_cast<float>(cols);
+            each_register(0, cols, [&](int64_t c, auto lanes) {
+                const Vec value = load_as_float(in + c, lanes);
+                const Vec slope = load_as_float(out + c, lanes) * inverse;
+                store_from_float(dx + r * cols + c, slope * load_as_float(weight + c, lanes) - value * shared, lanes);
+                if (dweight != nullptr) {
+                    store_from_float(own + c, load_as_float(own + c, lanes) + slope * value, lanes);
+                }
+            });
+        }
     }
     if (dweight == nullptr) {
         return;
@@ -65,7 +70,7 @@ void norm_backward_of(const T* x, const float* weight, const float* inv_rms, con
     for (int64_t c = 0; c < cols; ++c) {
         float sum = 0.0F;
         for (int worker = 0; worker < workers; ++worker) {
-            sum += sums[worker * cols + c];
+            sum += sums[worker * stride + c];
         }
         dweight[c] = sum;
     }
