@@ -28,7 +28,7 @@ void each_register(int64_t first, int64_t end, const Body& body) {
 // The same over [0, count), shared out among threads.
 template <typename Body>
 void each_register_in_parallel(int64_t count, const Body& body) {
-    const int workers = threads_for(count);
+    const int workers = threads_for(count / kLanes);
 #pragma omp parallel num_threads(workers)
     {
         const int64_t share = ceil_div(ceil_div(count, omp_get_num_threads()), kLanes) * kLanes;

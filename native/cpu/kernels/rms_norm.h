@@ -3,7 +3,7 @@
 
 template <typename T>
 void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols, float eps, T* y, float* inv_rms) {
-    const int workers = threads_for(rows * cols);
+    const int workers = threads_for(rows * cols / kLanes);
 #pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t r = 0; r < rows; ++r) {
         const T* row = x + r * cols;
@@ -34,7 +34,7 @@ inline void rms_norm_forward(nibble_dtype dtype, const void* x, const float* wei
 template <typename T>
 void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, int64_t rows, int64_t cols,
                       T* dx, float* dweight) {
-    const int workers = threads_for(rows * cols);
+    const int workers = threads_for(rows * cols / kLanes);
     // A page apart, or what is fetched ahead at the end of one thread's sums would be taken from the next thread.
     const int64_t stride = cols + 1024;
     Scratch partial(dweight == nullptr ? 0 : workers * stride * static_cast<int64_t>(sizeof(float)));

@@ -6,7 +6,7 @@ void rope_of(const T* x, const float* cos, const float* sin, int64_t tokens, int
              int64_t rotary_dim, bool inverse, T* y) {
     const int64_t half = rotary_dim / 2;
     const float sign = inverse ? -1.0F : 1.0F;
-    const int workers = threads_for(tokens * heads * head_dim);
+    const int workers = threads_for(tokens * heads * head_dim / kLanes);
 #pragma omp parallel for collapse(2) schedule(static) num_threads(workers)
     for (int64_t token = 0; token < tokens; ++token) {
         for (int64_t head = 0; head < heads; ++head) {
