@@ -16,6 +16,8 @@ internal sealed record FrozenWeight(Tensor Ready, Nf4Weight Quantized, Bitsandby
 
     private static readonly ConcurrentDictionary<(int Rows, int Copy), FrozenWeight> All = new();
 
+    private readonly Tensor dequantized = empty_like(Ready);
+
     /// <summary>A weight of <paramref name="rows"/> rows; copies lie in memory of their own.</summary>
     public static FrozenWeight Of(int rows, int copy = 0) => All.GetOrAdd((rows, copy), _ =>
     {
@@ -23,4 +25,11 @@ internal sealed record FrozenWeight(Tensor Ready, Nf4Weight Quantized, Bitsandby
         Nf4Weight quantized = Nf4.Quantize(values, doubleQuantize: true);
         return new FrozenWeight(quantized.Dequantize(ScalarType.BFloat16), quantized, Bitsandbytes.Load(values));
     });
+
+    /// <summary>Decodes the quantised weight to bfloat16, in the same memory at each call: fresh memory would cost several times the decoding.</summary>
+    public Tensor Dequantize()
+    {
+        Quantized.DequantizeInto(dequantized);
+        return dequantized;
+    }
 }

@@ -27,6 +27,9 @@ public abstract class KernelBenchmark
     /// <summary>Operations or bytes of one call of a method, at the parameters that are set.</summary>
     internal abstract double WorkOf(string method);
 
+    /// <summary>Whether a method does what the peer does, so that their times compare.</summary>
+    internal virtual bool HasPeer(string method) => method != Limit;
+
     /// <summary>An address for kernels that are called without the autograd functions around them.</summary>
     private protected static nint Address(Tensor tensor) => TensorMemory.Address(tensor, "tensor");
 }

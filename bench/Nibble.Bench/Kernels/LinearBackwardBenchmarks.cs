@@ -39,15 +39,13 @@ public class LinearBackwardBenchmarks : ComputeBenchmark
     [Benchmark]
     public void DequantizeThenLibtorch()
     {
-        using Tensor values = weight.Quantized.Dequantize(ScalarType.BFloat16);
-        using Tensor dx = matmul(gradient, values);
+        using Tensor dx = matmul(gradient, weight.Dequantize());
     }
 
     [Benchmark]
     public void BitsandbytesDequantizeThenLibtorch()
     {
-        using Tensor values = weight.Peer!.Dequantize();
-        using Tensor dx = matmul(gradient, values);
+        using Tensor dx = matmul(gradient, weight.Peer!.Dequantize());
     }
 
     [Benchmark]

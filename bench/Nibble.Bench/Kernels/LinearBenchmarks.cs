@@ -35,15 +35,13 @@ public class LinearBenchmarks : ComputeBenchmark
     [Benchmark]
     public void DequantizeThenLibtorch()
     {
-        using Tensor values = weight.Quantized.Dequantize(ScalarType.BFloat16);
-        using Tensor y = nn.functional.linear(x, values);
+        using Tensor y = nn.functional.linear(x, weight.Dequantize());
     }
 
     [Benchmark]
     public void BitsandbytesDequantizeThenLibtorch()
     {
-        using Tensor values = weight.Peer!.Dequantize();
-        using Tensor y = nn.functional.linear(x, values);
+        using Tensor y = nn.functional.linear(x, weight.Peer!.Dequantize());
     }
 
     [Benchmark]

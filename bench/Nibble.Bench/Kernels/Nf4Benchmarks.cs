@@ -1,37 +1,39 @@
 using BenchmarkDotNet.Attributes;
-using Nibble.Bench.Peers;
-using Nibble.Kernels;
+using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace Nibble.Bench.Kernels;
 
-/// <summary>Quantising and dequantising a bfloat16 weight [4096, 4096].</summary>
+/// <summary>Quantising and dequantising a bfloat16 weight [4096, 4096], into memory that is there.</summary>
 public class Nf4Benchmarks : CopyBenchmark
 {
-    private const int Features = 4096;
-    private const double Count = (double)Features * Features;
+    private const int Features = FrozenWeight.K;
+    private const long Count = (long)Features * Features;
+    private const int BFloat16 = 1;
 
-    private Tensor values = null!;
-    private Nf4Weight weight = null!;
-    private BitsandbytesWeight? peer;
+    private FrozenWeight weight = null!;
+    private Tensor packed = null!;
+    private Tensor absmax = null!;
 
-    private protected override long Footprint => (long)(2.5 * Count);
+    private protected override long Footprint => (Count * 5 / 2) + (Count / 16);
+
+    internal override bool HasPeer(string method) => method is nameof(Dequantize) or nameof(BitsandbytesDequantize);
 
     [Benchmark]
-    public void Quantize() => Nf4.Quantize(values, doubleQuantize: false).Dispose();
+    public void Quantize() => LibNibble.Check(NativeMethods.nibble_nf4_quantize(0, BFloat16, Address(weight.Ready), Count, Address(packed), Address(absmax)));
 
     [Benchmark]
-    public void Dequantize() => weight.Dequantize(ScalarType.BFloat16).Dispose();
+    public Tensor Dequantize() => weight.Dequantize();
 
     [Benchmark(Baseline = true)]
-    public void BitsandbytesDequantize() => peer!.Dequantize().Dispose();
+    public Tensor BitsandbytesDequantize() => weight.Peer!.Dequantize();
 
     private protected override void MakeTensors()
     {
-        values = randn(Features, Features).to(ScalarType.BFloat16);
-        weight = Nf4.Quantize(values, doubleQuantize: false);
-        peer = Bitsandbytes.Load(values);
+        weight = FrozenWeight.Of(Features);
+        packed = empty(Count / 2, ScalarType.Byte);
+        absmax = empty(Count / 64);
     }
 
-    private protected override double Bytes(string method) => 2.5625 * Count;
+    private protected override double Bytes(string method) => Footprint;
 }

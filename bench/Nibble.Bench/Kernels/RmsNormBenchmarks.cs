@@ -16,6 +16,8 @@ public class RmsNormBenchmarks : LayerBenchmark
 
     private protected override long Footprint => 6 * Elements;
 
+    internal override bool HasPeer(string method) => method is nameof(LibtorchForward) or nameof(Forward);
+
     [Benchmark(Baseline = true)]
     public void LibtorchForward()
     {

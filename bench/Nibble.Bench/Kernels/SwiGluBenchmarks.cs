@@ -15,6 +15,8 @@ public class SwiGluBenchmarks : LayerBenchmark
 
     private protected override long Footprint => 10 * Elements;
 
+    internal override bool HasPeer(string method) => method is nameof(LibtorchForward) or nameof(Forward);
+
     [Benchmark(Baseline = true)]
     public void LibtorchForward()
     {

@@ -44,6 +44,7 @@ internal sealed class BitsandbytesWeight
     private readonly Nf4Weight weight;
     private readonly Tensor panels;
     private readonly Tensor panelScales;
+    private readonly Tensor dequantized;
 
     public BitsandbytesWeight(Tensor values, Bitsandbytes.Gemm gemm, Bitsandbytes.DequantizeBlockwise dequantize)
     {
@@ -53,15 +54,15 @@ internal sealed class BitsandbytesWeight
         weight = Nf4.Quantize(values, doubleQuantize: false);
         panels = ToPanels();
         panelScales = weight.Absmax!.view(rows, columns / BlockSize).t().to(ScalarType.BFloat16).contiguous();
+        dequantized = empty(rows, columns, ScalarType.BFloat16);
         RequireEqualResults();
     }
 
-    /// <summary>[N, K] in bfloat16.</summary>
+    /// <summary>[N, K] in bfloat16, in the same memory at each call.</summary>
     public Tensor Dequantize()
     {
-        Tensor result = empty(rows, columns, ScalarType.BFloat16);
-        dequantize(Address(weight.Packed), Address(weight.Absmax!), Address(result), BlockSize, rows, columns);
-        return result;
+        dequantize(Address(weight.Packed), Address(weight.Absmax!), Address(dequantized), BlockSize, rows, columns);
+        return dequantized;
     }
 
     /// <summary>x · W^T.</summary>

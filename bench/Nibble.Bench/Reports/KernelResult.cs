@@ -30,7 +30,7 @@ internal sealed record KernelResult(string Setting, int Threads, string Method, 
         return cases.Select(item =>
         {
             double rate = RateOf(item);
-            return new KernelResult(setting, benchmark.Threads, Name(item.Case), item.Seconds, rate, rate / limit, peer / item.Seconds);
+            return new KernelResult(setting, benchmark.Threads, Name(item.Case), item.Seconds, rate, rate / limit, benchmark.HasPeer(Name(item.Case)) ? peer / item.Seconds : null);
         });
     }
 
