@@ -23,6 +23,7 @@ namespace {
 // clang-format off
 #include "kernels/scratch.h"
 #include "kernels/numeric.h"
+#include "kernels/lanes.h"
 #include "kernels/philox.h"
 #include "kernels/decode.h"
 #include "kernels/runs.h"

@@ -167,8 +167,8 @@ typedef struct nibble_lora {
 } nibble_lora;
 
 /* y[M,N] = x[M,K] * W^T (+ bias[N], of the call's dtype) (+ adapter). bias and lora may be null.
- * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. y may
- * be null where nobody needs more than that. */
+ * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. y
+ * may be null where nobody needs more than that. */
 NIBBLE_API nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight,
                                                const void* bias, const nibble_lora* lora, nibble_dtype dtype,
                                                const void* x, int64_t m, void* y, float* lora_hidden);

@@ -183,8 +183,9 @@ TEST(CrossEntropyLabels, a_label_outside_the_vocabulary_is_refused_by_its_place)
     float lse[2];
     for (const int64_t wrong : {int64_t{4}, int64_t{-1}, int64_t{-101}, INT64_MAX, INT64_MIN}) {
         const int64_t labels[] = {1, wrong};
-        EXPECT_EQ(nibble_linear_cross_entropy_forward(on(), &view, NIBBLE_F32, values.data(), labels, 2, loss, lse, nullptr),
-                  NIBBLE_INVALID_ARGUMENT);
+        EXPECT_EQ(
+            nibble_linear_cross_entropy_forward(on(), &view, NIBBLE_F32, values.data(), labels, 2, loss, lse, nullptr),
+            NIBBLE_INVALID_ARGUMENT);
         EXPECT_NE(std::string(nibble_last_error()).find("labels[1] is " + std::to_string(wrong)), std::string::npos);
     }
 }

@@ -1,6 +1,6 @@
 // Loss of a linear output head without its logits. Of a chunk of tokens every strip of logits becomes exponentials
-// relative to the strip's own largest, rounded to the elements that are multiplied; once all strips have passed, each is
-// scaled to probabilities, and the chunk's gradient is one more product with the head.
+// relative to the strip's own largest, rounded to the elements that are multiplied; once all strips have passed, each
+// is scaled to probabilities, and the chunk's gradient is one more product with the head.
 
 inline constexpr int64_t kIgnored = -100;
 inline constexpr int64_t kProbabilityBytes = 128 << 20;  // Of a chunk of tokens.
@@ -32,33 +32,28 @@ inline float largest_lane(Vec value) {
 #endif
 }
 
-// Turns a token's logits, in tiles of kTileCols that are `step` apart, into exp(logit - largest).
-inline Running exponentials(float* tiles, int64_t step, int64_t cols) {
-    float largest = tiles[0];
-    if (cols == kStripCols) {
-        Vec most = load(tiles);
-        for (int64_t c = 0; c < kStripCols; c += kLanes) {
-            const Vec logits = load(tiles + c / kTileCols * step + c % kTileCols);
-            most = logits > most ? logits : most;
-        }
-        largest = largest_lane(most);
-    } else {
-        for (int64_t c = 0; c < cols; ++c) {
-            const float logit = tiles[c / kTileCols * step + c % kTileCols];
-            largest = logit > largest ? logit : largest;
+// Turns a token's logits of a strip, in tiles of kTileCols that are `step` apart, into exp(logit - largest), which also
+// go to dst where there is one.
+template <typename Element>
+Running exponentials(float* tiles, int64_t step, int64_t cols, Element* dst) {
+    for (int64_t c = cols; c < kStripCols; ++c) {
+        tiles[c / kTileCols * step + c % kTileCols] = -std::numeric_limits<float>::max();
+    }
+    Vec most = load(tiles);
+    for (int64_t c = 0; c < kStripCols; c += kLanes) {
+        const Vec logits = load(tiles + c / kTileCols * step + c % kTileCols);
+        most = logits > most ? logits : most;
+    }
+    const float largest = largest_lane(most);
+    Vec sum = {};
+    for (int64_t c = 0; c < kStripCols; c += kLanes) {
+        const Vec value = fast_exp(load(tiles + c / kTileCols * step + c % kTileCols) - largest);
+        sum += value;
+        if (dst != nullptr) {
+            store_from_float(dst + c, value);
         }
     }
-    float sum = 0.0F;
-    for (int64_t c = 0; c < cols; c += kTileCols) {
-        float* tile = tiles + c / kTileCols * step;
-        const int64_t count = min_of(kTileCols, cols - c);
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < count; ++i) {
-            tile[i] = fast_exp(tile[i] - largest);
-            sum += tile[i];
-        }
-    }
-    return {largest, sum};
+    return {largest, sum_lanes(sum)};
 }
 
 // Calls body(first, count) for chunks of tokens whose probabilities fit.
@@ -80,15 +75,10 @@ void scale_to_gradient(const Panel<Element>& exponents, int64_t row, const Runni
         const float largest = strips[c / kStripCols * stride].largest;
         const float factor = label == kIgnored ? 0.0F : fast_exp(largest - log_sum_exp);
         Element* values = exponents.at(row, c);
-        const int64_t cols = min_of(kStripCols, exponents.depth() - c);
-        int64_t i = 0;
-        for (; i + kLanes <= cols; i += kLanes) {
+        for (int64_t i = 0; i < kStripCols; i += kLanes) {
             store_from_float(values + i, load_as_float(values + i) * factor);
         }
-        for (; i < cols; ++i) {
-            values[i] = from_float<Element>(to_float(values[i]) * factor);
-        }
-        if (label >= c && label < c + cols) {
+        if (label >= c && label < c + kStripCols) {
             Element& value = values[label - c];
             value = from_float<Element>(to_float(value) - 1.0F);
         }
@@ -121,14 +111,8 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
                     if (label >= 0 && label < cols) {
                         target[row] = logits[label / kTileCols * step + label % kTileCols];
                     }
-                    running[col_first / kStripCols * rows + row] = exponentials(logits, step, cols);
-                    if (unit_dhidden == nullptr) {
-                        continue;
-                    }
-                    Element* dst = exponents.at(row, col_first);
-                    for (int64_t t = 0; t < cols; t += kTileCols) {
-                        convert_from_float(logits + t / kTileCols * step, min_of(kTileCols, cols - t), dst + t);
-                    }
+                    Element* dst = unit_dhidden == nullptr ? nullptr : exponents.at(row, col_first);
+                    running[col_first / kStripCols * rows + row] = exponentials(logits, step, cols, dst);
                 }
             }
         };

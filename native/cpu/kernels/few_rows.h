@@ -1,17 +1,8 @@
 // The product for so few rows that packing costs more than multiplying: every run of a weight is decoded once, in
 // registers, and meets all rows there.
 
-// Sums [rows][weights] of m rows of x with the weight's rows [first, first + weights).
 inline constexpr int64_t kFewFloatRows = 4;
-inline constexpr int64_t kFewRows = 16;
-
-inline float sum_lanes(Vec value) {
-    float sum = 0.0F;
-    for (int lane = 0; lane < kLanes; ++lane) {
-        sum += value[lane];
-    }
-    return sum;
-}
+inline constexpr int64_t kFewRows = 16;  // Of BFloat16 with a weight in NF4.
 
 // One row of the weight with m <= kFewFloatRows rows of x.
 inline void dot_rows(const nibble_weight& weight, int64_t n, const float* x, int64_t m, float* sums) {
@@ -48,7 +39,8 @@ inline constexpr int64_t kWeightRows = 16;
 inline constexpr int64_t kWeightBlocks = 16;
 inline constexpr int64_t kBlockRows = 8;
 
-// parts[2][M] += two rows of an NF4 weight times M rows of x, over blocks; row n of the weight begins at block n * step.
+// parts[2][M] += two rows of an NF4 weight times M rows of x, over blocks; row n of the weight begins at block n *
+// step.
 template <int M>
 void dot_blocks(const RunReader<BFloat16>& weight, int64_t first, int64_t step, int64_t blocks, const float* scales,
                 const BFloat16* x, int64_t stride, __m512* parts) {
@@ -83,8 +75,8 @@ void dot_blocks(const RunReader<BFloat16>& weight, int64_t first, int64_t step, 
 
 // sums[w][r], w < count, of rows [n, n + count) of the weight with M rows of x. An odd row is met twice.
 template <int M>
-void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x,
-               int64_t stride, float (*sums)[kFewRows]) {
+void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x, int64_t stride,
+               float (*sums)[kFewRows]) {
     const int64_t step = weight.matrix().cols / kRun;
     __m512 parts[kWeightRows][M] = {};
     for (int64_t b = 0; b < step; b += kWeightBlocks) {
@@ -107,10 +99,11 @@ void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, cons
 
 inline void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x, int64_t stride,
                       int64_t m, float (*sums)[kFewRows]) {
-    using Kernel = void (*)(const RunReader<BFloat16>&, int64_t, int64_t, const BFloat16*, int64_t, float (*)[kFewRows]);
+    using Kernel = void (*)(const RunReader<BFloat16>&, int64_t, int64_t, const BFloat16*, int64_t, float(*)[kFewRows]);
     static constexpr auto kKernels = []<int... M>(std::integer_sequence<int, M...>) {
         return std::array<Kernel, sizeof...(M)>{static_cast<Kernel>(&dot_group<M + 1>)...};
-    }(std::make_integer_sequence<int, kBlockRows>{});
+    }
+    (std::make_integer_sequence<int, kBlockRows>{});
     const int64_t parts = ceil_div(m, kBlockRows);
     for (int64_t part = 0; part < parts; ++part) {
         const int64_t first = m * part / parts;

@@ -73,8 +73,9 @@ void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms)
     const int64_t wanted = workers > 1 ? 4 * workers : 1;
     const int64_t strips = ceil_div(n, kStripCols);
     const bool large = (... + terms.a.bytes()) > kLargePanelBytes;
-    const int64_t block =
-        kStripCols * (large ? min_of(strips, kLargePanelBlockStrips) : strips >= kBlockStrips * wanted ? kBlockStrips : 1);
+    const int64_t block = kStripCols * (large                             ? min_of(strips, kLargePanelBlockStrips)
+                                        : strips >= kBlockStrips * wanted ? kBlockStrips
+                                                                          : 1);
     const int64_t col_blocks = ceil_div(n, block);
     const int64_t row_cuts = ceil_div(wanted, col_blocks);
     const int64_t shortest = min_of(m, 4 * kTileRows);
@@ -114,13 +115,9 @@ struct StoreTiles {
             for (int64_t r = 0; r < piece.rows; ++r) {
                 const float* sums = acc + r * kTileCols;
                 T* row = dst + (piece.row_first + r) * stride + col_first;
-                int64_t c = 0;
-                for (; c + kLanes <= cols; c += kLanes) {
-                    store_from_float(row + c, load(sums + c) * factor + load(offset + c));
-                }
-                for (; c < cols; ++c) {
-                    row[c] = from_float<T>(sums[c] * factor + offset[c]);
-                }
+                each_register(0, cols, [&](int64_t c, auto lanes) {
+                    store_from_float(row + c, load(sums + c) * factor + load(offset + c), lanes);
+                });
             }
         });
     }

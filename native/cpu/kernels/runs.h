@@ -74,7 +74,9 @@ class RunReader {
         return decode_run(static_cast<const uint8_t*>(matrix_.data) + index * (kRun / 2), scale);
     }
 
-    const BlockScales& scales() const { return scales_; }
+    const BlockScales& scales() const {
+        return scales_;
+    }
 #endif
 
   private:

@@ -60,7 +60,8 @@ void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth
     using Kernel = void (*)(const Element*, int64_t, int64_t, const Element*, float*);
     static constexpr auto kKernels = []<int... R>(std::integer_sequence<int, R...>) {
         return std::array<Kernel, sizeof...(R)>{static_cast<Kernel>(&multiply_tile<R + 1>)...};
-    }(std::make_integer_sequence<int, kTileRows>{});
+    }
+    (std::make_integer_sequence<int, kTileRows>{});
     const int64_t groups = ceil_div(rows, kTileRows);
     for (int64_t group = 0; group < groups; ++group) {
         const int64_t first = rows * group / groups;
