@@ -22,6 +22,7 @@ namespace {
 constexpr size_t kLarge = size_t{256} << 10;  // Smaller ones are the heap's.
 constexpr size_t kStep = size_t{64} << 10;    // Sizes are multiples of it.
 constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = size_t{2} << 20;  // Where there are such: one fault fetches it, one entry of a TLB finds it.
 
 struct Block {
     void* memory;
@@ -72,9 +73,22 @@ void give_back(size_t bytes) {
 }
 
 void* map(size_t bytes) {
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
+    const size_t spare = bytes < kHugePage ? 0 : kHugePage;  // To begin where a huge page does.
+    void* mapped = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) {
         return nullptr;
+    }
+    auto* memory = static_cast<char*>(mapped);
+    if (spare != 0) {
+        const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(memory) % kHugePage) % kHugePage;
+        if (before > 0) {
+            munmap(memory, before);
+        }
+        memory += before;
+        if (before < spare) {
+            munmap(memory + bytes, spare - before);
+        }
+        madvise(memory, bytes, MADV_HUGEPAGE);
     }
     lent().emplace(memory, bytes);
     return memory;
