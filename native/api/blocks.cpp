@@ -43,11 +43,11 @@ std::vector<Block>& kept() {
     return blocks;
 }
 
-// The smallest kept block that holds so many bytes and wastes no more than a quarter.
+// The smallest kept block that holds so many bytes and wastes little: its new owner may keep it for long.
 void* reuse(size_t bytes) {
     auto best = kept().end();
     for (auto block = kept().begin(); block != kept().end(); ++block) {
-        const bool fits = block->bytes >= bytes && block->bytes <= bytes + bytes / 4;
+        const bool fits = block->bytes >= bytes && block->bytes <= bytes + bytes / 16;
         if (fits && (best == kept().end() || block->bytes <= best->bytes)) {
             best = block;
         }

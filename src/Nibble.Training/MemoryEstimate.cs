@@ -35,7 +35,7 @@ public sealed record MemoryEstimate
     /// <summary>A float32 gradient for each of them.</summary>
     public required long Gradients { get; init; }
 
-    /// <summary>Two moments for each: eight bytes, or two and a scale for each 256; of paged ones only two pages.</summary>
+    /// <summary>Two moments for each: eight bytes, or two and a scale for each 256; of paged ones only two pages, of those on the disk only the largest parameter's.</summary>
     public required long OptimizerStates { get; init; }
 
     /// <summary>Of each layer, until a micro-batch is through: its input, the output-sized block that an autograd node keeps, and its gradient.</summary>
@@ -94,6 +94,8 @@ public sealed record MemoryEstimate
         long tokens = (long)config.Training.PerDeviceTrainBatchSize * TrainingData.MaxLength(config, model);
         long trainedInLayer = weights.Where(item => IsLinear(item.Module, item.Shape) && item.Module.StartsWith("model.layers.0.", StringComparison.Ordinal) && Learns(config, item.Module))
             .Sum(item => Count(item.Shape));
+        long largest = weights.Where(item => Learns(config, item.Module)).Select(item => Count(item.Shape))
+            .Append(config.Method == Method.Full ? 0 : config.Lora.R * (long)Math.Max(model.HiddenSize, model.IntermediateSize)).Max();
         long chunk = Math.Min(gpu ? 2048 : 480, tokens);
         bool accumulates = config.Training.GradientAccumulationSteps > 1;
         // Two of a tied matrix are first added to each other.
@@ -104,7 +106,7 @@ public sealed record MemoryEstimate
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
             TrainedParameters = 4 * trained,
             Gradients = 4 * trained,
-            OptimizerStates = States(config.Training.Optim, trained, gpu),
+            OptimizerStates = States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained, gpu),
             LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
             // Trained linear layers are cast to the compute dtype each time they are used.
             Layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 ? 0 : size * trainedInLayer),

@@ -16,7 +16,7 @@ internal sealed class RunFolder(RunConfig config)
     private static readonly HashSet<string> Free =
     [
         "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
-        "training.save_total_limit", "training.early_stopping_patience",
+        "training.save_total_limit", "training.early_stopping_patience", "training.offload_optimizer",
     ];
 
     private static readonly string[] Written =

@@ -44,7 +44,7 @@ internal sealed class TrainingLoop : IDisposable
         stepsPerEpoch = (plan.BatchesPerEpoch + config.Training.GradientAccumulationSteps - 1) / config.Training.GradientAccumulationSteps;
         TotalSteps = config.Training.MaxSteps > 0 ? config.Training.MaxSteps : (int)Math.Ceiling(config.Training.NumTrainEpochs * stepsPerEpoch);
         rate = new LearningRate(config.Training, TotalSteps);
-        optimizer = new AdamWOptimizer(config.Training, parameters);
+        optimizer = new AdamWOptimizer(config, parameters);
         scale = new LossScale(model.ComputeDType);
     }
 

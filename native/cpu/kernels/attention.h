@@ -283,9 +283,10 @@ struct AttentionMemory {
     }
 };
 
-// Scores to probabilities of a query's highest score so far, which they may raise: what was summed before shrinks.
-inline void soften(const AttentionSizes& sizes, int64_t ahead, float* scores, float* highest, float* total,
-                   float* shrink) {
+// Scores to probabilities of a query's highest score so far, which they may raise: what was summed before shrinks. They
+// are summed as they will be multiplied, so that they add up to one however they are rounded.
+template <typename Operand>
+void soften(const AttentionSizes& sizes, int64_t ahead, float* scores, float* highest, float* total, float* shrink) {
     std::memcpy(shrink, highest, sizeof(float) * kAttentionBlock);
     for (int64_t k = 0; k < kAttentionBlock; ++k) {
         float* row = scores + k * kAttentionBlock;
@@ -304,7 +305,7 @@ inline void soften(const AttentionSizes& sizes, int64_t ahead, float* scores, fl
     for (int64_t k = 0; k < kAttentionBlock; ++k) {
         float* row = scores + k * kAttentionBlock;
         for (int64_t c = 0; c < kAttentionBlock; ++c) {
-            row[c] = fast_exp(row[c] - highest[c]);
+            row[c] = to_float(from_float<Operand>(fast_exp(row[c] - highest[c])));
         }
         sizes.mask(ahead + k, 0.0F, row);
         for (int64_t c = 0; c < kAttentionBlock; ++c) {
@@ -349,7 +350,7 @@ void attention_forward_of(const nibble_attention& given, const T* query, const T
                     const int64_t key_first = j * kAttentionBlock;
                     block_product(memory.keys + key_first * width, width, kAttentionBlock, width, memory.queries,
                                   width * kPanelCols, kAttentionBlock, memory.scores, kAttentionBlock, false);
-                    soften(sizes, key_first - first, memory.scores, highest, total, shrink);
+                    soften<Operand>(sizes, key_first - first, memory.scores, highest, total, shrink);
                     for (int64_t d = 0; d < dim; ++d) {
                         for (int64_t c = 0; c < kAttentionBlock; ++c) {
                             memory.sums[d * kAttentionBlock + c] *= shrink[c];

@@ -11,7 +11,7 @@ public static partial class MappedPages
     /// Gives back the memory of pages that lie wholly in a part of a mapped file. What is read there again comes from the file again, so
     /// views stay valid.
     /// </summary>
-    /// <param name="buffer">The mapping, which must not have been written to.</param>
+    /// <param name="buffer">The mapping; what was written to it must be the file's, not a copy of its own.</param>
     /// <param name="offset">Where the part begins, in bytes from the start of the buffer.</param>
     /// <param name="length">Its bytes.</param>
     public static unsafe void Release(SafeBuffer buffer, long offset, long length)

@@ -91,11 +91,7 @@ public sealed class CheckpointTensors : IDisposable
             throw new InvalidDataException($"{holders[name].Path}: '{name}' has values that are NaN or infinite in {dtype}; the checkpoint is damaged.");
         }
 
-        if (stored.dtype != dtype)
-        {
-            Release(name); // The value is a copy.
-        }
-
+        Release(name); // What is needed of a view comes back: of an embedding, rows; of a weight that is quantised now, once.
         return value.DetachFromDisposeScope();
     }
 

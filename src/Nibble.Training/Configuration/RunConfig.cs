@@ -210,6 +210,9 @@ public sealed record TrainingSection
     /// <summary>States of the optimizer.</summary>
     public OptimizerType Optim { get; init; } = OptimizerType.AdamwTorch;
 
+    /// <summary>Where the optimizer's states lie; a CPU's only, GPUs have the paged optimizers.</summary>
+    public OffloadDevice OffloadOptimizer { get; init; } = OffloadDevice.None;
+
     /// <summary>Steps between log lines.</summary>
     public int LoggingSteps { get; init; } = 10;
 
@@ -237,6 +240,16 @@ public enum SchedulerType
 
     /// <summary>Not at all.</summary>
     Constant,
+}
+
+/// <summary>Where the optimizer's states lie.</summary>
+public enum OffloadDevice
+{
+    /// <summary>In memory.</summary>
+    None,
+
+    /// <summary>In a file of the output folder, which the system pages in and out.</summary>
+    Disk,
 }
 
 /// <summary>Optimizers.</summary>
