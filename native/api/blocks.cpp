@@ -1,8 +1,7 @@
 // The C library's heap mixes activations of megabytes with objects of bytes that outlive them, and so keeps half as
 // much again as is alive in it; given back to the system at once instead, their pages cost a quarter of a step to fetch
-// again. So large blocks are mapped apart and kept for the next of about their size, but never next to a new mapping:
-// before there is one, as many bytes of free blocks are given back, and what is mapped stays at the most that was
-// alive.
+// again. So large blocks are mapped apart and kept for the next of about their size. Before there is a new mapping, as
+// many bytes of free blocks beyond a few are given back, and what is mapped stays near the most that was alive.
 #include "blocks.h"
 
 #include <sys/mman.h>
@@ -22,6 +21,7 @@ namespace {
 constexpr size_t kLarge = size_t{256} << 10;  // Smaller ones are the heap's.
 constexpr size_t kStep = size_t{64} << 10;    // Sizes are multiples of it.
 constexpr size_t kAlignment = 64;
+constexpr size_t kSpare = size_t{48} << 20;   // Free blocks that are kept in any case: a step asks for many sizes.
 constexpr size_t kHugePage = size_t{2} << 20;  // Where there are such: one fault fetches it, one entry of a TLB finds it.
 
 struct Block {
@@ -61,13 +61,18 @@ void* reuse(size_t bytes) {
     return memory;
 }
 
-// Gives back kept blocks of at least so many bytes in all, those first that nobody wanted for longest.
-void give_back(size_t bytes) {
+// Gives kept blocks back, those first that nobody wanted for longest, until so many bytes went or few are left.
+void give_back(size_t bytes, size_t spare) {
+    size_t left = 0;
+    for (const Block& block : kept()) {
+        left += block.bytes;
+    }
     size_t given = 0;
     auto block = kept().begin();
-    for (; block != kept().end() && given < bytes; ++block) {
+    for (; block != kept().end() && given < bytes && left > spare; ++block) {
         munmap(block->memory, block->bytes);
         given += block->bytes;
+        left -= block->bytes;
     }
     kept().erase(kept().begin(), block);
 }
@@ -109,10 +114,10 @@ void* allocate_block(size_t bytes) noexcept {
         if (void* memory = reuse(size)) {
             return memory;
         }
-        give_back(size);
+        give_back(size, kSpare);
         void* memory = map(size);
         if (memory == nullptr) {
-            give_back(SIZE_MAX);
+            give_back(SIZE_MAX, 0);
             memory = map(size);
         }
         return memory;

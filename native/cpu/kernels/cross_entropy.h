@@ -3,7 +3,12 @@
 // is scaled to probabilities, and the chunk's gradient is one more product with the head.
 
 inline constexpr int64_t kIgnored = -100;
-inline constexpr int64_t kProbabilityBytes = 128 << 20;  // Of a chunk of tokens.
+
+// Of a chunk of tokens: the more tokens, the fewer times the head is read, whose own memory they should be small beside.
+inline int64_t most_probability_bytes(const nibble_weight& head) {
+    const int64_t quarter = head.rows * head.cols / 2;  // Of a head in 16 bits.
+    return min_of(int64_t{128} << 20, quarter < (32 << 20) ? 32 << 20 : quarter);
+}
 
 // Per token and strip: the largest logit, and the sum of exp(logit - largest).
 struct Running {
@@ -58,8 +63,8 @@ Running exponentials(float* tiles, int64_t step, int64_t cols, Element* dst) {
 
 // Calls body(first, count) for chunks of tokens whose probabilities fit.
 template <typename Element, typename Body>
-void for_each_chunk(int64_t tokens, int64_t vocab, Body&& body) {
-    const int64_t fitting = kProbabilityBytes / (vocab * static_cast<int64_t>(sizeof(Element)));
+void for_each_chunk(int64_t tokens, const nibble_weight& head, Body&& body) {
+    const int64_t fitting = most_probability_bytes(head) / (head.rows * static_cast<int64_t>(sizeof(Element)));
     const int64_t most = fitting < kTileRows ? kTileRows : min_of(fitting, kMostPanelRows);
     const int64_t chunks = ceil_div(tokens, most);
     for (int64_t c = 0; c < chunks; ++c) {
@@ -92,7 +97,7 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
     const int64_t k = head.cols;
     const int64_t strips = ceil_div(head.rows, kStripCols);
     const nibble_weight inputs = dense(hidden, tokens, k, dtype_of<T>());
-    for_each_chunk<Element>(tokens, head.rows, [&](int64_t first, int64_t rows) {
+    for_each_chunk<Element>(tokens, head, [&](int64_t first, int64_t rows) {
         const Panel<Element> panel(RunReader<Element>(inputs), first, rows);
         const Panel<Element> exponents(unit_dhidden == nullptr ? 0 : rows, head.rows);
         Scratch summaries(strips * rows * static_cast<int64_t>(sizeof(Running)));
@@ -195,7 +200,7 @@ void cross_entropy_backward_of(const nibble_weight& head, const T* hidden, const
                                const float* log_sum_exp, const float* loss_grad, T* dhidden, float* dhead) {
     const int64_t k = head.cols;
     const nibble_weight inputs = dense(hidden, tokens, k, dtype_of<T>());
-    for_each_chunk<Element>(tokens, head.rows, [&](int64_t first, int64_t rows) {
+    for_each_chunk<Element>(tokens, head, [&](int64_t first, int64_t rows) {
         const Panel<Element> panel(RunReader<Element>(inputs), first, rows);
         const Panel<Element> gradient(rows, head.rows);
         const auto finish = [&](const Piece& piece) {
