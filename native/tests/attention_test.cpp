@@ -4,12 +4,6 @@ using namespace nibble_test;
 
 namespace {
 
-std::vector<Machine> instruction_sets() {
-    std::vector<Machine> all = machines();
-    std::erase_if(all, [](const Machine& machine) { return machine.gpu >= 0; });
-    return all;
-}
-
 // Sequences of unequal lengths: shorter than a block, of one, with a rest, of one token.
 struct Case {
     std::vector<int32_t> lengths;

