@@ -73,10 +73,8 @@ INSTANTIATE_TEST_SUITE_P(Each, UnitGradients, testing::ValuesIn(instruction_sets
 TEST_P(UnitGradients, of_the_forward_pass_equal_those_of_the_backward_pass) {
     const nibble_dtype dtype = GetParam().dtype;
     // The last one's probabilities do not fit into a chunk, nor do a chunk's stay in a cache.
-    for (const auto& [tokens, vocab, width] : {std::tuple<int64_t, int64_t, int64_t>{1, 33, 8},
-                                               {17, 1101, 30},
-                                               {129, 96, 65},
-                                               {301, 70001, 6}}) {
+    for (const auto& [tokens, vocab, width] :
+         {std::tuple<int64_t, int64_t, int64_t>{1, 33, 8}, {17, 1101, 30}, {129, 96, 65}, {301, 70001, 6}}) {
         const auto count = static_cast<size_t>(tokens * width);
         const Tensor hidden(dtype, random_values(count, 1));
         const Tensor values(dtype, random_values(static_cast<size_t>(vocab * width), 2, 0.5F));

@@ -4,7 +4,8 @@
 
 inline constexpr int64_t kIgnored = -100;
 
-// Of a chunk of tokens: the more tokens, the fewer times the head is read, whose own memory they should be small beside.
+// Of a chunk of tokens: the more tokens, the fewer times the head is read, whose own memory they should be small
+// beside.
 inline int64_t most_probability_bytes(const nibble_weight& head) {
     const int64_t quarter = head.rows * head.cols / 2;  // Of a head in 16 bits.
     return min_of(int64_t{128} << 20, quarter < (32 << 20) ? 32 << 20 : quarter);

@@ -66,9 +66,11 @@ void dot_blocks(const RunReader<BFloat16>& weight, int64_t first, int64_t step, 
             asm("" : "+v"(low), "+v"(high));  // GCC would rather load them again for the second row.
             for (int w = 0; w < 2; ++w) {
                 __m512& front = sums[w][r][0];
-                front = _mm512_dpbf16_ps(front, reinterpret_cast<__m512bh>(low), reinterpret_cast<__m512bh>(runs[w].low));
+                front =
+                    _mm512_dpbf16_ps(front, reinterpret_cast<__m512bh>(low), reinterpret_cast<__m512bh>(runs[w].low));
                 __m512& back = sums[w][r][kChains - 1];
-                back = _mm512_dpbf16_ps(back, reinterpret_cast<__m512bh>(high), reinterpret_cast<__m512bh>(runs[w].high));
+                back =
+                    _mm512_dpbf16_ps(back, reinterpret_cast<__m512bh>(high), reinterpret_cast<__m512bh>(runs[w].high));
             }
         }
     }

@@ -70,6 +70,6 @@ void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth
         const int64_t first = rows * group / groups;
         const int64_t count = rows * (group + 1) / groups - first;
         kKernels[static_cast<size_t>(count - 1)](a + first * stride, stride, depth, tile, acc + first * kTileCols,
-                                             kTileCols);
+                                                 kTileCols);
     }
 }

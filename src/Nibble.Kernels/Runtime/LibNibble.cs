@@ -50,7 +50,11 @@ internal static class LibNibble
             {
                 nint handle = NativeLibrary.Load(path);
                 RequireAbi(handle, path);
-                GiveTensorsItsMemory(handle);
+                if (LibTorch.IsThePackages)
+                {
+                    GiveTensorsItsMemory(handle);
+                }
+
                 return handle;
             }
         }
@@ -61,7 +65,8 @@ internal static class LibNibble
 
     /// <summary>
     /// From now on libtorch's tensors lie in libnibble's blocks, which are handed out again from step to step; the C library's heap
-    /// would grow around the activations of a step to half as much again as is alive.
+    /// would grow around the activations of a step to half as much again as is alive. The allocator has the layout of the packages'
+    /// libtorch, which another one need not share.
     /// </summary>
     private static unsafe void GiveTensorsItsMemory(nint handle)
     {

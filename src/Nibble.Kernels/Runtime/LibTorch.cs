@@ -76,9 +76,14 @@ public static class LibTorch
         return DynamicLoader.LoadGlobal(CompatibleBinding.PathFor(binding));
     }
 
+    /// <summary>Whether libtorch is the one of the packages that this engine is built against, and not another's of about its version.</summary>
+    internal static bool IsThePackages => Named is null;
+
+    private static string? Named => Environment.GetEnvironmentVariable(TorchVariable) is { Length: > 0 } folder ? folder : null;
+
     private static string TorchFolder()
     {
-        if (Environment.GetEnvironmentVariable(TorchVariable) is not { Length: > 0 } named)
+        if (Named is not { } named)
         {
             return Find(TorchFile);
         }
