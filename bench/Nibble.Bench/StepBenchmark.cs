@@ -42,14 +42,15 @@ internal static class StepBenchmark
             DecoderConfig model = WriteModel(folder, setting);
             PeakMemory.Reset(); // To make the model took more than training it.
             var clock = new Clock();
-            TrainingResult result = new FineTuner(Configure(folder, setting), clock) { Profiles = true }.Run();
+            RunConfig config = Configure(folder, setting);
+            TrainingResult result = new FineTuner(config, clock) { Profiles = true }.Run();
             Console.Error.WriteLine(result.Profile);
             double seconds = clock.MedianStep;
             double tokens = setting.Batch * setting.Length;
             double share = FlopsPerToken(model) * tokens / seconds / peak;
             return string.Create(
                 CultureInfo.InvariantCulture,
-                $"| {name} | {tokens / seconds:0.0} tokens/s | {seconds:0.000} s a step | {share:P0} of {peak / 1e9:0} GFLOP/s | peak {PeakMemory.Bytes / 1048576.0:0} MB |");
+                $"| {name} | {tokens / seconds:0.0} tokens/s | {seconds:0.000} s a step | {share:P0} of {peak / 1e9:0} GFLOP/s | peak {PeakMemory.Bytes / 1048576.0:0} MB, predicted {MemoryEstimate.Of(config, model, gpu: false).Total / 1048576.0:0} |");
         }
         finally
         {

@@ -96,11 +96,12 @@ public sealed record MemoryEstimate
             .Sum(item => Count(item.Shape));
         long largest = weights.Where(item => Learns(config, item.Module)).Select(item => Count(item.Shape))
             .Append(config.Method == Method.Full ? 0 : config.Lora.R * (long)Math.Max(model.HiddenSize, model.IntermediateSize)).Max();
-        long chunk = Math.Min(gpu ? 2048 : 480, tokens);
         bool accumulates = config.Training.GradientAccumulationSteps > 1;
         // Two of a tied matrix are first added to each other.
         long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);
-        long workspace = 4 * ((chunk * Math.Min(gpu ? 4096 : 1024, model.VocabSize)) + (chunk * model.HiddenSize) + gradientsApart);
+        // Trained linear layers are cast to the compute dtype each time they are used.
+        long layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 ? 0 : size * trainedInLayer);
+        long workspace = (gpu ? GpuWorkspace(model, tokens) : CpuWorkspace(model, tokens, size, layer)) + (4 * gradientsApart);
         var estimate = new MemoryEstimate
         {
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
@@ -108,8 +109,7 @@ public sealed record MemoryEstimate
             Gradients = 4 * trained,
             OptimizerStates = States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained, gpu),
             LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
-            // Trained linear layers are cast to the compute dtype each time they are used.
-            Layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 ? 0 : size * trainedInLayer),
+            Layer = layer,
             KeptLayers = 0,
             KeptActivations = 0,
             Workspace = workspace,
@@ -124,6 +124,21 @@ public sealed record MemoryEstimate
     /// <inheritdoc/>
     public override string ToString() => string.Join(
         Environment.NewLine, Parts.Select(part => $"  {part.Name,-22}{ByteSize.Format(part.Bytes),12}").Prepend($"Memory: about {ByteSize.Format(Total)}"));
+
+    /// <summary>Logits of a slice of the vocabulary, and the gradient of the hidden states, in float32.</summary>
+    private static long GpuWorkspace(DecoderConfig model, long tokens) =>
+        4 * Math.Min(2048, tokens) * (Math.Min(4096, model.VocabSize) + model.HiddenSize);
+
+    /// <summary>
+    /// The loss's probabilities of a chunk of tokens (native/cpu/kernels/cross_entropy.h), as far as they need more than what a layer
+    /// leaves free when it is through, and the free blocks that are kept in any case (native/api/blocks.cpp).
+    /// </summary>
+    private static long CpuWorkspace(DecoderConfig model, long tokens, long size, long layer)
+    {
+        long most = Math.Clamp((long)model.VocabSize * model.HiddenSize / 2, 32L << 20, 128L << 20);
+        long probabilities = Math.Min(Math.Min(1024, tokens) * model.VocabSize * size, most);
+        return Math.Max(0, probabilities - layer) + Math.Min(48L << 20, probabilities + layer);
+    }
 
     /// <summary>
     /// Elements a token. Of the residual stream's width: six values (norms, sums and what is added), four blocks that nodes keep, nine

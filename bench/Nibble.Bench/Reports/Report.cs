@@ -10,7 +10,7 @@ namespace Nibble.Bench.Reports;
 internal static class Report
 {
     /// <summary>Whole runs, each a command of this program in a process of its own, whose peak memory is then its own; it prints one row.</summary>
-    private static readonly string[][] Runs = [["step", "small"], ["step", "1b"]];
+    private static readonly string[][] Runs = [["step", "small"], ["step", "1b"], ["step", "1b-4096"]];
 
     /// <summary>Measures the machine, then the kernels by <paramref name="measureKernels"/>, then whole runs.</summary>
     /// <param name="folder">Where reports lie.</param>
