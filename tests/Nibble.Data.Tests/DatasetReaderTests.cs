@@ -86,14 +86,4 @@ public class DatasetReaderTests
         Assert.All(["a.jsonl", "b.json"], name => Assert.Equal(
             [new TextExample("one"), new TextExample("two")], DatasetReader.Read(folder[name])));
     }
-
-    [Fact]
-    public void Splitting_by_hash_keeps_old_examples_where_they_were()
-    {
-        string[] old = [.. Enumerable.Range(0, 1000).Select(i => $"example {i}")];
-        bool[] sides = [.. old.Select(text => DatasetSplitter.IsEvaluation(text, 0.1, 42))];
-        Assert.InRange(sides.Count(side => side), 70, 130);
-        Assert.Equal(sides, old.Concat(["new"]).Take(1000).Select(text => DatasetSplitter.IsEvaluation(text, 0.1, 42)));
-        Assert.NotEqual(sides, old.Select(text => DatasetSplitter.IsEvaluation(text, 0.1, 43)));
-    }
 }
