@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Nibble.Data.Files;
+using Nibble.Data.Validation;
 
 namespace Nibble.Data;
 
@@ -42,6 +43,36 @@ public static class DatasetFormatter
     {
         ArgumentNullException.ThrowIfNull(records);
         return JsonLines.Save(records.Select(record => Format(record, format)), path);
+    }
+
+    /// <summary>Writes the records of a file in another format, as JSON lines.</summary>
+    /// <param name="path">The file, larger than memory if need be.</param>
+    /// <param name="output">Replaced only when all records are written.</param>
+    /// <param name="format">The form of the lines.</param>
+    /// <param name="options">How the file is read; a record that the format cannot hold is a bad line too.</param>
+    /// <param name="template">For <see cref="DatasetFormat.Completion"/>: see <see cref="TrainingExample.ToCompletionFormat"/>.</param>
+    /// <param name="cancellation">Stops the work.</param>
+    /// <returns>How many.</returns>
+    /// <exception cref="InvalidDataException">A record is malformed, or the format cannot hold it.</exception>
+    public static int Convert(string path, string output, DatasetFormat format, DatasetReadOptions options, string? template = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return JsonLines.Save(DatasetReader.ReadLines(path, options).Select(Converted).OfType<JsonObject>(), output);
+
+        JsonObject? Converted(DatasetLine line)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            try
+            {
+                return Format(line.Record, format, template);
+            }
+            catch (FormatException exception)
+            {
+                var bad = new BadLine(path, line.Line, IssueCodes.InvalidRecord, exception.Message);
+                (options.OnBadLine ?? throw new InvalidDataException(bad.ToString(), exception))(bad);
+                return null;
+            }
+        }
     }
 
     /// <summary>The records of a file, read one at a time; see <see cref="DatasetReader"/>, which also reads other files than JSON lines.</summary>

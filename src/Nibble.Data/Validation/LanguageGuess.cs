@@ -11,14 +11,14 @@ internal static class LanguageGuess
     private const int Looked = 600;
 
     private static readonly FrozenDictionary<string, string[]> Languages = Words(
-        ("en", "the and is of to in that it was for are with you this what how a i my your"),
+        ("en", "the and is of to in that it was for are with you this what how do can i my your"),
         ("de", "der die das und ist nicht ein eine zu mit den von auf für wie ich sie es wir sind"),
         ("fr", "le la les et est des une un dans pour que qui pas vous je il elle sur avec du"),
-        ("es", "el la los las y es de que en un una por con para no se como su al del"),
-        ("it", "il la di che è e un una per con non sono del della gli le come si nel questo"),
-        ("pt", "o a os as e é de que em um uma para com não por como do da se você"),
-        ("nl", "de het een en is van dat niet te op voor met zijn er aan wat hoe ik je"),
-        ("pl", "i w na jest nie to się z do że jak o co po czy dla jego są tak ale"));
+        ("es", "el la los las y es de que en un una por con para se como su al del qué"),
+        ("it", "il la di che è un una per con non sono del della gli le come si nel questo"),
+        ("pt", "os é de que em um uma para com não por como da se você ao mais são"),
+        ("nl", "de het een en van dat niet te op voor met zijn er aan wat hoe ik je"),
+        ("pl", "w na jest nie to się z do że jak o co po czy dla jego są tak ale"));
 
     private static readonly FrozenDictionary<string, string[]>.AlternateLookup<ReadOnlySpan<char>> LanguagesOf = Languages.GetAlternateLookup<ReadOnlySpan<char>>();
 

@@ -156,7 +156,7 @@ internal sealed class Repeats : IDisposable
 
                 told[row] = true;
                 DataPlace before = At(leader[Place]);
-                string alike = similarity.ToString("P0", CultureInfo.InvariantCulture);
+                string alike = string.Create(CultureInfo.InvariantCulture, $"{similarity * 100:0}%");
                 yield return sameFile
                     ? new ValidationIssue(IssueCodes.NearDuplicate, At(row), $"asks nearly what line {before.Line} asks ({alike} alike)", before)
                     : new ValidationIssue(IssueCodes.NearLeakage, At(row), $"is nearly trained on: {before.File}:{before.Line} asks {alike} the same", before);
