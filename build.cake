@@ -122,15 +122,15 @@ Task("Quickstart").IsDependentOn("Build").Does(() =>
 Task("Bench").IsDependentOn("Build").Does(() =>
 {
     var program = MakeAbsolute(artifacts + File($"bin/Nibble.Bench/{configuration.ToLowerInvariant()}/Nibble.Bench")).FullPath;
-    Run(program, "--filter *");
-    Run(program, "step small");
+    // --filter '*Rope*' shows some kernels and leaves the report as it is.
+    Run(program, HasArgument("filter") ? $"--filter {Argument<string>("filter")}" : "report bench/reports");
 });
 
 Task("Format").Does(() =>
 {
     Run("dotnet", $"format {solution}");
     var sources = GetFiles("./native/**/*.cpp") + GetFiles("./native/**/*.h") + GetFiles("./native/**/*.cu")
-        + GetFiles("./bench/gpu/*.cpp") + GetFiles("./bench/gpu/*.h");
+        + GetFiles("./bench/gpu/*.cpp") + GetFiles("./bench/gpu/*.h") + GetFiles("./bench/peaks/*.cpp");
     Run("clang-format", "-i " + string.Join(' ', sources.Select(file => file.FullPath)));
 });
 

@@ -1,11 +1,18 @@
 using BenchmarkDotNet.Configs;
+using BenchmarkDotNet.Filters;
 using BenchmarkDotNet.Jobs;
+using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using Nibble.Bench;
+using Nibble.Bench.Kernels;
+using Nibble.Bench.Peers;
+using Nibble.Bench.Reports;
 using Nibble.Kernels.Runtime;
+using Perfolizer.Horology;
 
-// step NAME: whole QLoRA step. Anything else is BenchmarkDotNet's: --filter '*Linear*', --list flat.
+// report FOLDER: everything, as a report. step NAME: a whole QLoRA step. Anything else is BenchmarkDotNet's (--filter '*Rope*',
+// --list flat), and the kernels among it are shown as a report would.
 LibTorch.EnsureLoaded();
 if (args is ["step", ..])
 {
@@ -13,8 +20,29 @@ if (args is ["step", ..])
     return;
 }
 
-// In this process, so that libtorch and the native core are the ones that this build found.
+// In this process, so that libtorch and the native core are the ones that this build found. Cases are short: what is compared
+// has to be measured within seconds of each other where a machine is shared.
 IConfig config = DefaultConfig.Instance
-    .AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance))
+    .AddJob(Job.Default
+        .WithToolchain(InProcessEmitToolchain.Instance)
+        .WithWarmupCount(1)
+        .WithIterationCount(7)
+        .WithIterationTime(TimeInterval.FromMilliseconds(60))
+        .WithMinInvokeCount(1)
+        .WithUnrollFactor(1)
+        .WithEvaluateOverhead(false))
+    .AddFilter(new SimpleFilter(item => Bitsandbytes.Present || !item.Descriptor.WorkloadMethod.Name.StartsWith(nameof(Bitsandbytes), StringComparison.Ordinal)))
+    .WithOption(ConfigOptions.DisableLogFile, true)
     .WithArtifactsPath("artifacts/bench");
-BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args, config);
+Type[] kernels = [.. typeof(Program).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(KernelBenchmark)) && !type.IsAbstract)];
+
+if (args is ["report", string folder])
+{
+    Console.WriteLine(Report.Write(folder, () => kernels.Select(kernel => BenchmarkRunner.Run(kernel, config))));
+    return;
+}
+
+foreach (Summary summary in BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args, config).Where(summary => kernels.Contains(summary.BenchmarksCases[0].Descriptor.Type)))
+{
+    Console.WriteLine(new KernelTable(summary).ToMarkdown());
+}

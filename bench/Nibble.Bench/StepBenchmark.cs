@@ -16,17 +16,18 @@ namespace Nibble.Bench;
 /// </summary>
 internal static class StepBenchmark
 {
-    private const int Steps = 6;
-
     /// <param name="Config">As in config.json.</param>
     /// <param name="Batch">Sequences in a step.</param>
     /// <param name="Length">Tokens of a sequence.</param>
-    private sealed record Setting(JsonObject Config, int Batch, int Length);
+    /// <param name="Steps">Steps of the run; the first warms up.</param>
+    private sealed record Setting(JsonObject Config, int Batch, int Length, int Steps = 6);
 
     private static readonly Dictionary<string, Setting> Settings = new()
     {
         ["small"] = new(Llama(hidden: 512, intermediate: 1536, layers: 8, heads: 8, keyValueHeads: 8, vocab: 32000), Batch: 4, Length: 256),
-        ["1b"] = new(Llama(hidden: 2048, intermediate: 8192, layers: 16, heads: 32, keyValueHeads: 8, vocab: 128256), Batch: 1, Length: 512),
+        ["1b"] = new(Llama1B(), Batch: 1, Length: 512),
+        ["1b-4096"] = new(Llama1B(), Batch: 1, Length: 4096, Steps: 2),
+        ["8b"] = new(Llama(hidden: 4096, intermediate: 14336, layers: 32, heads: 32, keyValueHeads: 8, vocab: 128256, tied: false), Batch: 1, Length: 512, Steps: 2),
     };
 
     /// <summary>Runs one setting and describes the result as a row of a Markdown table.</summary>
@@ -39,8 +40,10 @@ internal static class StepBenchmark
         {
             double peak = MatrixRate();
             DecoderConfig model = WriteModel(folder, setting);
+            PeakMemory.Reset(); // To make the model took more than training it.
             var clock = new Clock();
-            new FineTuner(Configure(folder, setting), clock).Run();
+            TrainingResult result = new FineTuner(Configure(folder, setting), clock) { Profiles = true }.Run();
+            Console.Error.WriteLine(result.Profile);
             double seconds = clock.MedianStep;
             double tokens = setting.Batch * setting.Length;
             double share = FlopsPerToken(model) * tokens / seconds / peak;
@@ -84,7 +87,7 @@ internal static class StepBenchmark
         File.WriteAllText(Path.Combine(folder, "config.json"), setting.Config.ToJsonString());
         RandomWeights.Write(folder, seed: 1, ScalarType.BFloat16);
         DecoderConfig model = ConfigReader.Read(folder);
-        IEnumerable<string> records = Enumerable.Range(0, setting.Batch * Steps).Select(record =>
+        IEnumerable<string> records = Enumerable.Range(0, setting.Batch * setting.Steps).Select(record =>
         {
             var ids = new JsonArray([.. Enumerable.Range(0, setting.Length).Select(i => (JsonNode)(((record * 7919) + (i * 104729)) % model.VocabSize))]);
             return new JsonObject { ["input_ids"] = ids, ["labels"] = ids.DeepClone() }.ToJsonString();
@@ -100,10 +103,12 @@ internal static class StepBenchmark
         OutputDir = Path.Combine(folder, "out"),
         Data = new DataSection { Train = Path.Combine(folder, "train.jsonl"), MaxLength = setting.Length, Packing = false },
         Lora = new LoraSection { R = 16, LoraDropout = 0 },
-        Training = new TrainingSection { MaxSteps = Steps, PerDeviceTrainBatchSize = setting.Batch, GradientAccumulationSteps = 1 },
+        Training = new TrainingSection { MaxSteps = setting.Steps, PerDeviceTrainBatchSize = setting.Batch, GradientAccumulationSteps = 1 },
     };
 
-    private static JsonObject Llama(int hidden, int intermediate, int layers, int heads, int keyValueHeads, int vocab) => new()
+    private static JsonObject Llama1B() => Llama(hidden: 2048, intermediate: 8192, layers: 16, heads: 32, keyValueHeads: 8, vocab: 128256);
+
+    private static JsonObject Llama(int hidden, int intermediate, int layers, int heads, int keyValueHeads, int vocab, bool tied = true) => new()
     {
         ["model_type"] = "llama",
         ["architectures"] = new JsonArray("LlamaForCausalLM"),
@@ -113,11 +118,11 @@ internal static class StepBenchmark
         ["num_hidden_layers"] = layers,
         ["num_attention_heads"] = heads,
         ["num_key_value_heads"] = keyValueHeads,
-        ["max_position_embeddings"] = 2048,
+        ["max_position_embeddings"] = 4096,
         ["rms_norm_eps"] = 1e-5,
         ["rope_theta"] = 10000.0,
         ["hidden_act"] = "silu",
-        ["tie_word_embeddings"] = true,
+        ["tie_word_embeddings"] = tied,
         ["torch_dtype"] = "bfloat16",
     };
 

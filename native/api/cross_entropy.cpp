@@ -22,8 +22,7 @@ void check_labels(const Checks& check, const nibble_weight& head, const int64_t*
 
 nibble_status nibble_linear_cross_entropy_forward(const nibble_device* device, const nibble_weight* head,
                                                   nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                                                  int64_t tokens, float* loss, float* log_sum_exp,
-                                                  void* unit_dhidden) {
+                                                  int64_t tokens, float* loss, float* log_sum_exp, void* unit_dhidden) {
     return guarded(device, [&] {
         const Checks check("linear_cross_entropy_forward");
         check.weight(head);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "adamw_factors.h"
+#include "blocks.h"
 #include "nibble.h"
 
 namespace nibble {
@@ -24,6 +25,12 @@ struct KernelTable {
     void (*swiglu_forward)(nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y);
     void (*swiglu_backward)(nibble_dtype dtype, const void* gate, const void* up, const void* dy, int64_t count,
                             void* dgate, void* dup);
+    // Attention is for the CPU only; CUDA has none.
+    void (*attention_forward)(const nibble_attention& attention, nibble_dtype dtype, const void* query, const void* key,
+                              const void* value, void* output, float* log_sum_exp);
+    void (*attention_backward)(const nibble_attention& attention, nibble_dtype dtype, const void* query,
+                               const void* key, const void* value, const void* output, const float* log_sum_exp,
+                               const void* doutput, void* dquery, void* dkey, void* dvalue);
     void (*cross_entropy_forward)(const nibble_weight& head, nibble_dtype dtype, const void* hidden,
                                   const int64_t* labels, int64_t tokens, float* loss, float* log_sum_exp,
                                   void* unit_dhidden);

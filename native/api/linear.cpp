@@ -13,7 +13,7 @@ nibble_status nibble_linear_forward(const nibble_device* device, const nibble_we
         check.dtype(dtype);
         check.not_negative("m", m);
         check.buffer("x", x, check.product("x", m, weight->cols), element_size(dtype));
-        check.buffer("y", y, check.product("y", m, weight->rows), element_size(dtype));
+        check.optional_buffer("y", y, check.product("y", m, weight->rows), element_size(dtype));
         check.optional_buffer("bias", bias, weight->rows, element_size(dtype));
         check.optional_buffer("lora_hidden", lora_hidden,
                               lora == nullptr ? 0 : check.product("lora_hidden", m, lora->rank), 4);

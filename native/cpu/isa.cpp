@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -13,14 +14,16 @@
 #include <immintrin.h>
 #endif
 
+#include "blocks.h"
 #include "dispatch.h"
-#include "scratch.h"
 
 namespace nibble::NIBBLE_ISA {
 namespace {
 // In the order of dependence.
 // clang-format off
+#include "kernels/scratch.h"
 #include "kernels/numeric.h"
+#include "kernels/lanes.h"
 #include "kernels/philox.h"
 #include "kernels/decode.h"
 #include "kernels/runs.h"
@@ -34,15 +37,28 @@ namespace {
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
+#include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/adamw.h"
 // clang-format on
 }  // namespace
 
 const KernelTable table = {
-    nf4_quantize,           dequantize,  linear_forward, linear_backward, rms_norm_forward,
-    rms_norm_backward,      rope,        swiglu_forward, swiglu_backward, cross_entropy_forward,
-    cross_entropy_backward, adamw_32bit, adamw_8bit,
+    nf4_quantize,
+    dequantize,
+    linear_forward,
+    linear_backward,
+    rms_norm_forward,
+    rms_norm_backward,
+    rope,
+    swiglu_forward,
+    swiglu_backward,
+    attention_forward,
+    attention_backward,
+    cross_entropy_forward,
+    cross_entropy_backward,
+    adamw_32bit,
+    adamw_8bit,
 };
 
 }  // namespace nibble::NIBBLE_ISA

@@ -114,6 +114,9 @@ void linear_forward(const nibble_weight& weight, const void* bias, const nibble_
             make_hidden<T>(weight, *lora, dtype, args.x, m, hidden);
             args.hidden = {hidden, m * lora->rank};
         }
+        if (y == nullptr) {
+            return;
+        }
         TensorLinearArguments<T> fast{};
         fast.weight = args.weight;
         fast.row_count = weight.rows;

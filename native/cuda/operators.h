@@ -23,8 +23,7 @@ void swiglu_forward(nibble_dtype dtype, const void* gate, const void* up, int64_
 void swiglu_backward(nibble_dtype dtype, const void* gate, const void* up, const void* dy, int64_t count, void* dgate,
                      void* dup);
 void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
-                           int64_t tokens, float* loss, float* log_sum_exp,
-                           void* unit_dhidden);
+                           int64_t tokens, float* loss, float* log_sum_exp, void* unit_dhidden);
 void cross_entropy_backward(const nibble_weight& head, nibble_dtype dtype, const void* hidden, const int64_t* labels,
                             int64_t tokens, const float* log_sum_exp, const float* loss_grad, void* dhidden,
                             float* dhead);

@@ -4,9 +4,10 @@
 namespace nibble::cuda {
 
 const KernelTable table = {
-    nf4_quantize,           dequantize,  linear_forward, linear_backward, rms_norm_forward,
-    rms_norm_backward,      rope,        swiglu_forward, swiglu_backward, cross_entropy_forward,
-    cross_entropy_backward, adamw_32bit, adamw_8bit,
+    nf4_quantize,           dequantize,        linear_forward, linear_backward,
+    rms_norm_forward,       rms_norm_backward, rope,           swiglu_forward,
+    swiglu_backward,        nullptr,           nullptr,        cross_entropy_forward,
+    cross_entropy_backward, adamw_32bit,       adamw_8bit,
 };
 
 }  // namespace nibble::cuda

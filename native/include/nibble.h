@@ -89,6 +89,18 @@ typedef struct nibble_device {
     void* (*workspace)(void* context, uint64_t bytes);
 } nibble_device;
 
+/* ---- memory --------------------------------------------------------------------------------------------------------
+ * For buffers of the CPU that come and go with every step: large blocks are kept and handed out again, so that the
+ * pages of a step are those of the one before, and no more is held than was in use at once. */
+
+/* At least `bytes` bytes, aligned to 64, their contents undefined; null when there is no memory. */
+NIBBLE_API void* nibble_allocate(uint64_t bytes);
+NIBBLE_API void nibble_release(void* memory); /* may be null */
+
+/* A c10::Allocator of libtorch 2.10 over these two, for c10::SetCPUAllocator; it lives as long as the process.
+ * `original`, the allocator in use before, reports what cannot be had. */
+NIBBLE_API void* nibble_torch_allocator(void* original);
+
 /* ---- NF4 (QLoRA, arXiv:2305.14314; bit-compatible with bitsandbytes) -----------------------------------------------
  * Blocks of 64 consecutive elements of the flattened tensor; two elements a byte, the first in the HIGH nibble; the
  * last block may be short, an odd last element has a zero low nibble. */
@@ -155,7 +167,8 @@ typedef struct nibble_lora {
 } nibble_lora;
 
 /* y[M,N] = x[M,K] * W^T (+ bias[N], of the call's dtype) (+ adapter). bias and lora may be null.
- * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. */
+ * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. y
+ * may be null where nobody needs more than that. */
 NIBBLE_API nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight,
                                                const void* bias, const nibble_lora* lora, nibble_dtype dtype,
                                                const void* x, int64_t m, void* y, float* lora_hidden);
@@ -194,6 +207,31 @@ NIBBLE_API nibble_status nibble_swiglu_forward(const nibble_device* device, nibb
                                                const void* up, int64_t count, void* y);
 NIBBLE_API nibble_status nibble_swiglu_backward(const nibble_device* device, nibble_dtype dtype, const void* gate,
                                                 const void* up, const void* dy, int64_t count, void* dgate, void* dup);
+
+/* ---- attention (on the CPU only; a GPU has libtorch's) -------------------------------------------------------------
+ * Tokens of sequences laid end to end attend to themselves and earlier tokens of their own sequence:
+ * output = softmax(scale * query * key^T) * value, for each head. query, output [tokens, heads, head_dim]; key, value
+ * [tokens, kv_heads, head_dim]; heads / kv_heads query heads in a row share a key head (arXiv:2305.13245). */
+typedef struct nibble_attention {
+    const int32_t* lengths; /* tokens of each sequence, positive */
+    int64_t sequences;
+    int64_t heads;
+    int64_t kv_heads;
+    int64_t head_dim;
+    int64_t window; /* positions that a token sees at most, its own among them; 0 for all */
+    float scale;
+} nibble_attention;
+
+/* log_sum_exp (may be null): float32 [tokens, heads], kept for backward. */
+NIBBLE_API nibble_status nibble_attention_forward(const nibble_attention* attention, nibble_dtype dtype,
+                                                  const void* query, const void* key, const void* value, void* output,
+                                                  float* log_sum_exp);
+
+/* doutput like output; dquery, dkey, dvalue like what they are the gradients of. */
+NIBBLE_API nibble_status nibble_attention_backward(const nibble_attention* attention, nibble_dtype dtype,
+                                                   const void* query, const void* key, const void* value,
+                                                   const void* output, const float* log_sum_exp, const void* doutput,
+                                                   void* dquery, void* dkey, void* dvalue);
 
 /* ---- loss ----------------------------------------------------------------------------------------------------------
  * Cross-entropy straight from hidden states and the output head, in chunks: [tokens, vocab] never exists. labels[t] is

@@ -111,7 +111,8 @@ TEST(Arguments, nothing_to_do_needs_no_buffers) {
         expect_ok(nibble_rope(on(), NIBBLE_F16, nullptr, nullptr, nullptr, 0, 1, 8, 8, 0, nullptr));
         expect_ok(nibble_swiglu_forward(on(), NIBBLE_F32, nullptr, nullptr, 0, nullptr));
         expect_ok(nibble_swiglu_backward(on(), NIBBLE_F32, nullptr, nullptr, nullptr, 0, nullptr, nullptr));
-        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, NIBBLE_F32, nullptr, nullptr, 0, nullptr, nullptr, nullptr));
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, NIBBLE_F32, nullptr, nullptr, 0, nullptr, nullptr,
+                                                      nullptr));
         expect_ok(nibble_linear_cross_entropy_backward(on(), &head, NIBBLE_F32, nullptr, nullptr, 0, nullptr, nullptr,
                                                        nullptr, nullptr));
         expect_ok(nibble_adamw_init_8bit(nullptr, nullptr, nullptr, nullptr, 0));

@@ -66,6 +66,45 @@ TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_
     }
 }
 
+// Which a GPU does not make.
+class UnitGradients : public OnEachMachine {};
+INSTANTIATE_TEST_SUITE_P(Each, UnitGradients, testing::ValuesIn(instruction_sets()), name_of);
+
+TEST_P(UnitGradients, of_the_forward_pass_equal_those_of_the_backward_pass) {
+    const nibble_dtype dtype = GetParam().dtype;
+    // The last one's probabilities do not fit into a chunk, nor do a chunk's stay in a cache.
+    for (const auto& [tokens, vocab, width] : {std::tuple<int64_t, int64_t, int64_t>{1, 33, 8},
+                                               {17, 1101, 30},
+                                               {129, 96, 65},
+                                               {301, 70001, 6}}) {
+        const auto count = static_cast<size_t>(tokens * width);
+        const Tensor hidden(dtype, random_values(count, 1));
+        const Tensor values(dtype, random_values(static_cast<size_t>(vocab * width), 2, 0.5F));
+        nibble_weight head{};
+        head.rows = vocab;
+        head.cols = width;
+        head.format = dtype;
+        head.data = values.data();
+        std::vector<int64_t> labels(static_cast<size_t>(tokens));
+        for (size_t t = 0; t < labels.size(); ++t) {
+            labels[t] = t % 5 == 3 ? -100 : static_cast<int64_t>(t * 37) % vocab;
+        }
+        const std::vector<float> ones(labels.size(), 1.0F);
+        std::vector<float> loss(labels.size()), lse(labels.size());
+        Tensor unit(dtype, count);
+        Tensor expected(dtype, count);
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
+                                                      loss.data(), lse.data(), unit.data()));
+        expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
+                                                       lse.data(), ones.data(), expected.data(), nullptr));
+        std::vector<double> values_of_backward(count);
+        for (size_t i = 0; i < count; ++i) {
+            values_of_backward[i] = expected[i];
+        }
+        expect_close(unit, values_of_backward, tolerance(dtype), "unit_dhidden");
+    }
+}
+
 TEST_P(CrossEntropy, losses_and_gradients_repeat_to_the_bit_and_hardly_differ_between_thread_counts) {
     const nibble_dtype dtype = GetParam().dtype;
     const int64_t tokens = 20, vocab = 1100, width = 30;
@@ -183,8 +222,9 @@ TEST(CrossEntropyLabels, a_label_outside_the_vocabulary_is_refused_by_its_place)
     float lse[2];
     for (const int64_t wrong : {int64_t{4}, int64_t{-1}, int64_t{-101}, INT64_MAX, INT64_MIN}) {
         const int64_t labels[] = {1, wrong};
-        EXPECT_EQ(nibble_linear_cross_entropy_forward(on(), &view, NIBBLE_F32, values.data(), labels, 2, loss, lse, nullptr),
-                  NIBBLE_INVALID_ARGUMENT);
+        EXPECT_EQ(
+            nibble_linear_cross_entropy_forward(on(), &view, NIBBLE_F32, values.data(), labels, 2, loss, lse, nullptr),
+            NIBBLE_INVALID_ARGUMENT);
         EXPECT_NE(std::string(nibble_last_error()).find("labels[1] is " + std::to_string(wrong)), std::string::npos);
     }
 }

@@ -84,7 +84,7 @@ struct Shape {
 const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},  {17, 64, 172},  {129, 96, 320}, {5, 33, 7},
                          {2, 9, 1300},   {1000, 9, 36},  {1, 70, 2112},  {2, 33, 1088},  {4, 64, 64},
                          {5, 192, 1152}, {8, 1088, 64},  {16, 128, 192}, {17, 192, 320}, {64, 320, 192},
-                         {129, 128, 64}, {17, 64, 1024}, {18, 1024, 64}};
+                         {129, 128, 64}, {17, 64, 1024}, {18, 1024, 64}, {6, 49, 1088}, {9, 40, 128},   {12, 33, 64}};
 
 }  // namespace
 
@@ -199,6 +199,25 @@ TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_drop
         for (const float dropout : {0.0F, 0.25F}) {
             expect_adapter_equals_float64(GetParam().dtype, s, 5, dropout);
         }
+    }
+}
+
+TEST_P(Linear, what_the_adapter_makes_of_x_is_to_be_had_without_the_output) {
+    const nibble_dtype dtype = GetParam().dtype;
+    for (const int64_t m : {3, 17, 129}) {
+        const int64_t n = 64, k = 128, rank = 5;
+        const Weight weight(n, k, Weight::Kind::nf4, dtype);
+        const auto a = random_values(static_cast<size_t>(rank * k), 21, 0.2F);
+        const auto b = random_values(static_cast<size_t>(n * rank), 22, 0.2F);
+        const nibble_lora lora{rank, 1.5F, 0.25F, a.data(), b.data(), 42, 7, 3};
+        const Tensor x(dtype, random_values(static_cast<size_t>(m * k), 1));
+        Tensor y(dtype, static_cast<size_t>(m * n));
+        std::vector<float> with_output(static_cast<size_t>(m * rank));
+        std::vector<float> alone(with_output.size());
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, y.data(),
+                                        with_output.data()));
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, nullptr, alone.data()));
+        EXPECT_EQ(alone, with_output);
     }
 }
 

@@ -164,6 +164,13 @@ inline std::vector<Machine> machines(std::vector<nibble_dtype> dtypes = {NIBBLE_
     return all;
 }
 
+// For operators that only the CPU has.
+inline std::vector<Machine> instruction_sets() {
+    std::vector<Machine> all = machines();
+    std::erase_if(all, [](const Machine& machine) { return machine.gpu >= 0; });
+    return all;
+}
+
 // The GPU that the test runs on; null for the CPU.
 inline nibble::cuda::Gpu* current_gpu = nullptr;
 

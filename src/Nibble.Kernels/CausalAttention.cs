@@ -1,3 +1,5 @@
+using Nibble.Kernels.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn.functional;
 
@@ -5,7 +7,7 @@ namespace Nibble.Kernels;
 
 /// <summary>
 /// Causal attention over packed sequences: tokens attend to earlier tokens of their own sequence and to no others, and no
-/// work is done across sequences.
+/// work is done across sequences. In blocks on the CPU (FlashAttention, arXiv:2205.14135); libtorch's on a GPU.
 /// </summary>
 public static class CausalAttention
 {
@@ -19,27 +21,23 @@ public static class CausalAttention
     public static Tensor Apply(Tensor query, Tensor key, Tensor value, IReadOnlyList<int> lengths, int? window = null)
     {
         ArgumentNullException.ThrowIfNull(query);
+        ArgumentNullException.ThrowIfNull(key);
+        ArgumentNullException.ThrowIfNull(value);
         ArgumentNullException.ThrowIfNull(lengths);
         if (lengths.Sum() != query.shape[0])
         {
             throw new ArgumentException($"Sequences of {lengths.Sum()} tokens in all, but {query.shape[0]} queries.");
         }
 
-        if (lengths.All(length => length == lengths[0]))
+        if (query.device_type != DeviceType.CPU)
         {
-            return AttendBatch(query, key, value, lengths.Count, lengths[0], window);
+            return ApplyLibTorch(query, key, value, lengths, window);
         }
 
-        var outputs = new Tensor[lengths.Count];
-        long start = 0;
-        for (int i = 0; i < lengths.Count; i++)
-        {
-            outputs[i] = AttendBatch(
-                query.narrow(0, start, lengths[i]), key.narrow(0, start, lengths[i]), value.narrow(0, start, lengths[i]), 1, lengths[i], window);
-            start += lengths[i];
-        }
-
-        return cat(outputs, 0);
+        var sequences = new Sequences([.. lengths], window ?? 0);
+        return is_grad_enabled() && (query.requires_grad || key.requires_grad || value.requires_grad)
+            ? AttentionFunction.apply(query, key, value, sequences)
+            : Forward(query, key, value, sequences, logSumExp: null);
     }
 
     /// <summary>Attends from the last tokens of one sequence to all of it.</summary>
@@ -57,6 +55,27 @@ public static class CausalAttention
         bool masked = (fresh > 1 && fresh < length) || (window is { } size && length > size);
         Tensor? mask = masked ? Mask(fresh, length, window, query.device) : null;
         return Attend(query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0), mask, causal: !masked && fresh > 1).squeeze(0);
+    }
+
+    /// <summary>The same by libtorch, with its gradients; a batch where all sequences are of one length.</summary>
+    internal static Tensor ApplyLibTorch(Tensor query, Tensor key, Tensor value, IReadOnlyList<int> lengths, int? window)
+    {
+        using Profiler.Scope measured = Profiler.Operator(nameof(CausalAttention));
+        if (lengths.All(length => length == lengths[0]))
+        {
+            return AttendBatch(query, key, value, lengths.Count, lengths[0], window);
+        }
+
+        var outputs = new Tensor[lengths.Count];
+        long start = 0;
+        for (int i = 0; i < lengths.Count; i++)
+        {
+            outputs[i] = AttendBatch(
+                query.narrow(0, start, lengths[i]), key.narrow(0, start, lengths[i]), value.narrow(0, start, lengths[i]), 1, lengths[i], window);
+            start += lengths[i];
+        }
+
+        return cat(outputs, 0);
     }
 
     private static Tensor AttendBatch(Tensor query, Tensor key, Tensor value, int sequences, int length, int? window)
@@ -97,5 +116,91 @@ public static class CausalAttention
     {
         Tensor allowed = ones(queries, keys, ScalarType.Bool, device).tril(keys - queries);
         return window is { } size ? allowed.logical_and(ones(queries, keys, ScalarType.Bool, device).triu(keys - queries - size + 1)) : allowed;
+    }
+
+    private static unsafe Tensor Forward(Tensor query, Tensor key, Tensor value, Sequences sequences, Tensor? logSumExp)
+    {
+        using Tensor q = query.contiguous();
+        using Tensor k = key.contiguous();
+        using Tensor v = value.contiguous();
+        Tensor output = empty_like(q);
+        using KernelCall call = KernelCall.On(q, nameof(CausalAttention));
+        fixed (int* lengths = sequences.Lengths)
+        {
+            NativeMethods.Attention view = sequences.View(lengths, q, k);
+            call.Check(NativeMethods.nibble_attention_forward(
+                &view,
+                (int)DTypes.Of(q),
+                call.Address(q, "query"),
+                call.Address(k, "key"),
+                call.Address(v, "value"),
+                call.Address(output, "output"),
+                call.AddressOrNull(logSumExp, "log sum exp")));
+        }
+
+        return output;
+    }
+
+    private sealed record Sequences(int[] Lengths, int Window)
+    {
+        public unsafe NativeMethods.Attention View(int* lengths, Tensor query, Tensor key) => new()
+        {
+            Lengths = lengths,
+            Sequences = Lengths.Length,
+            Heads = query.shape[1],
+            KeyValueHeads = key.shape[1],
+            HeadDim = query.shape[2],
+            Window = Window,
+            Scale = 1 / MathF.Sqrt(query.shape[2]),
+        };
+    }
+
+    private sealed class AttentionFunction : autograd.SingleTensorFunction<AttentionFunction>
+    {
+        public override string Name => "nibble.causal_attention";
+
+        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            (var query, var key, var value) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
+            var sequences = (Sequences)vars[3];
+            Tensor logSumExp = empty(query.shape[0], query.shape[1], ScalarType.Float32);
+            Tensor output = Forward(query, key, value, sequences, logSumExp);
+            ctx.save_for_backward([query, key, value, output, logSumExp]);
+            ctx.save_data("sequences", sequences);
+            return output;
+        }
+
+        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
+        {
+            List<Tensor> saved = ctx.get_saved_variables();
+            var sequences = (Sequences)ctx.get_data("sequences");
+            using Tensor query = saved[0].contiguous();
+            using Tensor key = saved[1].contiguous();
+            using Tensor value = saved[2].contiguous();
+            using Tensor doutput = grad_output.contiguous();
+            Tensor dquery = empty_like(query);
+            Tensor dkey = empty_like(key);
+            Tensor dvalue = empty_like(value);
+            using KernelCall call = KernelCall.On(query, "CausalAttention backward");
+            fixed (int* lengths = sequences.Lengths)
+            {
+                NativeMethods.Attention view = sequences.View(lengths, query, key);
+                call.Check(NativeMethods.nibble_attention_backward(
+                    &view,
+                    (int)DTypes.Of(query),
+                    call.Address(query, "query"),
+                    call.Address(key, "key"),
+                    call.Address(value, "value"),
+                    call.Address(saved[3], "output"),
+                    call.Address(saved[4], "log sum exp"),
+                    call.Address(doutput, "doutput"),
+                    call.Address(dquery, "dquery"),
+                    call.Address(dkey, "dkey"),
+                    call.Address(dvalue, "dvalue")));
+            }
+
+            saved.ForEach(tensor => tensor.Dispose());
+            return [dquery, dkey, dvalue, null!];
+        });
     }
 }

@@ -14,8 +14,9 @@ public static class Linear
     /// <param name="weight"><c>[N, K]</c>; takes no gradient.</param>
     /// <param name="bias"><c>[N]</c> of x's dtype; takes no gradient.</param>
     /// <param name="update">The adapter; A and B receive gradients.</param>
+    /// <param name="outputNeeded">Without it, only what the backward pass needs is made, and the values of the result may be anything.</param>
     /// <returns><c>[tokens, N]</c> of x's dtype.</returns>
-    public static Tensor Apply(Tensor x, LinearWeight weight, Tensor? bias = null, LowRank? update = null)
+    public static Tensor Apply(Tensor x, LinearWeight weight, Tensor? bias = null, LowRank? update = null, bool outputNeeded = true)
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(weight);
@@ -26,11 +27,12 @@ public static class Linear
         }
 
         return update is null
-            ? FrozenFunction.apply(x, weight, bias is null ? null! : new Frozen(bias))
-            : AdaptedFunction.apply(x, update.A, update.B, weight, bias is null ? null! : new Frozen(bias), update);
+            ? FrozenFunction.apply(x, weight, bias is null ? null! : new Frozen(bias), outputNeeded)
+            : AdaptedFunction.apply(x, update.A, update.B, weight, bias is null ? null! : new Frozen(bias), update, outputNeeded);
     }
 
-    private static unsafe Tensor Forward(Tensor x, LinearWeight weight, Tensor? bias, LowRank? update, Tensor? hidden)
+    /// <summary>Without <paramref name="outputNeeded"/> the result is not written, but hidden is.</summary>
+    private static unsafe Tensor Forward(Tensor x, LinearWeight weight, Tensor? bias, LowRank? update, Tensor? hidden, bool outputNeeded = true)
     {
         using Tensor input = x.contiguous();
         RequireColumns(input, weight.InFeatures);
@@ -46,7 +48,7 @@ public static class Linear
             (int)DTypes.Of(input),
             call.Address(input, "x"),
             input.shape[0],
-            call.Address(y, "y"),
+            outputNeeded ? call.Address(y, "y") : 0,
             call.AddressOrNull(hidden, "hidden")));
         return y;
     }
@@ -82,10 +84,11 @@ public static class Linear
         {
             var weight = (LinearWeight)vars[1];
             ctx.save_data("weight", weight);
-            return Forward((Tensor)vars[0], weight, (vars[2] as Frozen)?.Value, update: null, hidden: null);
+            var x = (Tensor)vars[0];
+            return Forward(x, weight, (vars[2] as Frozen)?.Value, update: null, hidden: null, (bool)vars[3]);
         }
 
-        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(3, () =>
+        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
         {
             var weight = (LinearWeight)ctx.get_data("weight");
             using Tensor dy = grad_output.contiguous();
@@ -94,7 +97,7 @@ public static class Linear
             NativeMethods.Weight view = weight.View(call);
             call.Check(NativeMethods.nibble_linear_backward(
                 call.Device, &view, null, (int)DTypes.Of(dy), 0, 0, call.Address(dy, "dy"), dy.shape[0], call.Address(dx, "dx"), 0, 0));
-            return [dx, null!, null!];
+            return [dx, null!, null!, null!];
         });
     }
 
@@ -112,10 +115,10 @@ public static class Linear
             ctx.save_data("weight", weight);
             ctx.save_data("update", update);
             ctx.save_data("needs dx", x.requires_grad);
-            return Forward(x, weight, (vars[4] as Frozen)?.Value, update, hidden);
+            return Forward(x, weight, (vars[4] as Frozen)?.Value, update, hidden, (bool)vars[6]);
         }
 
-        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(6, () =>
+        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(7, () =>
         {
             List<Tensor> saved = ctx.get_saved_variables();
             var weight = (LinearWeight)ctx.get_data("weight");
@@ -141,7 +144,7 @@ public static class Linear
                 call.Address(da, "da"),
                 call.Address(db, "db")));
             saved.ForEach(tensor => tensor.Dispose());
-            return [dx!, da, db, null!, null!, null!];
+            return [dx!, da, db, null!, null!, null!, null!];
         });
     }
 }

@@ -1,3 +1,4 @@
+using Nibble.Kernels.Cuda;
 using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -34,10 +35,10 @@ public static class LinearCrossEntropy
             return LossFunction.apply(hidden, learning!, head, new Labels(labels));
         }
 
-        return Forward(hidden, head, labels).Loss;
+        return Forward(hidden, head, labels, unitGradient: null).Loss;
     }
 
-    private static unsafe (Tensor Loss, Tensor LogSumExp) Forward(Tensor hidden, LinearWeight head, Tensor labels)
+    private static unsafe (Tensor Loss, Tensor LogSumExp) Forward(Tensor hidden, LinearWeight head, Tensor labels, Tensor? unitGradient)
     {
         using Tensor input = hidden.contiguous();
         long tokens = input.shape[0];
@@ -53,7 +54,8 @@ public static class LinearCrossEntropy
             call.Address(labels, "labels"),
             tokens,
             call.Address(loss, "loss"),
-            call.Address(logSumExp, "log sum exp")));
+            call.Address(logSumExp, "log sum exp"),
+            call.AddressOrNull(unitGradient, "unit gradient")));
         return (loss, logSumExp);
     }
 
@@ -68,16 +70,25 @@ public static class LinearCrossEntropy
             var hidden = (Tensor)vars[0];
             var head = (LinearWeight)vars[2];
             Tensor labels = ((Labels)vars[3]).Values;
-            (Tensor loss, Tensor logSumExp) = Forward(hidden, head, labels);
-            ctx.save_for_backward([hidden, labels, logSumExp]);
+            bool learns = vars[1] is Tensor;
+            // The probabilities are at hand in forward, where making the gradient from them saves making the logits again. The head's own
+            // gradient needs to know the loss's first.
+            Tensor? unitGradient = learns || CudaDevice.Of(hidden) is not null ? null : empty(hidden.shape, hidden.dtype, hidden.device);
+            (Tensor loss, Tensor logSumExp) = Forward(hidden, head, labels, unitGradient);
+            ctx.save_for_backward(unitGradient is null ? [hidden, labels, logSumExp] : [unitGradient]);
             ctx.save_data("head", head);
-            ctx.save_data("learns", vars[1] is Tensor);
+            ctx.save_data("learns", learns);
             return loss;
         }
 
         public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
         {
             List<Tensor> saved = ctx.get_saved_variables();
+            if (saved is [Tensor unitGradient])
+            {
+                return [unitGradient.clone().mul_(grad_output.unsqueeze(1)), null!, null!, null!]; // In place, so that the factors stay float32.
+            }
+
             var head = (LinearWeight)ctx.get_data("head");
             using Tensor hidden = saved[0].contiguous();
             using Tensor dloss = grad_output.contiguous();

@@ -59,13 +59,19 @@ public sealed class Nf4Weight : LinearWeight
     }
 
     /// <inheritdoc/>
-    public override unsafe Tensor Dequantize(ScalarType dtype)
+    public override Tensor Dequantize(ScalarType dtype)
     {
         Tensor result = empty(OutFeatures, InFeatures, dtype, Packed.device);
+        DequantizeInto(result);
+        return result;
+    }
+
+    /// <summary>Fills a tensor of the weight's shape.</summary>
+    internal unsafe void DequantizeInto(Tensor result)
+    {
         using KernelCall call = KernelCall.On(Packed, "Dequantize");
         NativeMethods.Weight view = View(call);
-        call.Check(NativeMethods.nibble_dequantize(call.Device, &view, (int)DTypes.Of(dtype), call.Address(result, "result")));
-        return result;
+        call.Check(NativeMethods.nibble_dequantize(call.Device, &view, (int)DTypes.Of(result.dtype), call.Address(result, "result")));
     }
 
     internal override NativeMethods.Weight View(in KernelCall call) => new()

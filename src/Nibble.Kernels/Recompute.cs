@@ -11,12 +11,16 @@ public static class Recompute
 {
     /// <summary>Applies <paramref name="layer"/>; parameters that it closes over receive their gradients during backward.</summary>
     /// <param name="x">The layer's input; must ask for a gradient for the layer's parameters to learn.</param>
-    /// <param name="layer">A function of x and of fixed data, giving the same result at every call.</param>
-    public static Tensor Apply(Tensor x, Func<Tensor, Tensor> layer)
+    /// <param name="layer">
+    /// A function of x and of fixed data, giving the same result at every call. Its second argument says whether the result's values are
+    /// needed: in the backward pass only its graph is, so that the layer's last product may be left out.
+    /// </param>
+    /// <param name="inputGradient">Whether anyone needs the gradient of x; without it x receives none.</param>
+    public static Tensor Apply(Tensor x, Func<Tensor, bool, Tensor> layer, bool inputGradient = true)
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(layer);
-        return is_grad_enabled() && x.requires_grad ? LayerFunction.apply(x, layer) : layer(x);
+        return is_grad_enabled() && x.requires_grad ? LayerFunction.apply(x, layer, inputGradient) : layer(x, true);
     }
 
     private sealed class LayerFunction : autograd.SingleTensorFunction<LayerFunction>
@@ -26,24 +30,35 @@ public static class Recompute
         public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
         {
             var x = (Tensor)vars[0];
-            var layer = (Func<Tensor, Tensor>)vars[1];
+            var layer = (Func<Tensor, bool, Tensor>)vars[1];
             ctx.save_for_backward([x]);
             ctx.save_data("layer", layer);
+            ctx.save_data("input gradient", vars[2]);
             using DisposeScope scope = NewDisposeScope();
-            return layer(x).MoveToOuterDisposeScope();
+            return layer(x, true).MoveToOuterDisposeScope();
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(2, () =>
+        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(3, () =>
         {
             using DisposeScope scope = NewDisposeScope();
-            Tensor input = ctx.get_saved_variables()[0].detach().requires_grad_();
+            bool inputGradient = (bool)ctx.get_data("input gradient");
+            Tensor input = ctx.get_saved_variables()[0].detach().requires_grad_(inputGradient);
             using (enable_grad())
             {
-                Tensor output = ((Func<Tensor, Tensor>)ctx.get_data("layer"))(input);
-                BackwardPass.Run(output, grad_output);
+                Tensor output = Again((Func<Tensor, bool, Tensor>)ctx.get_data("layer"), input);
+                if (output.requires_grad)
+                {
+                    BackwardPass.Run(output, grad_output);
+                }
             }
 
-            return [input.grad!.MoveToOuterDisposeScope(), null!];
+            return [inputGradient ? input.grad!.MoveToOuterDisposeScope() : null!, null!, null!];
         });
+
+        private static Tensor Again(Func<Tensor, bool, Tensor> layer, Tensor input)
+        {
+            using Profiler.Scope pass = Profiler.Pass("recomputation");
+            return layer(input, false);
+        }
     }
 }

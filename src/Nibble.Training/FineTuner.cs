@@ -26,6 +26,9 @@ public sealed record TrainingResult(
 
     /// <summary>The run's last evaluation loss, also when an earlier process came to it; null when nothing was evaluated.</summary>
     public double? FinalEvalLoss { get; init; }
+
+    /// <summary>Where the time went; null when nobody asked.</summary>
+    public Profile? Profile { get; init; }
 }
 
 /// <summary>Runs a fine-tune from its configuration to a finished output folder.</summary>
@@ -42,6 +45,15 @@ public sealed class FineTuner
         this.config = config.Validated();
         this.observer = observer ?? new Silent();
     }
+
+    /// <summary>
+    /// Whether to measure what the operators of each step take; the observer is told, and the output folder gets a
+    /// <see cref="TraceFile"/>.
+    /// </summary>
+    public bool Profiles { get; init; }
+
+    /// <summary>The first measured steps in Chrome's trace format, for Perfetto or chrome://tracing.</summary>
+    public const string TraceFile = "trace.json";
 
     /// <summary>Trains and writes the output folder.</summary>
     /// <param name="resume">Goes on from the newest checkpoint of the output folder, if it has one.</param>
@@ -67,6 +79,7 @@ public sealed class FineTuner
         folder.Require(resume);
         using DecoderModel model = LoadModel(cancellation);
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model.Config, observer);
+        KeepActivations(model);
         using LoraAdapter? adapter = AttachAdapter(model);
         List<Parameter> parameters = [.. adapter?.Parameters ?? model.Parameters];
         long trainable = parameters.Sum(parameter => parameter.Value.NumberOfElements);
@@ -80,7 +93,8 @@ public sealed class FineTuner
             config.Data.Shuffle,
             config.Seed);
         var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit);
-        using var loop = new TrainingLoop(config, model, parameters, plan, evaluation, store, observer);
+        StepProfiler? profiler = Profiles ? new StepProfiler() : null;
+        using var loop = new TrainingLoop(config, model, parameters, plan, evaluation, store, observer, profiler);
         if (resume && store.Latest is { } checkpoint)
         {
             loop.Resume(checkpoint);
@@ -89,7 +103,15 @@ public sealed class FineTuner
 
         folder.Begin();
         using var log = new RunLog(config.OutputDir, loop.State.Step);
-        loop.Run(log, cancellation);
+        try
+        {
+            loop.Run(log, cancellation);
+        }
+        finally
+        {
+            Report(profiler);
+        }
+
         WriteWeights(model, adapter);
         List<(int Step, double Loss)> losses = [.. log.Earlier.Losses, .. loop.Losses];
         List<EvalMetrics> evaluations = [.. log.Earlier.Evaluations, .. loop.Evaluations];
@@ -97,11 +119,21 @@ public sealed class FineTuner
         {
             FinalLoss = losses.Count > 0 ? losses[^1].Loss : null,
             FinalEvalLoss = evaluations.Count > 0 ? evaluations[^1].EvalLoss : null,
+            Profile = profiler?.Profile,
         };
         AtomicFile.WriteText(Path.Combine(config.OutputDir, "README.md"), ModelCard.Write(config, result));
         LossPlot.Save(Path.Combine(config.OutputDir, "loss.png"), losses, evaluations);
         folder.Complete(result, model.Device.ToString());
         return result;
+    }
+
+    private void Report(StepProfiler? profiler)
+    {
+        if (profiler is { HasSteps: true })
+        {
+            profiler.WriteTrace(Path.Combine(config.OutputDir, TraceFile));
+            observer.Info(profiler.Profile.ToString());
+        }
     }
 
     /// <summary>What a run would do, without doing it: reads configuration and data, not the weights, and writes nothing.</summary>
@@ -144,6 +176,19 @@ public sealed class FineTuner
         }
 
         return model;
+    }
+
+    /// <summary>Lets as many layers keep their activations as the memory that the run may take has room for.</summary>
+    private void KeepActivations(DecoderModel model)
+    {
+        if (config.MemoryLimit is { } limit)
+        {
+            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null);
+            model.LayersThatKeepActivations = estimate.KeptLayers;
+            observer.Info(estimate.Total <= ByteSize.Parse(limit)
+                ? $"{estimate.KeptLayers} of {model.Config.NumHiddenLayers} layers keep their activations within memory_limit {limit}."
+                : $"memory_limit is {limit}, but the run needs about {ByteSize.Format(estimate.Total)}.");
+        }
     }
 
     private LoraAdapter? AttachAdapter(DecoderModel model) =>

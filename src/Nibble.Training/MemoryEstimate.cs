@@ -9,7 +9,7 @@ namespace Nibble.Training;
 
 /// <summary>Where a run's memory will go at its peak, in bytes, if its sequences are as long as the configuration lets them be.</summary>
 /// <remarks>
-/// On a CPU the total was measured to lie within 15% of the peak of resident memory; pages of the model's file that nothing needs any
+/// On a CPU the total was measured to lie within 10% of the peak of resident memory; pages of the model's file that nothing needs any
 /// more, and which the system takes back when it wants them, are not counted. The figures for a GPU follow from the same reasoning
 /// about what is alive at the same time, but were not measured.
 /// </remarks>
@@ -21,9 +21,6 @@ public sealed record MemoryEstimate
 
     /// <summary>Two pages of the paged optimizer: the one in use, and the next.</summary>
     private const long PagesHeld = 2 * (16L << 20);
-
-    /// <summary>The C library's heap holds this many times what is alive in it, for large blocks of many sizes come and go; measured.</summary>
-    private const double HeapShare = 1.9;
 
     /// <summary>.NET and libtorch on a CPU, measured; about what a CUDA context with libtorch's kernels takes of a GPU.</summary>
     private const long CpuRuntime = 220L << 20;
@@ -38,7 +35,7 @@ public sealed record MemoryEstimate
     /// <summary>A float32 gradient for each of them.</summary>
     public required long Gradients { get; init; }
 
-    /// <summary>Two moments for each: eight bytes, or two and a scale for each 256; of paged ones only two pages.</summary>
+    /// <summary>Two moments for each: eight bytes, or two and a scale for each 256; of paged ones only two pages, of those on the disk only the largest parameter's.</summary>
     public required long OptimizerStates { get; init; }
 
     /// <summary>Of each layer, until a micro-batch is through: its input, the output-sized block that an autograd node keeps, and its gradient.</summary>
@@ -46,6 +43,12 @@ public sealed record MemoryEstimate
 
     /// <summary>The inside of one layer: what running it again makes, what its autograd nodes keep, and the gradients of both.</summary>
     public required long Layer { get; init; }
+
+    /// <summary>Layers whose activations fit into <see cref="RunConfig.MemoryLimit"/> beside all else, and are kept from forward to backward.</summary>
+    public required int KeptLayers { get; init; }
+
+    /// <summary>What these keep.</summary>
+    public required long KeptActivations { get; init; }
 
     /// <summary>Logits of a chunk of the loss, and gradients of the vocabulary's matrices before they are added to what is there.</summary>
     public required long Workspace { get; init; }
@@ -61,7 +64,7 @@ public sealed record MemoryEstimate
     public IReadOnlyList<(string Name, long Bytes)> Parts =>
     [
         ("frozen weights", Weights), ("trained parameters", TrainedParameters), ("gradients", Gradients), ("optimizer states", OptimizerStates),
-        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("workspace", Workspace), ("runtime", Runtime),
+        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("kept activations", KeptActivations), ("workspace", Workspace), ("runtime", Runtime),
     ];
 
     /// <summary>The three largest consumers in words, the runtime, which no setting changes, not among them.</summary>
@@ -91,22 +94,31 @@ public sealed record MemoryEstimate
         long tokens = (long)config.Training.PerDeviceTrainBatchSize * TrainingData.MaxLength(config, model);
         long trainedInLayer = weights.Where(item => IsLinear(item.Module, item.Shape) && item.Module.StartsWith("model.layers.0.", StringComparison.Ordinal) && Learns(config, item.Module))
             .Sum(item => Count(item.Shape));
+        long largest = weights.Where(item => Learns(config, item.Module)).Select(item => Count(item.Shape))
+            .Append(config.Method == Method.Full ? 0 : config.Lora.R * (long)Math.Max(model.HiddenSize, model.IntermediateSize)).Max();
         long chunk = Math.Min(gpu ? 2048 : 480, tokens);
-        long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && config.Training.GradientAccumulationSteps > 1 ? vocabulary : 0);
+        bool accumulates = config.Training.GradientAccumulationSteps > 1;
+        // Two of a tied matrix are first added to each other.
+        long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);
         long workspace = 4 * ((chunk * Math.Min(gpu ? 4096 : 1024, model.VocabSize)) + (chunk * model.HiddenSize) + gradientsApart);
-        double heap = gpu ? 1 : HeapShare;
-        return new MemoryEstimate
+        var estimate = new MemoryEstimate
         {
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
             TrainedParameters = 4 * trained,
             Gradients = 4 * trained,
-            OptimizerStates = States(config.Training.Optim, trained, gpu),
-            LayerInputs = (long)(heap * tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize),
+            OptimizerStates = States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained, gpu),
+            LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
             // Trained linear layers are cast to the compute dtype each time they are used.
-            Layer = (long)(heap * tokens * size * InsideOfLayer(model)) + (size == 4 ? 0 : size * trainedInLayer),
+            Layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 ? 0 : size * trainedInLayer),
+            KeptLayers = 0,
+            KeptActivations = 0,
             Workspace = workspace,
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
+        long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
+        long activations = tokens * size * KeptOfLayer(model);
+        long kept = Math.Min(spare / activations, model.NumHiddenLayers);
+        return estimate with { KeptLayers = (int)kept, KeptActivations = kept * activations };
     }
 
     /// <inheritdoc/>
@@ -116,15 +128,26 @@ public sealed record MemoryEstimate
     /// <summary>
     /// Elements a token. Of the residual stream's width: six values (norms, sums and what is added), four blocks that nodes keep, nine
     /// gradients; of the queries' (projected, turned, attended, joined), keys' and values', and the feed-forward block's likewise.
-    /// Grouped keys and values are spread to the queries' width, with gradients of that width.
+    /// libtorch's attention, which a GPU has, spreads grouped keys and values to the queries' width, with gradients of that width.
     /// </summary>
-    private static long InsideOfLayer(DecoderConfig model)
+    private static long InsideOfLayer(DecoderConfig model, bool gpu)
     {
         long queries = model.NumAttentionHeads * (long)model.HeadDim;
         long keys = model.NumKeyValueHeads * (long)model.HeadDim;
         long normed = model.QueryKeyNorm ? 3 * (queries + keys) : 0;
-        long spread = queries > keys ? 4 * queries : 0;
+        long spread = gpu && queries > keys ? 4 * queries : 0;
         return (19L * model.HiddenSize) + (9 * queries) + (9 * keys) + (9L * model.IntermediateSize) + normed + spread;
+    }
+
+    /// <summary>
+    /// Elements a token that a layer keeps for its backward pass: norms and sums of the residual stream's width, queries, keys and values
+    /// turned and attended, the feed-forward block's three; and the output-sized blocks that their nodes keep.
+    /// </summary>
+    private static long KeptOfLayer(DecoderConfig model)
+    {
+        long queries = model.NumAttentionHeads * (long)model.HeadDim;
+        long keys = model.NumKeyValueHeads * (long)model.HeadDim;
+        return (8L * model.HiddenSize) + (5 * queries) + (5 * keys) + (6L * model.IntermediateSize);
     }
 
     private static long Frozen(RunConfig config, DecoderConfig model, string module, long[] shape, long size)

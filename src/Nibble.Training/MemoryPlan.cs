@@ -44,6 +44,7 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
     public static MemoryPlan Of(RunConfig config, DecoderConfig model, bool gpu, long budget)
     {
         ArgumentNullException.ThrowIfNull(config);
+        config = config with { MemoryLimit = null }; // What is left over is no need.
         long needed = Total(config);
         var changes = new List<MemoryChange>();
         foreach (Func<RunConfig, DecoderConfig, IEnumerable<RunConfig>> step in Steps(gpu))

@@ -15,14 +15,14 @@ internal sealed class RunFolder(RunConfig config)
     /// <summary>Keys that a resumed run may change: where the folder is, when it ends, and where it computes, what it reports and keeps.</summary>
     private static readonly HashSet<string> Free =
     [
-        "output_dir", "device", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
-        "training.save_total_limit", "training.early_stopping_patience",
+        "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
+        "training.save_total_limit", "training.early_stopping_patience", "training.offload_optimizer",
     ];
 
     private static readonly string[] Written =
     [
         "README.md", "metrics.jsonl", "loss.png", "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
-        "model.safetensors.index.json",
+        "model.safetensors.index.json", FineTuner.TraceFile,
     ];
 
     /// <summary>Whether a resumed run may change a key from one value to another.</summary>

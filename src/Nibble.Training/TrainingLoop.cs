@@ -25,12 +25,13 @@ internal sealed class TrainingLoop : IDisposable
     private readonly LearningRate rate;
     private readonly AdamWOptimizer optimizer;
     private readonly LossScale scale;
+    private readonly StepProfiler? profiler;
     private readonly int stepsPerEpoch;
     private TrainingState state = new();
 
     public TrainingLoop(
         RunConfig config, DecoderModel model, IReadOnlyList<Parameter> parameters, BatchPlan plan, IReadOnlyList<EncodedExample> evaluation,
-        CheckpointStore store, ITrainingObserver observer)
+        CheckpointStore store, ITrainingObserver observer, StepProfiler? profiler)
     {
         this.config = config;
         this.model = model;
@@ -39,10 +40,11 @@ internal sealed class TrainingLoop : IDisposable
         this.evaluation = evaluation;
         this.store = store;
         this.observer = observer;
+        this.profiler = profiler;
         stepsPerEpoch = (plan.BatchesPerEpoch + config.Training.GradientAccumulationSteps - 1) / config.Training.GradientAccumulationSteps;
         TotalSteps = config.Training.MaxSteps > 0 ? config.Training.MaxSteps : (int)Math.Ceiling(config.Training.NumTrainEpochs * stepsPerEpoch);
         rate = new LearningRate(config.Training, TotalSteps);
-        optimizer = new AdamWOptimizer(config.Training, parameters);
+        optimizer = new AdamWOptimizer(config, parameters);
         scale = new LossScale(model.ComputeDType);
     }
 
@@ -74,7 +76,7 @@ internal sealed class TrainingLoop : IDisposable
         while (state.Step < TotalSteps && !OutOfPatience)
         {
             clock.Start();
-            (double loss, double norm, double learningRate) = Step();
+            (double loss, double norm, double learningRate) = profiler is null ? Step() : profiler.Measure(Step);
             clock.Stop(); // Evaluating and saving are not training.
             Losses.Add((state.Step, loss));
             observer.Progress(state.Step, TotalSteps, loss);
@@ -150,6 +152,7 @@ internal sealed class TrainingLoop : IDisposable
             loss = Accumulate(batches, targets);
         }
 
+        using Profiler.Scope update = Profiler.Pass("update");
         double norm = GradientNorm() / scale.Value;
         double before = scale.Value;
         if (!double.IsFinite(loss) || (!double.IsFinite(norm) && !scale.IsActive))
@@ -180,13 +183,23 @@ internal sealed class TrainingLoop : IDisposable
         foreach (TokenBatch batch in batches)
         {
             using DisposeScope scope = NewDisposeScope();
-            Tensor mean = model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / Math.Max(1, targets);
+            Tensor mean = Forward(batch, targets);
             loss += mean.item<float>();
-            BackwardPass.Run(mean * scale.Value);
+            using (Profiler.Pass("backward"))
+            {
+                BackwardPass.Run(mean * scale.Value);
+            }
+
             state = state with { Passes = state.Passes + 1, Tokens = state.Tokens + batch.InputIds.Length };
         }
 
         return loss;
+    }
+
+    private Tensor Forward(TokenBatch batch, long targets)
+    {
+        using Profiler.Scope pass = Profiler.Pass("forward");
+        return model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / Math.Max(1, targets);
     }
 
     private void DropGradients()
@@ -199,6 +212,7 @@ internal sealed class TrainingLoop : IDisposable
 
     private double GradientNorm()
     {
+        using Profiler.Scope measured = Profiler.Operator("GradientNorm");
         using DisposeScope scope = NewDisposeScope();
         double squares = 0;
         foreach (Parameter parameter in parameters)

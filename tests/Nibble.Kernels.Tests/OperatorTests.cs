@@ -41,10 +41,38 @@ public class OperatorTests
         BackwardPass.Run(Layer(x).sum());
         float[][] plain = [Values(x.grad!), Values(a.grad!), Values(b.grad!)];
         (x.grad, a.grad, b.grad) = (null, null, null);
-        BackwardPass.Run(Recompute.Apply(x, Layer).sum());
+        BackwardPass.Run(Recompute.Apply(x, (input, _) => Layer(input)).sum());
         Assert.Equal(plain[0], Values(x.grad!));
         Assert.Equal(plain[1], Values(a.grad!));
         Assert.Equal(plain[2], Values(b.grad!));
+    }
+
+    [Fact]
+    public void A_layer_whose_last_product_is_left_out_of_the_recomputation_has_the_same_gradients_to_the_bit()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using Nf4Weight weight = Nf4.Quantize(randn(64, 64) * 0.1, doubleQuantize: false);
+        Tensor a = randn(4, 64).requires_grad_();
+        Tensor b = randn(64, 4).requires_grad_();
+        Tensor x = randn(7, 64).requires_grad_();
+        foreach (LowRank? last in new[] { null, new LowRank(b.t().contiguous().detach(), a.t().contiguous().detach(), 0.5f) })
+        {
+            Tensor Layer(Tensor input, bool needed) =>
+                Linear.Apply(Linear.Apply(input, weight, null, new LowRank(a, b, 1)), weight, null, last, outputNeeded: needed);
+
+            (x.grad, a.grad, b.grad) = (null, null, null);
+            BackwardPass.Run(Layer(x, true).sum());
+            float[][] plain = [Values(x.grad!), Values(a.grad!), Values(b.grad!)];
+            (x.grad, a.grad, b.grad) = (null, null, null);
+            BackwardPass.Run(Recompute.Apply(x, Layer).sum());
+            Assert.Equal(plain, [Values(x.grad!), Values(a.grad!), Values(b.grad!)]);
+
+            // Parameters learn, and x does not, where nobody needs its gradient.
+            (x.grad, a.grad, b.grad) = (null, null, null);
+            BackwardPass.Run(Recompute.Apply(x, Layer, inputGradient: false).sum());
+            Assert.Null(x.grad);
+            Assert.Equal(plain[1..], [Values(a.grad!), Values(b.grad!)]);
+        }
     }
 
     [Fact]
@@ -53,10 +81,10 @@ public class OperatorTests
         using DisposeScope scope = NewDisposeScope();
         Tensor x = randn(2, 4).requires_grad_();
         int calls = 0;
-        Tensor y = Recompute.Apply(x, input => ++calls == 1 ? input * 2 : throw new TimeoutException("on purpose"));
+        Tensor y = Recompute.Apply(x, (input, _) => ++calls == 1 ? input * 2 : throw new TimeoutException("on purpose"));
         Assert.Throws<TimeoutException>(() => BackwardPass.Run(y.sum()));
         x.grad = null;
-        BackwardPass.Run(Recompute.Apply(x, input => input * 3).sum());
+        BackwardPass.Run(Recompute.Apply(x, (input, _) => input * 3).sum());
         Assert.Equal(3, x.grad![0, 0].item<float>());
     }
 

@@ -26,6 +26,20 @@ public class FullDiskTests
         Assert.Equal(8, File.ReadLines(Path.Combine(output, "metrics.jsonl")).Count(line => JsonNode.Parse(line)!["loss"] is not null));
     }
 
+    [Fact]
+    public void A_disk_without_space_for_the_optimizer_states_ends_the_run_before_it_begins_and_in_one_line()
+    {
+        using var folder = new TempFolder();
+        using var disk = new SmallDisk(folder["disk"]);
+        RunConfig config = Config(Path.Combine(disk.Path, "out"));
+        config = config with { Method = Method.Full, Training = config.Training with { OffloadOptimizer = OffloadDevice.Disk } };
+        File.WriteAllBytes(Path.Combine(disk.Path, "filler"), new byte[1 << 20]);
+        Exception error = Assert.ThrowsAny<IOException>(() => { new FineTuner(config).Run(cancellation: TestContext.Current.CancellationToken); });
+        Assert.Contains("optimizer-states.tmp", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', error.Message);
+        Assert.Empty(Directory.EnumerateFiles(config.OutputDir));
+    }
+
     private static RunConfig Config(string output) => new()
     {
         Model = SharedFolder.Path("models", "stories260K", "hf"),

@@ -5,6 +5,7 @@ using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Tests;
 using Nibble.Training.Configuration;
+using Nibble.Training.Reporting;
 
 namespace Nibble.Training.Tests;
 
@@ -53,6 +54,26 @@ public sealed class MemoryTests : IDisposable
         }
 
         generation.AssertUnchanged();
+    }
+
+    [Fact]
+    public void Loading_and_quantising_a_model_takes_hardly_more_memory_than_its_quantised_weights()
+    {
+        using var folder = new TempFolder();
+        Directory.CreateDirectory(folder["model"]);
+        File.WriteAllText(Path.Combine(folder["model"], "config.json"), """
+            {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 512, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 6,
+             "num_attention_heads": 16, "num_key_value_heads": 16, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
+             "tie_word_embeddings": false, "torch_dtype": "bfloat16"}
+            """);
+        RandomWeights.Write(folder["model"], seed: 1, TorchSharp.torch.ScalarType.BFloat16);
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        PeakMemory.Reset();
+        long before = PeakMemory.Bytes;
+        using DecoderModel model = ModelLoader.Load(folder["model"], new LoadOptions { QuantizeNf4 = true });
+        double times = (PeakMemory.Bytes - before) / (double)model.WeightBytes;
+        Assert.True(times < 2, $"loading took {times:0.00} times the quantised weights; the file has {new FileInfo(Path.Combine(folder["model"], "model.safetensors")).Length / (double)model.WeightBytes:0.00} times");
     }
 
     /// <summary>Resident memory before and after the rounds that count, each the least of several samples in a tenth of them.</summary>

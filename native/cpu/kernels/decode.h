@@ -98,16 +98,14 @@ inline void decode_nf4(const nibble_weight& weight, int64_t first, int64_t count
 
 template <typename T>
 void convert_to_float(const T* src, int64_t count, float* dst) {
-    for (int64_t i = 0; i < count; ++i) {
-        dst[i] = to_float(src[i]);
-    }
+    each_register(0, count,
+                  [&](int64_t i, auto lanes) { store_from_float(dst + i, load_as_float(src + i, lanes), lanes); });
 }
 
 template <typename T>
 void convert_from_float(const float* src, int64_t count, T* dst) {
-    for (int64_t i = 0; i < count; ++i) {
-        dst[i] = from_float<T>(src[i]);
-    }
+    each_register(0, count,
+                  [&](int64_t i, auto lanes) { store_from_float(dst + i, load_as_float(src + i, lanes), lanes); });
 }
 
 // Elements [first, first + count) of the flattened weight.

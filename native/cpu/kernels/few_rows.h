@@ -1,17 +1,8 @@
 // The product for so few rows that packing costs more than multiplying: every run of a weight is decoded once, in
 // registers, and meets all rows there.
 
-// Sums [rows][weights] of m rows of x with the weight's rows [first, first + weights).
 inline constexpr int64_t kFewFloatRows = 4;
-inline constexpr int64_t kFewRows = 16;
-
-inline float sum_lanes(Vec value) {
-    float sum = 0.0F;
-    for (int lane = 0; lane < kLanes; ++lane) {
-        sum += value[lane];
-    }
-    return sum;
-}
+inline constexpr int64_t kFewRows = 16;  // Of BFloat16 with a weight in NF4.
 
 // One row of the weight with m <= kFewFloatRows rows of x.
 inline void dot_rows(const nibble_weight& weight, int64_t n, const float* x, int64_t m, float* sums) {
@@ -48,14 +39,19 @@ inline constexpr int64_t kWeightRows = 16;
 inline constexpr int64_t kWeightBlocks = 16;
 inline constexpr int64_t kBlockRows = 8;
 
-// parts[2][M] += two rows of an NF4 weight times M rows of x, over blocks; row n of the weight begins at block n * step.
+// Sums of a row of x with a row of the weight: of few rows more, since each product waits for the one before it.
+constexpr int chains(int m) {
+    return m <= 4 ? 2 : 1;
+}
+
+// parts[2][M][chains] += two rows of an NF4 weight times M rows of x, over blocks. They begin at block `first` and
+// `step` blocks later.
 template <int M>
 void dot_blocks(const RunReader<BFloat16>& weight, int64_t first, int64_t step, int64_t blocks, const float* scales,
                 const BFloat16* x, int64_t stride, __m512* parts) {
-    __m512 sums[2][M];
-    for (int i = 0; i < 2 * M; ++i) {
-        sums[i / M][i % M] = parts[i];
-    }
+    constexpr int kChains = chains(M);
+    __m512 sums[2][M][kChains];
+    std::memcpy(sums, parts, sizeof(sums));
     // Decoded one step ahead: a look-up waits long, and the products wait for it.
     Run next[2] = {weight.block(first, scales[0]), weight.block(first + step, scales[kWeightBlocks])};
     for (int64_t b = 0; b < blocks; ++b) {
@@ -69,24 +65,23 @@ void dot_blocks(const RunReader<BFloat16>& weight, int64_t first, int64_t step, 
             __m512i high = _mm512_loadu_si512(row + kRun / 2);
             asm("" : "+v"(low), "+v"(high));  // GCC would rather load them again for the second row.
             for (int w = 0; w < 2; ++w) {
-                sums[w][r] = _mm512_dpbf16_ps(sums[w][r], reinterpret_cast<__m512bh>(low),
-                                              reinterpret_cast<__m512bh>(runs[w].low));
-                sums[w][r] = _mm512_dpbf16_ps(sums[w][r], reinterpret_cast<__m512bh>(high),
-                                              reinterpret_cast<__m512bh>(runs[w].high));
+                __m512& front = sums[w][r][0];
+                front = _mm512_dpbf16_ps(front, reinterpret_cast<__m512bh>(low), reinterpret_cast<__m512bh>(runs[w].low));
+                __m512& back = sums[w][r][kChains - 1];
+                back = _mm512_dpbf16_ps(back, reinterpret_cast<__m512bh>(high), reinterpret_cast<__m512bh>(runs[w].high));
             }
         }
     }
-    for (int i = 0; i < 2 * M; ++i) {
-        parts[i] = sums[i / M][i % M];
-    }
+    std::memcpy(parts, sums, sizeof(sums));
 }
 
 // sums[w][r], w < count, of rows [n, n + count) of the weight with M rows of x. An odd row is met twice.
 template <int M>
-void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x,
-               int64_t stride, float (*sums)[kFewRows]) {
+void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x, int64_t stride,
+               float (*sums)[kFewRows]) {
+    constexpr int kChains = chains(M);
     const int64_t step = weight.matrix().cols / kRun;
-    __m512 parts[kWeightRows][M] = {};
+    __m512 parts[kWeightRows][M][kChains] = {};
     for (int64_t b = 0; b < step; b += kWeightBlocks) {
         const int64_t blocks = min_of(kWeightBlocks, step - b);
         for (int64_t w = 0; w < count; w += 2) {
@@ -95,22 +90,24 @@ void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, cons
             float scales[2 * kWeightBlocks];
             weight.scales().fill(first, blocks, scales);
             weight.scales().fill(first + second, blocks, scales + kWeightBlocks);
-            dot_blocks<M>(weight, first, second, blocks, scales, x + b * kRun, stride, parts[w]);
+            dot_blocks<M>(weight, first, second, blocks, scales, x + b * kRun, stride, parts[w][0]);
         }
     }
     for (int64_t w = 0; w < count; ++w) {
         for (int r = 0; r < M; ++r) {
-            sums[w][r] = _mm512_reduce_add_ps(parts[w][r]);
+            const __m512 front = parts[w][r][0];
+            sums[w][r] = _mm512_reduce_add_ps(kChains == 1 ? front : _mm512_add_ps(front, parts[w][r][kChains - 1]));
         }
     }
 }
 
 inline void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x, int64_t stride,
                       int64_t m, float (*sums)[kFewRows]) {
-    using Kernel = void (*)(const RunReader<BFloat16>&, int64_t, int64_t, const BFloat16*, int64_t, float (*)[kFewRows]);
+    using Kernel = void (*)(const RunReader<BFloat16>&, int64_t, int64_t, const BFloat16*, int64_t, float(*)[kFewRows]);
     static constexpr auto kKernels = []<int... M>(std::integer_sequence<int, M...>) {
         return std::array<Kernel, sizeof...(M)>{static_cast<Kernel>(&dot_group<M + 1>)...};
-    }(std::make_integer_sequence<int, kBlockRows>{});
+    }
+    (std::make_integer_sequence<int, kBlockRows>{});
     const int64_t parts = ceil_div(m, kBlockRows);
     for (int64_t part = 0; part < parts; ++part) {
         const int64_t first = m * part / parts;

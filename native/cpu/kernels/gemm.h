@@ -2,27 +2,14 @@
 // in memory but a packer that writes a strip of it at a time (decoded from NF4, transposed, masked, ...). Terms share
 // their accumulators: a LoRA update is a second term of a few more columns of depth.
 
-inline constexpr int64_t kRowChunk = 512;   // Rows whose sums and whose part of a panel stay in the second-level cache.
-inline constexpr int64_t kBlockStrips = 2;  // Strips that read the same part of a panel before it leaves that cache.
-
-struct Nothing {
-    void operator()(int64_t, int64_t, int64_t, int64_t, float*) const {}
-};
-
-// Pack: void(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) fills a strip;
-// columns past `cols` need not be written. After: void(int64_t row_first, int64_t rows, int64_t col_first,
-// int64_t cols, float* acc) may change the sums of this term and those before it.
-template <typename Element, typename Pack, typename After = Nothing>
-struct Term {
-    const Panel<Element>& a;
-    Pack pack;
-    After after{};
-};
-
-template <typename Element, typename Pack>
-Term(const Panel<Element>&, Pack) -> Term<Element, Pack>;
-template <typename Element, typename Pack, typename After>
-Term(const Panel<Element>&, Pack, After) -> Term<Element, Pack, After>;
+// A piece of the work: rows whose part of a panel, and strips whose sums, stay in the second-level cache. More strips
+// read the panel fewer times, more rows pack a strip fewer times.
+inline constexpr int64_t kRowChunk = 512;
+inline constexpr int64_t kBlockStrips = 2;
+// Of a panel that comes from memory every time.
+inline constexpr int64_t kLargePanelBytes = 16 << 20;
+inline constexpr int64_t kLargePanelRowChunk = 256;
+inline constexpr int64_t kLargePanelBlockStrips = 8;
 
 // Rows and columns of one piece of the work. Its sums are tiles [rows][kTileCols], one behind the other.
 struct Piece {
@@ -40,6 +27,25 @@ struct Piece {
     }
 };
 
+struct Nothing {
+    void operator()(const Piece&) const {}
+};
+
+// Pack: void(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) fills a strip;
+// columns past `cols` need not be written. After: void(const Piece&) may change the sums of this term and those before
+// it.
+template <typename Element, typename Pack, typename After = Nothing>
+struct Term {
+    const Panel<Element>& a;
+    Pack pack;
+    After after{};
+};
+
+template <typename Element, typename Pack>
+Term(const Panel<Element>&, Pack) -> Term<Element, Pack>;
+template <typename Element, typename Pack, typename After>
+Term(const Panel<Element>&, Pack, After) -> Term<Element, Pack, After>;
+
 template <typename Element, typename Pack, typename After>
 void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, float* memory) {
     auto* strip = reinterpret_cast<Element*>(memory);
@@ -55,25 +61,25 @@ void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, floa
             }
         }
     }
-    piece.for_each_tile([&](int64_t col_first, int64_t cols, float* acc) {
-        term.after(piece.row_first, piece.rows, col_first, cols, acc);
-    });
+    term.after(piece);
 }
 
-// Finish: void(int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, float* acc) takes the sums of a tile,
-// acc[rows][kTileCols]. Every sum is made by one thread in one order, so results do not depend on the number of
-// threads, nor on which of them comes first.
+// Finish: void(const Piece&) takes the sums of a piece, which are its to change. Every sum is made by one thread in one
+// order, so results do not depend on the number of threads, nor on which of them comes first.
 template <typename Finish, typename... Terms>
 void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms) {
     const int workers = threads_for(m * n * (... + terms.a.depth()) / kLanes);
     // Large pieces reuse what they read; but there must be enough of them, or of short rows, for every thread.
-    const int64_t wanted = workers > 1 ? 8 * workers : 1;
+    const int64_t wanted = workers > 1 ? 4 * workers : 1;
     const int64_t strips = ceil_div(n, kStripCols);
-    const int64_t block = (strips >= kBlockStrips * wanted ? kBlockStrips : 1) * kStripCols;
+    const bool large = (... + terms.a.bytes()) > kLargePanelBytes;
+    const int64_t block = kStripCols * (large                             ? min_of(strips, kLargePanelBlockStrips)
+                                        : strips >= kBlockStrips * wanted ? kBlockStrips
+                                                                          : 1);
     const int64_t col_blocks = ceil_div(n, block);
     const int64_t row_cuts = ceil_div(wanted, col_blocks);
     const int64_t shortest = min_of(m, 4 * kTileRows);
-    const int64_t most = min_of(kRowChunk, ceil_div(m, row_cuts));
+    const int64_t most = min_of(large ? kLargePanelRowChunk : kRowChunk, ceil_div(m, row_cuts));
     const int64_t row_chunks = ceil_div(m, most < shortest ? shortest : most);
     const int64_t chunk = ceil_div(m, row_chunks);
     const int64_t per_worker = kStripElements + chunk * block;
@@ -88,9 +94,7 @@ void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms)
                           strip + kStripElements};
         std::memset(piece.acc, 0, sizeof(float) * static_cast<size_t>(piece.rows * block));
         (accumulate(terms, piece, strip), ...);
-        piece.for_each_tile([&](int64_t tile_first, int64_t cols, float* acc) {
-            finish(row_first, piece.rows, tile_first, cols, acc);
-        });
+        finish(piece);
     }
 }
 
@@ -102,21 +106,19 @@ struct StoreTiles {
     float factor = 1.0F;
     const T* bias = nullptr;
 
-    void operator()(int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, const float* acc) const {
-        float offset[kTileCols] = {};
-        if (bias != nullptr) {
-            convert_to_float(bias + col_first, cols, offset);
-        }
-        for (int64_t r = 0; r < rows; ++r) {
-            const float* sums = acc + r * kTileCols;
-            T* row = dst + (row_first + r) * stride + col_first;
-            int64_t c = 0;
-            for (; c + kLanes <= cols; c += kLanes) {
-                store_from_float(row + c, load(sums + c) * factor + load(offset + c));
+    void operator()(const Piece& piece) const {
+        piece.for_each_tile([&](int64_t col_first, int64_t cols, const float* acc) {
+            float offset[kTileCols] = {};
+            if (bias != nullptr) {
+                convert_to_float(bias + col_first, cols, offset);
             }
-            for (; c < cols; ++c) {
-                row[c] = from_float<T>(sums[c] * factor + offset[c]);
+            for (int64_t r = 0; r < piece.rows; ++r) {
+                const float* sums = acc + r * kTileCols;
+                T* row = dst + (piece.row_first + r) * stride + col_first;
+                each_register(0, cols, [&](int64_t c, auto lanes) {
+                    store_from_float(row + c, load(sums + c) * factor + load(offset + c), lanes);
+                });
             }
-        }
+        });
     }
 };

@@ -16,14 +16,24 @@ constexpr nibble_dtype dtype_of() {
 }
 
 // Rows at a time, so that panels stay small.
-inline constexpr int64_t kPanelRows = 2 * kRowChunk;
+inline constexpr int64_t kMostPanelRows = 2 * kRowChunk;
 
 // Calls body(row_first, rows) for panels of nearly even heights.
 template <typename Body>
 void for_each_panel(int64_t m, Body&& body) {
-    const int64_t panels = ceil_div(m, kPanelRows);
+    const int64_t panels = ceil_div(m, kMostPanelRows);
     for (int64_t p = 0; p < panels; ++p) {
         body(m * p / panels, m * (p + 1) / panels - m * p / panels);
+    }
+}
+
+// Calls body(row) from as many threads as rows of `cols` elements keep busy.
+template <typename Body>
+void for_each_row(int64_t rows, int64_t cols, Body&& body) {
+    const int workers = threads_for(rows * cols);
+#pragma omp parallel for schedule(static) num_threads(workers)
+    for (int64_t r = 0; r < rows; ++r) {
+        body(r);
     }
 }
 
@@ -37,14 +47,14 @@ class Parts {
     // [rows, cols] -> [kCount * rows, cols].
     static Parts stacked(const float* src, int64_t rows, int64_t cols) {
         Parts parts(kCount * rows, cols);
-        parts.fill(src, rows * cols, rows * cols);
+        parts.fill(src, rows, cols, /*beside=*/false);
         return parts;
     }
 
     // [rows, cols] -> [rows, kCount * cols].
     static Parts beside(const float* src, int64_t rows, int64_t cols) {
         Parts parts(rows, kCount * cols);
-        parts.fill(src, rows * cols, cols);
+        parts.fill(src, rows, cols, /*beside=*/true);
         return parts;
     }
 
@@ -54,17 +64,20 @@ class Parts {
     Parts(int64_t rows, int64_t cols)
         : rows_(rows), cols_(cols), memory_(rows * cols * static_cast<int64_t>(sizeof(Element))) {}
 
-    // Runs of `length` elements, each followed by what rounding left out of it.
-    void fill(const float* src, int64_t count, int64_t length) {
-        auto* dst = memory_.template as<Element>();
-        for (int64_t i = 0; i < count; i += length, dst += kCount * length) {
-            convert_from_float(src + i, length, dst);
+    // [rows, cols], each row followed by what rounding left out of it where `beside`, else all of them.
+    void fill(const float* src, int64_t rows, int64_t cols, bool beside) {
+        auto* all = memory_.template as<Element>();
+        for_each_row(rows, cols, [&](int64_t r) {
+            const float* row = src + r * cols;
+            Element* dst = all + r * cols * (beside ? kCount : 1);
+            convert_from_float(row, cols, dst);
             if constexpr (kCount > 1) {
-                for (int64_t j = 0; j < length; ++j) {
-                    dst[length + j] = from_float<Element>(src[i + j] - to_float(dst[j]));
+                Element* rest = dst + (beside ? cols : rows * cols);
+                for (int64_t c = 0; c < cols; ++c) {
+                    rest[c] = from_float<Element>(row[c] - to_float(dst[c]));
                 }
             }
-        }
+        });
     }
 
     int64_t rows_;
@@ -75,13 +88,13 @@ class Parts {
 // dst[rows, cols] = factor * (src + its second part, which begins `step` elements behind the first).
 template <typename Element>
 void join(const float* src, int64_t rows, int64_t cols, int64_t stride, int64_t step, float factor, float* dst) {
-    for (int64_t r = 0; r < rows; ++r) {
+    for_each_row(rows, cols, [&](int64_t r) {
         const float* row = src + r * stride;
         for (int64_t c = 0; c < cols; ++c) {
             const float rest = Parts<Element>::kCount > 1 ? row[step + c] : 0.0F;
             dst[r * cols + c] = (row[c] + rest) * factor;
         }
-    }
+    });
 }
 
 // hidden[rows, rank] = drop(x) * A^T of one panel.
@@ -146,25 +159,25 @@ void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_
     Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
     float* hidden = lora_hidden == nullptr ? own_hidden.as<float>() : lora_hidden;
     const nibble_weight inputs = dense(x, m, weight.cols, dtype_of<T>());
-    const bool few = are_few_rows<T>(weight, m);
+    const bool packs = y != nullptr && !are_few_rows<T>(weight, m);
     const bool drops = lora != nullptr && lora->dropout > 0.0F;
     for_each_panel(m, [&](int64_t row_first, int64_t rows) {
         float* panel_hidden = hidden + row_first * rank;
         if (drops) {
             lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows), panel_hidden);
         }
-        if (few && (drops || lora == nullptr)) {
+        if (!packs && (drops || lora == nullptr)) {
             return;
         }
         const Panel<Element> panel(RunReader<Element>(inputs), row_first, rows);
         if (lora != nullptr && !drops) {
             lora_down(*lora, panel, panel_hidden);
         }
-        if (!few) {
+        if (packs) {
             multiply_panel(weight, bias, lora, panel_hidden, panel, y + row_first * weight.rows);
         }
     });
-    if (few) {
+    if (y != nullptr && !packs) {
         linear_few_rows(weight, bias, lora, hidden, x, m, y);
     }
 }
@@ -178,12 +191,12 @@ inline void linear_forward(const nibble_weight& weight, const void* bias, const 
     });
 }
 
-inline void transpose(const float* src, int64_t rows, int64_t cols, float factor, float* dst) {
-    for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t c = 0; c < cols; ++c) {
-            dst[c * rows + r] = src[r * cols + c] * factor;
+inline void transpose(const float* src, int64_t rows, int64_t cols, float* dst) {
+    for_each_row(cols, rows, [&](int64_t c) {
+        for (int64_t r = 0; r < rows; ++r) {
+            dst[c * rows + r] = src[r * cols + c];
         }
-    }
+    });
 }
 
 // Applies dropout to the sums of an adapter's term.
@@ -192,13 +205,20 @@ struct DropSums {
     int64_t width;
     int64_t panel_first;
 
-    void operator()(int64_t row_first, int64_t rows, int64_t col_first, int64_t cols, float* acc) const {
+    void operator()(const Piece& piece) const {
         const float scale = dropout_scale(lora);
-        bool kept[kTileCols];
-        for (int64_t r = 0; r < rows; ++r) {
-            kept_elements(lora, (panel_first + row_first + r) * width + col_first, cols, kept);
-            for (int64_t c = 0; c < cols; ++c) {
-                acc[r * kTileCols + c] = kept[c] ? acc[r * kTileCols + c] * scale : 0.0F;
+        for (int64_t r = 0; r < piece.rows; ++r) {
+            const int64_t first = (panel_first + piece.row_first + r) * width + piece.col_first;
+            for (int64_t run = 0; run < piece.cols; run += kDropRun) {
+                uint16_t kept[kDropRun];
+                kept_elements(lora, first + run, min_of(kDropRun, piece.cols - run), kept);
+                for (int64_t tile = 0; tile < kDropRun && run + tile < piece.cols; tile += kTileCols) {
+                    float* sums = piece.acc + (run + tile) * piece.rows + r * kTileCols;
+                    const int64_t cols = min_of(kTileCols, piece.cols - run - tile);
+                    for (int64_t c = 0; c < cols; ++c) {
+                        sums[c] = kept[tile + c] != 0 ? sums[c] * scale : 0.0F;
+                    }
+                }
             }
         }
     }
@@ -233,7 +253,7 @@ void multiply_turned(const float* left, int64_t rank, const Reader& right, float
     const int64_t m = right.matrix().rows;
     const int64_t n = right.matrix().cols;
     Scratch turned(m * rank * static_cast<int64_t>(sizeof(float)));
-    transpose(left, m, rank, 1.0F, turned.as<float>());
+    transpose(left, m, rank, turned.as<float>());
     auto parts = Parts<Element>::stacked(turned.as<float>(), rank, m);
     const int64_t rows = parts.view().rows;
     const Panel<Element> panel(RunReader<Element>(parts.view()), 0, rows);
@@ -289,7 +309,7 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
     // dB is made transposed, [rank, n], because the product packs its wide side.
     Scratch wide(rank * n * static_cast<int64_t>(sizeof(float)));
     multiply_turned(hidden, rank, RunReader<Element>(gradients), lora->scale, wide.as<float>());
-    transpose(wide.as<float>(), rank, n, 1.0F, db);
+    transpose(wide.as<float>(), rank, n, db);
 }
 
 inline void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,

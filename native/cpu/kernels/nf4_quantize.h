@@ -1,31 +1,26 @@
 // NF4 quantisation: each element of a block goes to the nearest of 16 values, found by comparing with the 15 midpoints.
 
-inline uint8_t nearest_nf4(float value) {
-    int code = 0;
+inline IntVec nearest_nf4(Vec value) {
+    IntVec code{};
     for (int i = 0; i < 15; ++i) {
-        code += value > 0.5F * (nf4_code[i] + nf4_code[i + 1]) ? 1 : 0;
+        code -= value > 0.5F * (nf4_code[i] + nf4_code[i + 1]);  // True is -1.
     }
-    return static_cast<uint8_t>(code);
+    return code;
 }
 
 template <typename T>
 void quantize_block(const T* src, int64_t count, uint8_t* packed, float* absmax) {
-    float values[NIBBLE_NF4_BLOCK] = {};
-    convert_to_float(src, count, values);
-    float largest = 0.0F;
-    float poison = 0.0F;  // Becomes NaN with any value that is not finite, which a comparison would pass over.
-    for (const float value : values) {
-        const float magnitude = std::fabs(value);
-        largest = magnitude > largest ? magnitude : largest;
-        poison += value * 0.0F;
-    }
-    *absmax = largest + poison;
-    // Divided, not multiplied by 1 / largest, which is infinite for a subnormal scale.
-    const float divisor = largest > 0.0F ? largest : 1.0F;
-    for (int64_t i = 0; i < count; i += 2) {
-        const uint8_t high = nearest_nf4(values[i] / divisor);
-        const uint8_t low = i + 1 < count ? nearest_nf4(values[i + 1] / divisor) : uint8_t{0};
-        packed[i / 2] = static_cast<uint8_t>(high << 4 | low);
+    *absmax = largest_magnitude(src, count);
+    // Divided, not multiplied by 1 / absmax, which is infinite for a subnormal scale.
+    const float divisor = *absmax > 0.0F ? *absmax : 1.0F;
+    int32_t codes[NIBBLE_NF4_BLOCK + 1];
+    each_register(0, count, [&](int64_t i, auto lanes) {
+        const IntVec code = nearest_nf4(load_as_float(src + i, lanes) / divisor);
+        std::memcpy(codes + i, &code, sizeof(code));
+    });
+    codes[count] = 0;  // The partner of an odd count's last element.
+    for (int64_t pair = 0; pair < ceil_div(count, 2); ++pair) {
+        packed[pair] = static_cast<uint8_t>(codes[2 * pair] << 4 | codes[2 * pair + 1]);
     }
 }
 

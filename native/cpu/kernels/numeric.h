@@ -65,6 +65,7 @@ inline constexpr int kLanes = 8;
 inline constexpr int kLanes = 4;
 #endif
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float)), aligned(alignof(float)), may_alias));
+typedef int32_t IntVec __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
 inline Vec broadcast(float value) {
     return value - Vec{};
@@ -159,29 +160,63 @@ inline int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-// e^x to about 1 ulp in a form that compilers vectorise: 2^n times a polynomial on [-ln2/2, ln2/2].
-inline float fast_exp(float x) {
-    const float clamped = x < -87.33654F ? -87.33654F : (x > 88.72283F ? 88.72283F : x);
-    const float shifted = clamped * 1.44269504F + 12582912.0F;  // Adding 1.5 * 2^23 rounds to an integer.
-    const float n = shifted - 12582912.0F;
-    const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
-    float p = 1.9875691500e-4F;
-    p = p * r + 1.3981999507e-3F;
-    p = p * r + 8.3334519073e-3F;
-    p = p * r + 4.1665795894e-2F;
-    p = p * r + 1.6666665459e-1F;
-    p = p * r + 5.0000001201e-1F;
-    p = p * r * r + r + 1.0F;
-    // In two factors, so that 2^128 of the largest arguments does not overflow on its own.
-    int32_t exponent;
-    std::memcpy(&exponent, &shifted, sizeof(exponent));
-    exponent -= 0x4B400000;  // The bits of 1.5 * 2^23: what is left is n, and some number where x is NaN, as p is.
-    const int32_t half = exponent >> 1;
-    const int32_t bits1 = (half + 127) << 23;
-    const int32_t bits2 = (exponent - half + 127) << 23;
-    float scale1;
-    float scale2;
-    std::memcpy(&scale1, &bits1, sizeof(scale1));
-    std::memcpy(&scale2, &bits2, sizeof(scale2));
-    return p * scale1 * scale2;
+// The larger and the smaller of each pair; the second where either is not a number.
+inline float larger(float a, float b) {
+    return a > b ? a : b;
+}
+inline float smaller(float a, float b) {
+    return a < b ? a : b;
+}
+inline Vec larger(Vec a, Vec b) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+inline Vec smaller(Vec a, Vec b) {
+#if defined(__AVX512F__)
+    return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(a, b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+inline uint32_t as_bits(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+inline float as_float(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+inline WordVec as_bits(Vec value) {
+    return reinterpret_cast<WordVec>(value);
+}
+inline Vec as_float(WordVec bits) {
+    return reinterpret_cast<Vec>(bits);
+}
+
+// e^x to about 1 ulp for x up to 88, the value at 88.37 from there on; of a float in a form that compilers vectorise,
+// or of a Vec. 2^n times a polynomial on [-ln2/2, ln2/2].
+template <typename Floats>
+Floats fast_exp(Floats x) {
+    const Floats clamped = larger(Floats{} - 87.33654F, smaller(Floats{} + 88.37F, x));
+    const Floats shifted = clamped * 1.44269504F + 12582912.0F;  // Adding 1.5 * 2^23 rounds to an integer.
+    const Floats n = shifted - 12582912.0F;
+    const Floats r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
+    // Estrin's scheme: pairs of terms, so that the longest chain of dependent operations is short.
+    const Floats square = r * r;
+    const Floats low = square * (r * 1.6666665459e-1F + 5.0000001201e-1F) + (r + 1.0F);
+    const Floats middle = r * 8.3334519073e-3F + 4.1665795894e-2F;
+    const Floats high = r * 1.9875691500e-4F + 1.3981999507e-3F;
+    const Floats p = square * square * (square * high + middle) + low;
+    // The lowest nine bits of `shifted` are n, those of 2^n an exponent; where x is NaN p is, whatever the factor.
+    return p * as_float((as_bits(shifted) << 23) + as_bits(Floats{} + 1.0F));
 }

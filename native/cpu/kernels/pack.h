@@ -10,17 +10,14 @@ inline constexpr int64_t kStripCols = kRun;
 inline constexpr int64_t kStripElements = kTileDepth * kStripCols;
 inline constexpr int64_t kTileElements = kTileDepth * kTileCols;
 
-// [rows, depth], cut into blocks of kTileDepth, which lie one behind the other: in [row][depth] a step of a power of two
-// from row to row would leave most of the cache unused. Zeros fill the last block up to a whole run.
+// [rows, depth], cut into blocks of kTileDepth, which lie one behind the other: in [row][depth] a step of a power of
+// two from row to row would leave most of the cache unused. Zeros fill the last block up to a whole run.
 template <typename Element>
 class Panel {
   public:
     // To be filled by its maker.
     Panel(int64_t rows, int64_t depth)
-        : rows_(rows),
-          depth_(depth),
-          stride_(min_of(kTileDepth, ceil_div(depth, kRun) * kRun)),
-          memory_(ceil_div(depth, stride_) * stride_ * rows * static_cast<int64_t>(sizeof(Element))) {
+        : rows_(rows), depth_(depth), stride_(min_of(kTileDepth, ceil_div(depth, kRun) * kRun)), memory_(bytes()) {
         const int64_t rest = depth % kRun;
         for (int64_t r = 0; r < rows && rest != 0; ++r) {
             std::memset(static_cast<void*>(at(r, depth)), 0, sizeof(Element) * static_cast<size_t>(kRun - rest));
@@ -39,9 +36,18 @@ class Panel {
         }
     }
 
-    int64_t rows() const { return rows_; }
-    int64_t depth() const { return depth_; }
-    int64_t stride() const { return stride_; }  // From a row to the next.
+    int64_t rows() const {
+        return rows_;
+    }
+    int64_t depth() const {
+        return depth_;
+    }
+    int64_t stride() const {
+        return stride_;
+    }  // From a row to the next.
+    int64_t bytes() const {
+        return ceil_div(depth_, stride_) * stride_ * rows_ * static_cast<int64_t>(sizeof(Element));
+    }
 
     Element* at(int64_t row, int64_t depth_first) const {
         const int64_t block = depth_first / kTileDepth;
@@ -128,8 +134,9 @@ struct PackStraight {
 #if defined(__AVX512BF16__)
     // Two rows become pairs.
     static void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles) {
-        const __m512i picks = _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A, 0x290009, 0x280008,
-                                         0x270007, 0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
+        const __m512i picks =
+            _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A, 0x290009, 0x280008, 0x270007,
+                             0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
         const __m512i later = _mm512_add_epi16(picks, _mm512_set1_epi16(16));
         for (int64_t c = 0; c < kRun; c += kTileCols) {
             const __m512i first = _mm512_loadu_si512(rows[0] + c);

@@ -1,31 +1,25 @@
-// RMS norm. The sum of squares runs in lanes of float32; the weight's gradient is summed per thread over a fixed share
+// RMS norm. Sums over a row run in lanes of float32; the weight's gradient is summed per thread over a fixed share
 // of the rows and then over the threads, so that it is the same at every run.
 
 template <typename T>
 void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols, float eps, T* y, float* inv_rms) {
-    const int workers = threads_for(rows * cols);
+    const int workers = threads_for(rows * cols / kLanes);
 #pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t r = 0; r < rows; ++r) {
         const T* row = x + r * cols;
-        double sum = 0.0;
-        for (int64_t first = 0; first < cols; first += 1024) {
-            float part = 0.0F;
-            const int64_t end = min_of(first + 1024, cols);
-#pragma omp simd reduction(+ : part)
-            for (int64_t c = first; c < end; ++c) {
-                const float value = to_float(row[c]);
-                part += value * value;
-            }
-            sum += static_cast<double>(part);
-        }
-        const auto inverse =
-            static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(cols) + static_cast<double>(eps)));
+        const float sum = sum_registers(cols, [&](int64_t c, auto lanes) {
+            const Vec value = load_as_float(row + c, lanes);
+            return value * value;
+        });
+        const auto inverse = static_cast<float>(
+            1.0 / std::sqrt(static_cast<double>(sum) / static_cast<double>(cols) + static_cast<double>(eps)));
         if (inv_rms != nullptr) {
             inv_rms[r] = inverse;
         }
-        for (int64_t c = 0; c < cols; ++c) {
-            y[r * cols + c] = from_float<T>(to_float(row[c]) * inverse * weight[c]);
-        }
+        each_register(0, cols, [&](int64_t c, auto lanes) {
+            const Vec factor = inverse * load_as_float(weight + c, lanes);
+            store_from_float(y + r * cols + c, load_as_float(row + c, lanes) * factor, lanes);
+        });
     }
 }
 
@@ -40,31 +34,34 @@ inline void rms_norm_forward(nibble_dtype dtype, const void* x, const float* wei
 template <typename T>
 void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, int64_t rows, int64_t cols,
                       T* dx, float* dweight) {
-    const int workers = threads_for(rows * cols);
-    Scratch partial(dweight == nullptr ? 0 : workers * cols * static_cast<int64_t>(sizeof(float)));
+    const int workers = threads_for(rows * cols / kLanes);
+    // A page apart, or what is fetched ahead at the end of one thread's sums would be taken from the next thread.
+    const int64_t stride = cols + 1024;
+    Scratch partial(dweight == nullptr ? 0 : workers * stride * static_cast<int64_t>(sizeof(float)));
     auto* sums = partial.as<float>();
-    if (dweight != nullptr) {
-        std::memset(sums, 0, sizeof(float) * static_cast<size_t>(workers * cols));
-    }
-#pragma omp parallel for schedule(static) num_threads(workers)
-    for (int64_t r = 0; r < rows; ++r) {
-        const T* in = x + r * cols;
-        const T* out = dy + r * cols;
-        const float inverse = inv_rms[r];
-        float dot = 0.0F;
-#pragma omp simd reduction(+ : dot)
-        for (int64_t c = 0; c < cols; ++c) {
-            dot += to_float(out[c]) * weight[c] * to_float(in[c]);
-        }
-        const float shared = dot * inverse * inverse * inverse / static_cast<float>(cols);
-        for (int64_t c = 0; c < cols; ++c) {
-            dx[r * cols + c] = from_float<T>(to_float(out[c]) * weight[c] * inverse - to_float(in[c]) * shared);
-        }
+#pragma omp parallel num_threads(workers)
+    {
+        float* own = sums + omp_get_thread_num() * stride;
         if (dweight != nullptr) {
-            float* own = sums + omp_get_thread_num() * cols;
-            for (int64_t c = 0; c < cols; ++c) {
-                own[c] += to_float(out[c]) * to_float(in[c]) * inverse;
-            }
+            std::memset(own, 0, sizeof(float) * static_cast<size_t>(cols));
+        }
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < rows; ++r) {
+            const T* in = x + r * cols;
+            const T* out = dy + r * cols;
+            const float inverse = inv_rms[r];
+            const float dot = sum_registers(cols, [&](int64_t c, auto lanes) {
+                return load_as_float(out + c, lanes) * load_as_float(weight + c, lanes) * load_as_float(in + c, lanes);
+            });
+            const float shared = dot * inverse * inverse * inverse / static_cast<float>(cols);
+            each_register(0, cols, [&](int64_t c, auto lanes) {
+                const Vec value = load_as_float(in + c, lanes);
+                const Vec slope = load_as_float(out + c, lanes) * inverse;
+                store_from_float(dx + r * cols + c, slope * load_as_float(weight + c, lanes) - value * shared, lanes);
+                if (dweight != nullptr) {
+                    store_from_float(own + c, load_as_float(own + c, lanes) + slope * value, lanes);
+                }
+            });
         }
     }
     if (dweight == nullptr) {
@@ -73,7 +70,7 @@ void norm_backward_of(const T* x, const float* weight, const float* inv_rms, con
     for (int64_t c = 0; c < cols; ++c) {
         float sum = 0.0F;
         for (int worker = 0; worker < workers; ++worker) {
-            sum += sums[worker * cols + c];
+            sum += sums[worker * stride + c];
         }
         dweight[c] = sum;
     }

@@ -6,21 +6,23 @@ void rope_of(const T* x, const float* cos, const float* sin, int64_t tokens, int
              int64_t rotary_dim, bool inverse, T* y) {
     const int64_t half = rotary_dim / 2;
     const float sign = inverse ? -1.0F : 1.0F;
-    const int workers = threads_for(tokens * heads * head_dim);
-#pragma omp parallel for schedule(static) num_threads(workers)
-    for (int64_t row = 0; row < tokens * heads; ++row) {
-        const float* c = cos + row / heads * half;
-        const float* s = sin + row / heads * half;
-        const T* in = x + row * head_dim;
-        T* out = y + row * head_dim;
-        for (int64_t i = 0; i < half; ++i) {
-            const float first = to_float(in[i]);
-            const float second = to_float(in[i + half]);
-            out[i] = from_float<T>(first * c[i] - second * sign * s[i]);
-            out[i + half] = from_float<T>(second * c[i] + first * sign * s[i]);
-        }
-        for (int64_t i = rotary_dim; i < head_dim; ++i) {
-            out[i] = in[i];
+    const int workers = threads_for(tokens * heads * head_dim / kLanes);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(workers)
+    for (int64_t token = 0; token < tokens; ++token) {
+        for (int64_t head = 0; head < heads; ++head) {
+            const T* in = x + (token * heads + head) * head_dim;
+            T* out = y + (token * heads + head) * head_dim;
+            each_register(0, half, [&](int64_t i, auto lanes) {
+                const Vec c = load_as_float(cos + token * half + i, lanes);
+                const Vec s = load_as_float(sin + token * half + i, lanes) * sign;
+                const Vec first = load_as_float(in + i, lanes);
+                const Vec second = load_as_float(in + half + i, lanes);
+                store_from_float(out + i, first * c - second * s, lanes);
+                store_from_float(out + half + i, second * c + first * s, lanes);
+            });
+            for (int64_t i = rotary_dim; i < head_dim; ++i) {
+                out[i] = in[i];
+            }
         }
     }
 }

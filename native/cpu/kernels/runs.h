@@ -3,6 +3,7 @@
 
 // A block of NF4. Runs of rows that are no multiple of it begin inside blocks and take the slow way.
 inline constexpr int64_t kRun = NIBBLE_NF4_BLOCK;
+static_assert(kRun == kDropRun);
 
 // What values of type T are multiplied as.
 #if defined(__AVX512BF16__)
@@ -73,7 +74,9 @@ class RunReader {
         return decode_run(static_cast<const uint8_t*>(matrix_.data) + index * (kRun / 2), scale);
     }
 
-    const BlockScales& scales() const { return scales_; }
+    const BlockScales& scales() const {
+        return scales_;
+    }
 #endif
 
   private:
@@ -125,14 +128,17 @@ class DroppedReader {
 
     void read(int64_t first, int64_t count, Element* dst) const {
         reader_.read(first, count, dst);
-        bool kept[kRun];
+        uint16_t kept[kDropRun];
         kept_elements(lora_, first, count, kept);
         for (int64_t i = 0; i < count; ++i) {
-            dst[i] = kept[i] ? dst[i] : Element{};
+            keep(kept[i], dst[i]);
         }
     }
 
   private:
+    static void keep(uint16_t mask, float& value) { value = mask != 0 ? value : 0.0F; }
+    static void keep(uint16_t mask, BFloat16& value) { value.bits &= mask; }
+
     RunReader<Element> reader_;
     const nibble_lora& lora_;
 };

@@ -1,17 +1,15 @@
 // silu(gate) * up, where silu(g) = g * sigmoid(g); backward recomputes the sigmoid instead of keeping it.
 
-inline float sigmoid(float x) {
+inline Vec sigmoid(Vec x) {
     return 1.0F / (1.0F + fast_exp(-x));
 }
 
 template <typename T>
 void glu_forward_of(const T* gate, const T* up, int64_t count, T* y) {
-    const int workers = threads_for(count);
-#pragma omp parallel for simd schedule(static) num_threads(workers)
-    for (int64_t i = 0; i < count; ++i) {
-        const float g = to_float(gate[i]);
-        y[i] = from_float<T>(g * sigmoid(g) * to_float(up[i]));
-    }
+    each_register_in_parallel(count, [&](int64_t i, auto lanes) {
+        const Vec g = load_as_float(gate + i, lanes);
+        store_from_float(y + i, g * sigmoid(g) * load_as_float(up + i, lanes), lanes);
+    });
 }
 
 inline void swiglu_forward(nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y) {
@@ -23,16 +21,14 @@ inline void swiglu_forward(nibble_dtype dtype, const void* gate, const void* up,
 
 template <typename T>
 void glu_backward_of(const T* gate, const T* up, const T* dy, int64_t count, T* dgate, T* dup) {
-    const int workers = threads_for(count);
-#pragma omp parallel for simd schedule(static) num_threads(workers)
-    for (int64_t i = 0; i < count; ++i) {
-        const float g = to_float(gate[i]);
-        const float d = to_float(dy[i]);
-        const float s = sigmoid(g);
-        const float u = to_float(up[i]);
-        dup[i] = from_float<T>(d * g * s);
-        dgate[i] = from_float<T>(d * u * s * (1.0F + g * (1.0F - s)));
-    }
+    each_register_in_parallel(count, [&](int64_t i, auto lanes) {
+        const Vec g = load_as_float(gate + i, lanes);
+        const Vec u = load_as_float(up + i, lanes);
+        const Vec d = load_as_float(dy + i, lanes);
+        const Vec s = sigmoid(g);
+        store_from_float(dup + i, d * g * s, lanes);
+        store_from_float(dgate + i, d * u * s * (1.0F + g * (1.0F - s)), lanes);
+    });
 }
 
 inline void swiglu_backward(nibble_dtype dtype, const void* gate, const void* up, const void* dy, int64_t count,

@@ -10,17 +10,19 @@ inline constexpr int kTileRows = 4;
 #endif
 
 template <int R>
-void add_sums(const Vec (*sum)[2], float* acc) {
+void add_sums(const Vec (*sum)[2], float* acc, int64_t acc_stride) {
     for (int r = 0; r < R; ++r) {
-        store(acc + r * kTileCols, load(acc + r * kTileCols) + sum[r][0]);
-        store(acc + r * kTileCols + kLanes, load(acc + r * kTileCols + kLanes) + sum[r][1]);
+        float* row = acc + r * acc_stride;
+        store(row, load(row) + sum[r][0]);
+        store(row + kLanes, load(row + kLanes) + sum[r][1]);
     }
 }
 
 // acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols]. A tile is summed on its own and then added, so that the
 // rounding error of a long sum grows with the number of tiles and not of terms.
 template <int R>
-void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* tile, float* acc) {
+void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* tile, float* acc,
+                   int64_t acc_stride = kTileCols) {
     Vec sum[R][2] = {};
     for (int64_t d = 0; d < depth; ++d) {
         const Vec left = load(tile + d * kTileCols);
@@ -31,13 +33,14 @@ void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* t
             sum[r][1] += value * right;
         }
     }
-    add_sums<R>(sum, acc);
+    add_sums<R>(sum, acc, acc_stride);
 }
 
 #if defined(__AVX512BF16__)
 // The same over pairs of BFloat16; of an odd depth the last pair's second half is zero in the tile.
 template <int R>
-void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloat16* tile, float* acc) {
+void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloat16* tile, float* acc,
+                   int64_t acc_stride = kTileCols) {
     __m512 sum[R][2] = {};
     for (int64_t d = 0; d < depth; d += 2) {
         const auto left = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols));
@@ -50,21 +53,23 @@ void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloa
             sum[r][1] = _mm512_dpbf16_ps(sum[r][1], value, right);
         }
     }
-    add_sums<R>(reinterpret_cast<const Vec(*)[2]>(sum), acc);
+    add_sums<R>(reinterpret_cast<const Vec(*)[2]>(sum), acc, acc_stride);
 }
 #endif
 
 // Any number of rows, in groups that are as even as they can be: a narrow last one would leave the units waiting.
 template <typename Element>
 void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, float* acc) {
-    using Kernel = void (*)(const Element*, int64_t, int64_t, const Element*, float*);
+    using Kernel = void (*)(const Element*, int64_t, int64_t, const Element*, float*, int64_t);
     static constexpr auto kKernels = []<int... R>(std::integer_sequence<int, R...>) {
         return std::array<Kernel, sizeof...(R)>{static_cast<Kernel>(&multiply_tile<R + 1>)...};
-    }(std::make_integer_sequence<int, kTileRows>{});
+    }
+    (std::make_integer_sequence<int, kTileRows>{});
     const int64_t groups = ceil_div(rows, kTileRows);
     for (int64_t group = 0; group < groups; ++group) {
         const int64_t first = rows * group / groups;
         const int64_t count = rows * (group + 1) / groups - first;
-        kKernels[static_cast<size_t>(count - 1)](a + first * stride, stride, depth, tile, acc + first * kTileCols);
+        kKernels[static_cast<size_t>(count - 1)](a + first * stride, stride, depth, tile, acc + first * kTileCols,
+                                             kTileCols);
     }
 }

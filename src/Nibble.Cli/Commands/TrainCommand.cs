@@ -20,8 +20,9 @@ internal static class TrainCommand
         var resume = new Option<bool>("--resume") { Description = "Go on from the newest checkpoint of the output folder." };
         var dryRun = new Option<bool>("--dry-run") { Description = "Show the resolved configuration, the data and the memory needed; train nothing." };
         var memory = new Option<string?>("--memory") { Description = "With --dry-run: what to change for the run to fit into so much memory, such as 8GiB.", HelpName = "SIZE" };
+        var profile = new Option<bool>("--profile") { Description = $"Show what each operator takes of a step, and write {FineTuner.TraceFile} for Perfetto or chrome://tracing." };
         var json = CommonOptions.Json();
-        var command = new Command("train", "Fine-tune a model.") { config, set, device, resume, dryRun, memory, json };
+        var command = new Command("train", "Fine-tune a model.") { config, set, device, resume, dryRun, memory, profile, json };
         command.SetAction((result, cancellation) =>
         {
             RunConfig run = ConfigBinder.Load(
@@ -40,7 +41,7 @@ internal static class TrainCommand
                 return Task.FromResult(0);
             }
 
-            TrainingResult outcome = Progress.Show(machine, observer => new FineTuner(run, observer).Run(result.GetValue(resume), cancellation));
+            TrainingResult outcome = Progress.Show(machine, observer => new FineTuner(run, observer) { Profiles = result.GetValue(profile) }.Run(result.GetValue(resume), cancellation));
             if (machine)
             {
                 Console.WriteLine(JsonSerializer.Serialize(

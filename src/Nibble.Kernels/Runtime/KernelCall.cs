@@ -10,9 +10,11 @@ internal readonly ref struct KernelCall
     private readonly DeviceType type;
     private readonly int index;
     private readonly CudaDevice? gpu;
+    private readonly Profiler.Scope measured;
 
     private KernelCall(string operation, DeviceType type, int index, CudaDevice? gpu)
     {
+        measured = Profiler.Operator(operation);
         this.operation = operation;
         this.type = type;
         this.index = index;
@@ -71,5 +73,9 @@ internal readonly ref struct KernelCall
         }
     }
 
-    public void Dispose() => gpu?.End();
+    public void Dispose()
+    {
+        gpu?.End();
+        measured.Dispose();
+    }
 }

@@ -50,12 +50,24 @@ internal static class LibNibble
             {
                 nint handle = NativeLibrary.Load(path);
                 RequireAbi(handle, path);
+                GiveTensorsItsMemory(handle);
                 return handle;
             }
         }
 
         throw new DllNotFoundException(
             $"{File} was not found beside the application in {AppContext.BaseDirectory}. In a source tree run './build.sh --target=Build', which compiles it.");
+    }
+
+    /// <summary>
+    /// From now on libtorch's tensors lie in libnibble's blocks, which are handed out again from step to step; the C library's heap
+    /// would grow around the activations of a step to half as much again as is alive.
+    /// </summary>
+    private static unsafe void GiveTensorsItsMemory(nint handle)
+    {
+        const byte OverTheDefault = 1;
+        var allocator = (delegate* unmanaged<nint, nint>)NativeLibrary.GetExport(handle, "nibble_torch_allocator");
+        NativeMethods.c10_SetCPUAllocator(allocator(NativeMethods.c10_GetCPUAllocator()), OverTheDefault);
     }
 
     private static unsafe void RequireAbi(nint handle, string path)

@@ -5,7 +5,7 @@ namespace Nibble.Kernels.Runtime;
 /// <summary>native/include/nibble.h, entry by entry; the header says what each argument means.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 2;
+    public const int AbiVersion = 3;
     private const string Library = LibNibble.Name;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -44,6 +44,19 @@ internal static unsafe partial class NativeMethods
         public double WeightDecay;
         public double GradScale;
         public long Step;
+    }
+
+    /// <summary>nibble_attention.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Attention
+    {
+        public int* Lengths;
+        public long Sequences;
+        public long Heads;
+        public long KeyValueHeads;
+        public long HeadDim;
+        public long Window;
+        public float Scale;
     }
 
     /// <summary>nibble_launch.</summary>
@@ -131,8 +144,15 @@ internal static unsafe partial class NativeMethods
     public static partial int nibble_swiglu_backward(nint device, int dtype, nint gate, nint up, nint dy, long count, nint dgate, nint dup);
 
     [LibraryImport(Library)]
+    public static partial int nibble_attention_forward(Attention* attention, int dtype, nint query, nint key, nint value, nint output, nint logSumExp);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_attention_backward(
+        Attention* attention, int dtype, nint query, nint key, nint value, nint output, nint logSumExp, nint doutput, nint dquery, nint dkey, nint dvalue);
+
+    [LibraryImport(Library)]
     public static partial int nibble_linear_cross_entropy_forward(
-        nint device, Weight* head, int dtype, nint hidden, nint labels, long tokens, nint loss, nint logSumExp);
+        nint device, Weight* head, int dtype, nint hidden, nint labels, long tokens, nint loss, nint logSumExp, nint unitDhidden);
 
     [LibraryImport(Library)]
     public static partial int nibble_linear_cross_entropy_backward(
@@ -147,6 +167,12 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)]
     public static partial int nibble_adamw_step_8bit(
         nint device, AdamW* config, nint param, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
+
+    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1015GetCPUAllocatorEv")]
+    public static partial nint c10_GetCPUAllocator();
+
+    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1015SetCPUAllocatorEPNS_9AllocatorEh")]
+    public static partial void c10_SetCPUAllocator(nint allocator, byte priority);
 
     [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1013AutogradState13get_tls_stateEv")]
     public static partial byte* c10_AutogradState_get_tls_state();

@@ -8,6 +8,9 @@ namespace Nibble.Modeling.Checkpoints;
 /// <summary>The weights of a model folder: one safetensors file, or shards with an index.</summary>
 public sealed class CheckpointTensors : IDisposable
 {
+    /// <summary>Elements that are checked at a time: their temporaries must not outgrow the weights.</summary>
+    private const long CheckedAtOnce = 1 << 24;
+
     private const string Single = "model.safetensors";
     private const string Index = "model.safetensors.index.json";
 
@@ -83,11 +86,12 @@ public sealed class CheckpointTensors : IDisposable
         }
 
         Tensor value = stored.to(dtype);
-        if (!value.isfinite().all().item<bool>())
+        if (!IsFinite(value))
         {
             throw new InvalidDataException($"{holders[name].Path}: '{name}' has values that are NaN or infinite in {dtype}; the checkpoint is damaged.");
         }
 
+        Release(name); // What is needed of a view comes back: of an embedding, rows; of a weight that is quantised now, once.
         return value.DetachFromDisposeScope();
     }
 
@@ -98,6 +102,9 @@ public sealed class CheckpointTensors : IDisposable
             ? file.View(name)
             : throw new InvalidDataException($"{Location}: the weights have no tensor '{name}', which config.json asks for.");
 
+    /// <summary>Gives back the memory that reading a tensor took; views of it stay valid and read the file again.</summary>
+    public void Release(string name) => holders[name].Release(name);
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -105,6 +112,21 @@ public sealed class CheckpointTensors : IDisposable
         {
             file.Dispose();
         }
+    }
+
+    private static bool IsFinite(Tensor value)
+    {
+        Tensor flat = value.view(-1);
+        for (long first = 0; first < flat.NumberOfElements; first += CheckedAtOnce)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            if (!flat.narrow(0, first, Math.Min(CheckedAtOnce, flat.NumberOfElements - first)).isfinite().all().item<bool>())
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private static InvalidDataException Missing(string folder)

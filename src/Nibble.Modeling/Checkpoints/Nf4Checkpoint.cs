@@ -26,7 +26,12 @@ internal static class Nf4Checkpoint
             return checkpoint.View($"{path}.{name}");
         }
 
-        Tensor Own(string name) => Part(name).view(-1).to(device, copy: true).DetachFromDisposeScope();
+        Tensor Own(string name)
+        {
+            Tensor own = Part(name).view(-1).to(device, copy: true).DetachFromDisposeScope();
+            checkpoint.Release($"{path}.{name}");
+            return own;
+        }
 
         InvalidDataException Invalid(string problem) => new($"{checkpoint.Location}: NF4 weight '{path}' {problem}.");
 

@@ -80,6 +80,13 @@ public sealed class SafetensorsFile : IDisposable
             : CopyOf(info, dtype);
     }
 
+    /// <summary>Gives back the memory that reading a tensor took; views of it stay valid and read the file again.</summary>
+    public void Release(string name)
+    {
+        SafetensorInfo info = Tensors[name];
+        MappedPages.Release(view.SafeMemoryMappedViewHandle, view.PointerOffset + info.Offset, info.Length);
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

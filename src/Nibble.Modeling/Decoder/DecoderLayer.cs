@@ -35,13 +35,19 @@ internal sealed class DecoderLayer : IDisposable
     public IEnumerable<NormLayer> Norms =>
         new[] { InputNorm, Attention.QueryNorm, Attention.KeyNorm, PostAttentionNorm }.OfType<NormLayer>();
 
-    /// <summary>x and the result: <c>[tokens, hidden]</c>.</summary>
-    public Tensor Forward(Tensor x, ForwardContext context)
+    /// <summary>x and the result: <c>[tokens, hidden]</c>; the result's values may be anything where only its graph is needed.</summary>
+    public Tensor Forward(Tensor x, ForwardContext context, bool outputNeeded)
     {
-        Tensor attended = x + Attention.Forward(InputNorm.Forward(x), context);
+        Tensor attended = Add(x, Attention.Forward(InputNorm.Forward(x), context));
         Tensor normed = PostAttentionNorm.Forward(attended);
         Tensor gated = SwiGlu.Apply(Gate.Forward(normed, context), Up.Forward(normed, context));
-        return attended + Down.Forward(gated, context);
+        return Add(attended, Down.Forward(gated, context, outputNeeded));
+    }
+
+    private static Tensor Add(Tensor residual, Tensor update)
+    {
+        using Profiler.Scope measured = Profiler.Operator("Residual");
+        return residual + update;
     }
 
     public void Dispose()

@@ -44,6 +44,12 @@ public sealed class DecoderModel : IDisposable
     /// <summary>Every linear layer of the decoder layers, in order; the output head is not among them.</summary>
     public IEnumerable<LinearLayer> Linears => layers.SelectMany(layer => layer.Linears);
 
+    /// <summary>
+    /// How many layers keep their activations from the forward to the backward pass; the others, which are the first, keep their input
+    /// and are computed again. Gradients are the same to the bit.
+    /// </summary>
+    public int LayersThatKeepActivations { get; set; }
+
     /// <summary>Parameters of the base model that learn; adapters have theirs on their own.</summary>
     public IEnumerable<Parameter> Parameters
     {
@@ -186,21 +192,39 @@ public sealed class DecoderModel : IDisposable
         }
 
         ForwardContext context = Context(batch, cache, dropout);
-        Tensor ids = tensor(batch.InputIds, ScalarType.Int64, Device);
-        Tensor hidden = embedding.index_select(0, ids).to(ComputeDType);
-        if (is_grad_enabled() && !hidden.requires_grad)
+        Tensor hidden = Embed(batch.InputIds);
+        bool inputLearns = hidden.requires_grad;
+        if (is_grad_enabled() && !inputLearns)
         {
             // Recomputation hangs on the graph of its input: without this, a frozen embedding would cut the adapters off.
             hidden.requires_grad_();
         }
 
-        foreach (DecoderLayer layer in layers)
+        for (int i = 0; i < layers.Length; i++)
         {
-            hidden = Recompute.Apply(hidden, x => layer.Forward(x, context));
+            DecoderLayer layer = layers[i];
+            hidden = i < layers.Length - LayersThatKeepActivations
+                ? Recompute.Apply(hidden, (x, outputNeeded) => layer.Forward(x, context, outputNeeded), inputLearns)
+                : Keep(layer, hidden, context);
+            inputLearns = true;
         }
 
         cache?.Advance(batch.Lengths);
         return norm.Forward(hidden);
+    }
+
+    /// <summary>Runs a layer whose graph stays: it holds what its backward pass needs, and nothing else does.</summary>
+    private static Tensor Keep(DecoderLayer layer, Tensor x, ForwardContext context)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return layer.Forward(x, context, outputNeeded: true).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The tokens' rows of the embedding.</summary>
+    private Tensor Embed(int[] inputIds)
+    {
+        using Profiler.Scope measured = Profiler.Operator("Embedding");
+        return embedding.index_select(0, tensor(inputIds, ScalarType.Int64, Device)).to(ComputeDType);
     }
 
     /// <summary>Scores of every token of the vocabulary.</summary>

@@ -54,7 +54,9 @@ internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType comp
 
         // bitsandbytes quantises the checkpoint's values after their cast to the compute dtype.
         using Tensor values = Matrix($"{path}.weight", rows, columns);
-        return Nf4.Quantize(values, options.DoubleQuantize);
+        Nf4Weight quantized = Nf4.Quantize(values, options.DoubleQuantize);
+        checkpoint.Release($"{path}.weight");
+        return quantized;
     }
 
     private Tensor Read(string name, ScalarType dtype, params long[] shape)

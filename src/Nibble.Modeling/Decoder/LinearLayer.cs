@@ -82,10 +82,14 @@ public sealed class LinearLayer : IDisposable
         bias = newBias?.DetachFromDisposeScope().requires_grad_();
     }
 
-    internal Tensor Forward(Tensor x, ForwardContext context)
+    /// <param name="x"><c>[tokens, K]</c>.</param>
+    /// <param name="context">The pass.</param>
+    /// <param name="outputNeeded">False where only the graph of the result is needed, not its values.</param>
+    internal Tensor Forward(Tensor x, ForwardContext context, bool outputNeeded = true)
     {
         if (Trains)
         {
+            using Profiler.Scope measured = Profiler.Operator("Linear, trained");
             using DisposeScope scope = NewDisposeScope();
             Tensor values = ((DenseWeight)weight).Values;
             return nn.functional.linear(x, values.to(x.dtype), bias?.to(x.dtype)).MoveToOuterDisposeScope();
@@ -94,7 +98,7 @@ public sealed class LinearLayer : IDisposable
         DropoutMask? mask = adapter is { Dropout: > 0 } && context.Dropout is { } state
             ? new DropoutMask(adapter.Dropout, state.Seed, state.Pass, index)
             : null;
-        return Linear.Apply(x, weight, bias, adapter is null ? null : new LowRank(adapter.A, adapter.B, adapter.Scale, mask));
+        return Linear.Apply(x, weight, bias, adapter is null ? null : new LowRank(adapter.A, adapter.B, adapter.Scale, mask), outputNeeded);
     }
 
     /// <inheritdoc/>

@@ -1,5 +1,6 @@
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Modeling.Decoder;
@@ -18,11 +19,15 @@ public static class RandomWeights
     {
         using var random = new Generator(seed, CPU);
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), [.. WeightShapes.Of(ConfigReader.Read(folder)).Select(item => new TensorToWrite(
-            item.Name, dtype, item.Shape, () => Initial(item.Name, item.Shape, random).to(dtype)))]);
+            item.Name, dtype, item.Shape, () => Initial(item.Name, item.Shape, random, dtype)))]);
     }
 
-    private static Tensor Initial(string name, long[] shape, Generator random) =>
-        shape.Length == 2 ? randn(shape, generator: random).mul_(0.02)
-        : name.EndsWith(".bias", StringComparison.Ordinal) ? zeros(shape)
-        : ones(shape);
+    private static Tensor Initial(string name, long[] shape, Generator random, ScalarType dtype)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor values = shape.Length == 2 ? randn(shape, generator: random).mul_(0.02)
+            : name.EndsWith(".bias", StringComparison.Ordinal) ? zeros(shape)
+            : ones(shape);
+        return values.to(dtype).MoveToOuterDisposeScope();
+    }
 }

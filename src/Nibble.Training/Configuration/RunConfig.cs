@@ -32,6 +32,12 @@ public sealed record RunConfig
     /// <summary>Where the run computes: auto (the first GPU that can be used, else the CPU), cpu, or cuda:N.</summary>
     public string Device { get; init; } = ComputeDevice.Auto;
 
+    /// <summary>
+    /// Memory that the run may take, such as 8GiB: what its estimate leaves of that, layers use to keep their activations instead of
+    /// computing them again. Null: all compute them again, which takes least.
+    /// </summary>
+    public string? MemoryLimit { get; init; }
+
     /// <summary>Where results go; must not hold another run.</summary>
     public string OutputDir { get; init; } = "out";
 
@@ -56,6 +62,7 @@ public sealed record RunConfig
     {
         Require(Model.Length > 0, "model is missing: name the base model's folder");
         _ = ComputeDevice.Parse(Device);
+        _ = MemoryLimit is null ? 0 : ByteSize.Parse(MemoryLimit);
         Require(Data.Train.Length > 0, "data.train is missing: name a file of examples");
         Require(Data.EvalRatio is >= 0 and < 1, $"data.eval_ratio is {Data.EvalRatio}; it must lie in [0, 1)");
         Require(Data.MaxLength > 1, $"data.max_length is {Data.MaxLength}; it must be at least 2");
@@ -203,6 +210,9 @@ public sealed record TrainingSection
     /// <summary>States of the optimizer.</summary>
     public OptimizerType Optim { get; init; } = OptimizerType.AdamwTorch;
 
+    /// <summary>Where the optimizer's states lie; a CPU's only, GPUs have the paged optimizers.</summary>
+    public OffloadDevice OffloadOptimizer { get; init; } = OffloadDevice.None;
+
     /// <summary>Steps between log lines.</summary>
     public int LoggingSteps { get; init; } = 10;
 
@@ -230,6 +240,16 @@ public enum SchedulerType
 
     /// <summary>Not at all.</summary>
     Constant,
+}
+
+/// <summary>Where the optimizer's states lie.</summary>
+public enum OffloadDevice
+{
+    /// <summary>In memory.</summary>
+    None,
+
+    /// <summary>In a file of the output folder, which the system pages in and out.</summary>
+    Disk,
 }
 
 /// <summary>Optimizers.</summary>

@@ -7,27 +7,38 @@ using static TorchSharp.torch;
 
 namespace Nibble.Training.Optimization;
 
-/// <summary>AdamW over a fixed list of parameters, with its states in float32 or in eight bits, on their device or paged to it.</summary>
+/// <summary>AdamW over a fixed list of parameters, with its states in float32 or in eight bits, on their device or paged to it, or in a file.</summary>
 internal sealed class AdamWOptimizer : IDisposable
 {
     private readonly TrainingSection config;
     private readonly IReadOnlyList<Parameter> parameters;
     private readonly Dictionary<string, Tensor> states = [];
     private readonly PagedAdamW? pages;
+    private readonly MappedStates? file;
 
-    public AdamWOptimizer(TrainingSection config, IReadOnlyList<Parameter> parameters)
+    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU.</exception>
+    /// <exception cref="IOException">The disk has no space for the states.</exception>
+    public AdamWOptimizer(RunConfig run, IReadOnlyList<Parameter> parameters)
     {
-        this.config = config;
+        config = run.Training;
         this.parameters = parameters;
         pages = config.Optim is OptimizerType.PagedAdamw8bit or OptimizerType.PagedAdamw32bit
             ? PagedAdamW.For([.. parameters.Select(parameter => parameter.Value)], EightBit)
             : null;
+        bool onDisk = config.OffloadOptimizer == OffloadDevice.Disk;
+        if (onDisk && (pages is not null || parameters.Any(parameter => parameter.Value.device_type != DeviceType.CPU)))
+        {
+            throw new ArgumentException("training.offload_optimizer is disk, which is for the CPU; on a GPU training.optim can be paged_adamw_32bit or paged_adamw_8bit.");
+        }
+
+        file = onDisk ? new MappedStates(run.OutputDir, parameters.Sum(BytesOf)) : null;
         for (int i = 0; i < parameters.Count; i++)
         {
+            using DisposeScope scope = NewDisposeScope();
             IReadOnlyList<Tensor> zero = pages?.StatesOf(i) ?? Zero(parameters[i].Value);
             foreach ((string name, Tensor state) in StateNames.Zip(zero))
             {
-                states.Add($"{parameters[i].Name}.{name}", state.DetachFromDisposeScope());
+                states.Add($"{parameters[i].Name}.{name}", (file?.Add(state) ?? state).DetachFromDisposeScope());
             }
         }
     }
@@ -65,6 +76,7 @@ internal sealed class AdamWOptimizer : IDisposable
                 if (gradients[i] is { } gradient)
                 {
                     Update(parameters[i], gradient, UpdateOf(parameters[i]));
+                    file?.Release();
                 }
             }
         }
@@ -86,11 +98,18 @@ internal sealed class AdamWOptimizer : IDisposable
         }
 
         pages?.Dispose();
+        file?.Dispose();
     }
 
     private bool EightBit => config.Optim is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit;
 
     private string[] StateNames => EightBit ? ["state1", "state2", "absmax1", "absmax2"] : ["exp_avg", "exp_avg_sq"];
+
+    private long BytesOf(Parameter parameter)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return Zero(parameter.Value).Sum(MappedStates.Rounded);
+    }
 
     private IReadOnlyList<Tensor> Zero(Tensor parameter)
     {

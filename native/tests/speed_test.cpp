@@ -1,0 +1,131 @@
+// That a kernel takes the fast path of an instruction set, told by how much faster it is than on the set below, in turn
+// and in one process: the only speed that means the same on every machine. Margins are wide; a kernel that falls back
+// to the path of the set below is as slow as that.
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <set>
+#include <sstream>
+
+#include "support.h"
+
+using namespace nibble_test;
+
+namespace {
+
+constexpr int64_t kRows = 64;
+constexpr int64_t kCols = 1024;
+
+double seconds(const std::function<void()>& call) {
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// How many times faster the call is on a set than on the one before it, by the least of many short times: what it needs
+// while nobody else has the processor.
+double speedup(nibble_isa isa, const std::function<void()>& call) {
+    constexpr int kRounds = 40;
+    double least[2] = {std::numeric_limits<double>::max(), std::numeric_limits<double>::max()};
+    for (int round = 0; round < kRounds; ++round) {
+        for (const int above : {0, 1}) {
+            expect_ok(nibble_set_isa(static_cast<nibble_isa>(isa - 1 + above)));
+            least[above] = std::min(least[above], seconds(call));
+        }
+    }
+    expect_ok(nibble_set_isa(nibble_best_isa()));
+    return least[0] / least[1];
+}
+
+// What a call must gain on each set over the one before, well under what it does gain. AVX-512 may run in halves of 256
+// bits, and gain nothing.
+struct Gains {
+    double avx2;
+    double avx512;
+    double avx512_bf16;
+};
+
+void expect_gains(const char* kernel, const Gains& gains, const std::function<void()>& call) {
+    expect_ok(nibble_set_num_threads(1));
+    const double wanted[] = {0, gains.avx2, gains.avx512, gains.avx512_bf16};
+    for (int isa = NIBBLE_ISA_AVX2; isa <= nibble_best_isa(); ++isa) {
+        EXPECT_GT(speedup(static_cast<nibble_isa>(isa), call), wanted[isa]) << kernel << " on instruction set " << isa;
+    }
+    expect_ok(nibble_set_num_threads(2));
+}
+
+}  // namespace
+
+#if defined(__SANITIZE_ADDRESS__)
+#define REQUIRE_SPEED() GTEST_SKIP() << "sanitizers change what costs how much"
+#else
+#define REQUIRE_SPEED()
+#endif
+
+TEST(Speed, the_best_instruction_set_is_the_one_that_the_system_reports) {
+    std::ifstream file("/proc/cpuinfo");
+    std::string line;
+    while (line.rfind("flags", 0) != 0 && std::getline(file, line)) {
+    }
+    std::istringstream words(line);
+    const std::set<std::string> flags((std::istream_iterator<std::string>(words)),
+                                      std::istream_iterator<std::string>());
+    const auto has = [&](std::initializer_list<const char*> names) {
+        return std::all_of(names.begin(), names.end(), [&](const char* name) { return flags.count(name) > 0; });
+    };
+    const bool avx2 = has({"avx2", "fma", "f16c"});
+    const bool avx512 = avx2 && has({"avx512f", "avx512bw", "avx512dq", "avx512vl"});
+    EXPECT_EQ(nibble_best_isa(), avx512 && has({"avx512_bf16"}) ? NIBBLE_ISA_AVX512_BF16
+                                 : avx512                       ? NIBBLE_ISA_AVX512
+                                 : avx2                         ? NIBBLE_ISA_AVX2
+                                                                : NIBBLE_ISA_PORTABLE);
+}
+
+TEST(Speed, linear_layers_use_what_each_instruction_set_brings) {
+    REQUIRE_SPEED();
+    const auto values = random_values(kCols * kCols, 1);
+    std::vector<uint8_t> packed(kCols * kCols / 2);
+    std::vector<float> absmax(kCols * kCols / 64);
+    expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, values.data(), kCols * kCols, packed.data(), absmax.data()));
+    nibble_weight weight{};
+    weight.rows = weight.cols = kCols;
+    weight.format = NIBBLE_WEIGHT_NF4;
+    weight.data = packed.data();
+    weight.absmax = absmax.data();
+    const Tensor x(NIBBLE_BF16, random_values(kRows * kCols, 2));
+    Tensor y(NIBBLE_BF16, kRows * kCols);
+    expect_gains("NF4 linear forward", {2.0, 0.8, 1.15}, [&] {
+        expect_ok(
+            nibble_linear_forward(on(), &weight, nullptr, nullptr, NIBBLE_BF16, x.data(), kRows, y.data(), nullptr));
+    });
+    expect_gains("NF4 linear backward", {2.0, 0.8, 1.15}, [&] {
+        expect_ok(nibble_linear_backward(on(), &weight, nullptr, NIBBLE_BF16, nullptr, nullptr, x.data(), kRows,
+                                         y.data(), nullptr, nullptr));
+    });
+}
+
+TEST(Speed, element_wise_kernels_use_what_each_instruction_set_brings) {
+    REQUIRE_SPEED();
+    const int64_t count = kRows * kCols;
+    const std::vector<float> ones(kCols, 1.0F);
+    for (const nibble_dtype dtype : {NIBBLE_F32, NIBBLE_BF16, NIBBLE_F16}) {
+        const Tensor a(dtype, random_values(count, 1));
+        const Tensor b(dtype, random_values(count, 2));
+        Tensor y(dtype, count);
+        expect_gains("swiglu", {1.5, 0.8, 0.8},
+                     [&] { expect_ok(nibble_swiglu_forward(on(), dtype, a.data(), b.data(), count, y.data())); });
+        expect_gains("rms_norm", {1.2, 0.8, 0.8}, [&] {
+            expect_ok(
+                nibble_rms_norm_forward(on(), dtype, a.data(), ones.data(), kRows, kCols, 1e-5F, y.data(), nullptr));
+        });
+    }
+    auto param = random_values(count, 1);
+    const auto grad = random_values(count, 2);
+    std::vector<float> m(count), v(count);
+    const nibble_adamw config{1e-3, 0.9, 0.999, 1e-8, 0.01, 1.0, 1};
+    expect_gains("adamw", {1.5, 0.8, 0.8}, [&] {
+        expect_ok(nibble_adamw_step_32bit(on(), &config, param.data(), grad.data(), m.data(), v.data(), count));
+    });
+}
