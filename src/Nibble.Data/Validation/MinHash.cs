@@ -14,6 +14,9 @@ internal static class MinHash
     /// <summary>Words of a signature.</summary>
     public const int Bands = 16;
 
+    /// <summary>From this estimated similarity on, two texts are nearly the same.</summary>
+    public const double Near = 0.7;
+
     private const int Grams = 13;
     private const int Bins = Bands * 4;
     private const ulong Base = 0x100000001B3;

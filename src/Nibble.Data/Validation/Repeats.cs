@@ -9,9 +9,6 @@ namespace Nibble.Data.Validation;
 /// </summary>
 internal sealed class Repeats : IDisposable
 {
-    /// <summary>From this estimated similarity on, two questions are nearly the same.</summary>
-    private const double Near = 0.7;
-
     private const int Place = 0;
     private const int Instruction = 1;
     private const int Question = 2;
@@ -147,9 +144,9 @@ internal sealed class Repeats : IDisposable
                 }
 
                 double similarity = MinHash.Similarity(leader.AsSpan(Signature), fingerprint.AsSpan(Signature));
-                led |= similarity >= Near && sameFile;
+                led |= similarity >= MinHash.Near && sameFile;
                 BitArray told = sameFile ? duplicates : leaks;
-                if (similarity < Near || leader[Question] == fingerprint[Question] || told[row])
+                if (similarity < MinHash.Near || leader[Question] == fingerprint[Question] || told[row])
                 {
                     continue; // Equal questions are told of elsewhere.
                 }
