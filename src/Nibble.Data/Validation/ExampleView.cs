@@ -22,6 +22,13 @@ internal sealed record ExampleView(string Instruction, string Input, IReadOnlyLi
     /// <summary>Every text that stands in the record.</summary>
     public IEnumerable<string> Texts => Answers is null ? [Instruction] : [Instruction, Input, .. Answers];
 
+    /// <summary>
+    /// Signs what is asked. Inputs are compared under one instruction only: the same instruction over and over is no sign of likeness.
+    /// </summary>
+    public bool TrySign(Span<ulong> signature) => Input.Length == 0
+        ? MinHash.TrySign(Instruction, 0, signature)
+        : MinHash.TrySign(Input, TextHash.Of(Instruction.AsSpan().Trim()), signature);
+
     /// <summary>The text of a turn; of one made of parts, that of its text parts. Null where it has none.</summary>
     public static string? Content(JsonNode message) => message["content"] switch
     {

@@ -35,15 +35,7 @@ internal sealed class Repeats : IDisposable
                 row[Answer] = TextHash.Of(answer.AsSpan().Trim(), row[Answer] + 1);
             }
 
-            // Inputs are compared under one instruction only: the same instruction over and over is no sign of likeness.
-            if (example.Input.Length == 0)
-            {
-                MinHash.TrySign(example.Instruction, 0, row[Signature..]);
-            }
-            else
-            {
-                MinHash.TrySign(example.Input, row[Instruction], row[Signature..]);
-            }
+            example.TrySign(row[Signature..]);
         }
 
         fingerprints.Append(row);
