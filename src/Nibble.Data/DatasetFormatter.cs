@@ -79,7 +79,9 @@ public static class DatasetFormatter
     /// <exception cref="InvalidDataException">A record is malformed; the message has file, line and reason.</exception>
     public static IEnumerable<DatasetRecord> LoadJsonl(string path) => DatasetReader.Read(path);
 
-    private static TrainingExample ToTraining(DatasetRecord record, string format) => record switch
+    /// <summary>A record as one question and its answer.</summary>
+    /// <exception cref="FormatException">It is none.</exception>
+    internal static TrainingExample ToTraining(DatasetRecord record, string format) => record switch
     {
         TrainingExample example => example,
         CompletionExample completion => new TrainingExample(completion.Prompt, "", completion.Completion),

@@ -78,9 +78,11 @@ public class DataAugmenterTests
             response.ContentType = "application/json";
             response.Close("{\"choices\": ["u8.ToArray(), willBlock: true);
         });
-        using var client = new ResilientChatClient(server.Client(), Quick);
+        List<double> waits = [];
+        using var client = new ResilientChatClient(server.Client(), Quick with { OnRetry = (_, wait) => waits.Add(wait.TotalMilliseconds) });
         Assert.Single(await new DataAugmenter(client).ParaphraseAsync(Example));
         Assert.Equal(6, server.Requests.Count);
+        Assert.Equal([5, 10, 20, 40, 80], waits);
         Assert.Equal(new ChatSpending(1, 0, 10, 5), client.Spending);
         Assert.Equal(0.000035m, client.Spending.Cost(1, 5));
     }

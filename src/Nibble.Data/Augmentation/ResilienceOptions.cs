@@ -20,6 +20,9 @@ public sealed record ResilienceOptions
     /// <summary>Where replies are kept, so that the same question is never paid for twice; null: nowhere.</summary>
     public string? CacheFolder { get; init; }
 
+    /// <summary>Is told why a request will be repeated, and after how long.</summary>
+    public Action<Exception, TimeSpan>? OnRetry { get; init; }
+
     /// <summary>Whether a failure may pass by itself. By default a broken connection or body; a client's own exceptions only it knows.</summary>
     public Func<Exception, bool> IsTransient { get; init; } = exception => exception is HttpRequestException or IOException or JsonException;
 }

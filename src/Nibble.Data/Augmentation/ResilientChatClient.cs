@@ -94,22 +94,27 @@ public sealed class ResilientChatClient : DelegatingChatClient
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
             limit.CancelAfter(options.Timeout);
+            Exception failure;
             try
             {
                 return await base.GetResponseAsync(messages, chat, limit.Token).ConfigureAwait(false);
             }
             catch (OperationCanceledException exception) when (!cancellation.IsCancellationRequested)
             {
+                failure = new TimeoutException($"The model did not answer within {options.Timeout.TotalSeconds:0.#} seconds, {attempt + 1} times.", exception);
                 if (attempt >= options.Retries)
                 {
-                    throw new TimeoutException($"The model did not answer within {options.Timeout.TotalSeconds:0.#} seconds, {attempt + 1} times.", exception);
+                    throw failure;
                 }
             }
             catch (Exception exception) when (exception is not OperationCanceledException && attempt < options.Retries && options.IsTransient(exception))
             {
+                failure = exception;
             }
 
-            await Task.Delay(options.Backoff * Math.Pow(2, attempt), cancellation).ConfigureAwait(false);
+            TimeSpan wait = options.Backoff * Math.Pow(2, attempt);
+            options.OnRetry?.Invoke(failure, wait);
+            await Task.Delay(wait, cancellation).ConfigureAwait(false);
         }
     }
 

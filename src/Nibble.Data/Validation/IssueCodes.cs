@@ -39,7 +39,7 @@ public static class IssueCodes
     /// <summary>Turns of a conversation do not alternate as they should.</summary>
     public const string RoleOrder = "role_order";
 
-    /// <summary>What looks like a key, token or password.</summary>
+    /// <summary>What looks like a key or an access token.</summary>
     public const string Secret = "secret";
 
     /// <summary>An e-mail address.</summary>

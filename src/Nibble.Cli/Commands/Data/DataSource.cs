@@ -42,6 +42,15 @@ internal sealed class DataSource
 
     public string File(ParseResult result) => result.GetRequiredValue(file);
 
+    /// <summary>Refuses a file to write that exists.</summary>
+    public static void RequireNew(string path)
+    {
+        if (Path.Exists(path))
+        {
+            throw new UsageException($"{path} exists; choose another --out.");
+        }
+    }
+
     /// <summary>The format of a name; OpenAI's messages are what everybody else calls chat.</summary>
     public static DatasetFormat Parse(string name) => name == "openai" ? DatasetFormat.Chat : Enum.Parse<DatasetFormat>(name, ignoreCase: true);
 

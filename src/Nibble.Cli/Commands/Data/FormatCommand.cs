@@ -25,10 +25,7 @@ internal static class FormatCommand
                 throw new UsageException("--template needs --to completion; other forms have no prompt.");
             }
 
-            if (Path.Exists(path))
-            {
-                throw new UsageException($"{path} exists; choose another --out.");
-            }
+            DataSource.RequireNew(path);
 
             var skipped = new DataSource.Skipped();
             DatasetReadOptions reading = source.Reading(result, skipped);

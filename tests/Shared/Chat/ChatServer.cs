@@ -9,7 +9,7 @@ using System.Text.Json.Nodes;
 using Microsoft.Extensions.AI;
 using OpenAI;
 
-namespace Nibble.Data.Tests;
+namespace Nibble.Tests;
 
 /// <summary>A real HTTP server on this machine that speaks OpenAI's protocol, and fails as it is told to.</summary>
 internal sealed class ChatServer : IDisposable
