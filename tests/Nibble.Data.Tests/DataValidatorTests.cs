@@ -144,6 +144,7 @@ public class DataValidatorTests
     [InlineData("user user assistant", "turn 2 is the user's, after the user's")]
     [InlineData("user assistant assistant", "turn 3 is the assistant's, after the assistant's")]
     [InlineData("user assistant system user assistant", "turn 3 is the system's, after the assistant's")]
+    [InlineData("user tool assistant", "turn 2 is the tool's, after the user's")]
     [InlineData("user assistant user", "ends with the user's turn")]
     public void Turns_out_of_order_are_named(string roles, string? problem)
     {
