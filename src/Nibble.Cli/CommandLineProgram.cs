@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
+using Nibble.Cli.Commands.Data;
 
 namespace Nibble.Cli;
 
@@ -23,7 +24,7 @@ public static class CommandLineProgram
         var root = new RootCommand("Fine-tunes large language models.")
         {
             TrainCommand.Create(), GenerateCommand.Create(), TokenizeCommand.Create(), RenderCommand.Create(), QuantizeCommand.Create(), MergeCommand.Create(), EvalCommand.Create(),
-            InfoCommand.Create(), QuickstartCommand.Create(),
+            DataCommand.Create(), InfoCommand.Create(), QuickstartCommand.Create(),
         };
         root.Options.Add(verbose);
         ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }); // A prompt may begin with @.

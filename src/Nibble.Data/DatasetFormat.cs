@@ -9,8 +9,11 @@ public enum DatasetFormat
     /// <summary><c>instruction</c>, <c>output</c>, optionally <c>input</c> and <c>system</c>.</summary>
     Alpaca,
 
-    /// <summary><c>messages</c> with role and content, or <c>conversations</c> with from and value.</summary>
+    /// <summary><c>messages</c> with role and content, as OpenAI has them; <c>conversations</c> are read as well.</summary>
     Chat,
+
+    /// <summary><c>conversations</c> with from and value.</summary>
+    Sharegpt,
 
     /// <summary><c>prompt</c> and <c>completion</c>.</summary>
     Completion,

@@ -1,57 +1,72 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Nibble.Data.Files;
+using Nibble.Data.Validation;
 
 namespace Nibble.Data;
 
-/// <summary>Reads datasets record by record: JSON lines, or one JSON array of objects.</summary>
+/// <summary>
+/// Reads datasets record by record, in constant memory: JSON lines, a JSON array of objects, CSV or TSV with a header, each also
+/// gzipped, and Parquet. Text is UTF-8, with or without a byte order mark; blank lines are passed over.
+/// </summary>
 public static class DatasetReader
 {
     /// <summary>The records of a file.</summary>
-    /// <param name="path">A .jsonl or .json file, UTF-8 with or without a byte order mark.</param>
+    /// <param name="path">The file.</param>
     /// <param name="format">How to read them; <see cref="DatasetFormat.Auto"/> decides by the first.</param>
     /// <exception cref="InvalidDataException">A record is malformed; the message has file, line and reason.</exception>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     public static IEnumerable<DatasetRecord> Read(string path, DatasetFormat format = DatasetFormat.Auto) => ReadNumbered(path, format).Select(item => item.Record);
 
     /// <summary><see cref="Read"/>, each record with its line; in a JSON array that is its place, from 1.</summary>
-    public static IEnumerable<(int Line, DatasetRecord Record)> ReadNumbered(string path, DatasetFormat format = DatasetFormat.Auto)
+    public static IEnumerable<(int Line, DatasetRecord Record)> ReadNumbered(string path, DatasetFormat format = DatasetFormat.Auto) =>
+        ReadLines(path, new DatasetReadOptions { Format = format }).Select(line => (line.Line, line.Record));
+
+    /// <summary><see cref="Read"/> with columns mapped, bad lines skipped if so wished, and all fields of each line.</summary>
+    public static IEnumerable<DatasetLine> ReadLines(string path, DatasetReadOptions options)
     {
-        RequireFile(path);
-        return Records(path, format);
+        ArgumentNullException.ThrowIfNull(options);
+        return Records(path, DatasetFile.Rows(path), options);
     }
 
     /// <summary>The format of a file, by its first record.</summary>
     public static DatasetFormat Detect(string path)
     {
-        RequireFile(path);
-        foreach ((int line, JsonNode? node) in Nodes(path))
+        foreach (SourceRow row in DatasetFile.Rows(path))
         {
-            return Guarded(path, line, () => RecordParser.Detect(AsObject(node)));
+            try
+            {
+                return RecordParser.Detect(row.Fields ?? throw new FormatException(row.Problem));
+            }
+            catch (FormatException exception)
+            {
+                throw new InvalidDataException(new BadLine(path, row.Line, IssueCodes.InvalidRecord, exception.Message).ToString(), exception);
+            }
         }
 
         throw new InvalidDataException($"{path} has no records.");
     }
 
-    private static void RequireFile(string path)
+    private static IEnumerable<DatasetLine> Records(string path, IEnumerable<SourceRow> rows, DatasetReadOptions options)
     {
-        if (!File.Exists(path))
-        {
-            throw new FileNotFoundException($"{path} does not exist.", path);
-        }
-    }
-
-    private static IEnumerable<(int Line, DatasetRecord Record)> Records(string path, DatasetFormat format)
-    {
-        if (format == DatasetFormat.Auto)
-        {
-            format = Detect(path);
-        }
-
+        DatasetFormat format = options.Format;
         bool any = false;
-        foreach ((int line, JsonNode? node) in Nodes(path))
+        foreach (SourceRow row in rows)
         {
             any = true;
-            yield return (line, Guarded(path, line, () => RecordParser.Parse(AsObject(node), format)));
+            (DatasetRecord? record, BadLine? bad) = Parse(path, row, options.Map, ref format);
+            if (record is not null)
+            {
+                yield return new DatasetLine(row.Line, record, row.Fields!);
+            }
+            else if (options.OnBadLine is { } tell)
+            {
+                tell(bad!);
+            }
+            else
+            {
+                throw new InvalidDataException(bad!.ToString());
+            }
         }
 
         if (!any)
@@ -60,69 +75,26 @@ public static class DatasetReader
         }
     }
 
-    private static IEnumerable<(int Line, JsonNode? Node)> Nodes(string path) => BeginsArray(path) ? ArrayItems(path) : Lines(path);
-
-    private static IEnumerable<(int Line, JsonNode? Node)> Lines(string path)
-    {
-        using var reader = new StreamReader(path);
-        for (int line = 1; reader.ReadLine() is { } text; line++)
-        {
-            if (!string.IsNullOrWhiteSpace(text))
-            {
-                yield return (line, Guarded(path, line, () => JsonNode.Parse(text)));
-            }
-        }
-    }
-
-    /// <summary>Items of an array, one in memory at a time.</summary>
-    private static IEnumerable<(int Line, JsonNode? Node)> ArrayItems(string path)
-    {
-        using FileStream stream = OpenPastMark(path);
-        IEnumerator<JsonNode?> items = JsonSerializer.DeserializeAsyncEnumerable<JsonNode>(stream).ToBlockingEnumerable().GetEnumerator();
-        for (int index = 1; Guarded(path, index, items.MoveNext); index++)
-        {
-            yield return (index, items.Current);
-        }
-    }
-
-    private static FileStream OpenPastMark(string path)
-    {
-        FileStream stream = File.OpenRead(path);
-        Span<byte> mark = stackalloc byte[3];
-        if (stream.ReadAtLeast(mark, 3, throwOnEndOfStream: false) < 3 || !mark.SequenceEqual("\uFEFF"u8))
-        {
-            stream.Position = 0;
-        }
-
-        return stream;
-    }
-
-    private static bool BeginsArray(string path)
-    {
-        using var reader = new StreamReader(path);
-        int next;
-        while ((next = reader.Read()) >= 0 && char.IsWhiteSpace((char)next))
-        {
-        }
-
-        return next == '[';
-    }
-
-    private static JsonObject AsObject(JsonNode? node) => node as JsonObject ?? throw new FormatException("is not a JSON object");
-
-    private static T Guarded<T>(string path, int line, Func<T> body)
+    private static (DatasetRecord? Record, BadLine? Bad) Parse(string path, SourceRow row, IReadOnlyDictionary<string, string> map, ref DatasetFormat format)
     {
         try
         {
-            return body();
+            JsonObject fields = row.Fields ?? throw new FormatException(row.Problem);
+            ColumnMap.Apply(map, fields);
+            if (format == DatasetFormat.Auto)
+            {
+                format = RecordParser.Detect(fields);
+            }
+
+            DatasetRecord record = RecordParser.Parse(fields, format);
+            return record is ChatExample { HasAssistantTurn: false }
+                ? (null, new BadLine(path, row.Line, IssueCodes.MissingAssistantTurn, "has no assistant turn: there is nothing to learn"))
+                : (record, null);
         }
-        catch (FormatException exception)
+        catch (Exception exception) when (exception is FormatException or JsonException or InvalidOperationException)
         {
-            throw new InvalidDataException($"{path}:{line}: {exception.Message}.", exception);
-        }
-        catch (JsonException exception)
-        {
-            throw new InvalidDataException($"{path}:{line}: is not valid JSON ({exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0].TrimEnd('.')}).", exception);
+            // The last is how JSON refuses half of a surrogate pair, which it only meets when a text is asked for.
+            return (null, new BadLine(path, row.Line, IssueCodes.InvalidRecord, exception.Message.TrimEnd('.')));
         }
     }
 }

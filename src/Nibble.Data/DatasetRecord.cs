@@ -8,7 +8,11 @@ public abstract record DatasetRecord;
 /// <summary>A conversation; the assistant's turns are learned.</summary>
 /// <param name="Messages">Objects with <c>role</c> and <c>content</c>, and whatever else the chat template reads.</param>
 /// <param name="Tools">Tool definitions for the template, where the record has them.</param>
-public sealed record ChatExample(JsonArray Messages, JsonNode? Tools = null) : DatasetRecord;
+public sealed record ChatExample(JsonArray Messages, JsonNode? Tools = null) : DatasetRecord
+{
+    /// <summary>Whether the assistant says anything; if not, there is nothing to learn.</summary>
+    public bool HasAssistantTurn => Messages.Any(message => (string?)message!["role"] == "assistant");
+}
 
 /// <summary>A prompt and what should follow it; only the latter is learned.</summary>
 /// <param name="Prompt">Given.</param>

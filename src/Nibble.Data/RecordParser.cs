@@ -51,7 +51,8 @@ internal static class RecordParser
             Text(record, "prompt", "completion records need prompt and completion"),
             Text(record, "completion", "completion records need prompt and completion")),
         DatasetFormat.Text => new TextExample(Text(record, "text", "text records need text")),
-        DatasetFormat.Chat => Chat(record),
+        DatasetFormat.Chat => Chat(record, shareGpt: !record.ContainsKey("messages") && record.ContainsKey("conversations")),
+        DatasetFormat.Sharegpt => Chat(record, shareGpt: true),
         DatasetFormat.Tokenized => Tokenized(record),
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
@@ -66,9 +67,9 @@ internal static class RecordParser
         _ => throw new FormatException($"field '{key}' is not a string"),
     };
 
-    private static ChatExample Chat(JsonObject record)
+    private static ChatExample Chat(JsonObject record, bool shareGpt)
     {
-        JsonArray messages = record["messages"] is JsonArray given ? given : FromShareGpt(record);
+        JsonArray messages = shareGpt ? FromShareGpt(record) : Turns(record, "messages");
         if (messages.Count == 0)
         {
             throw new FormatException("field 'messages' is empty");
@@ -83,14 +84,15 @@ internal static class RecordParser
             }
         }
 
-        return messages.Any(message => message!["role"]!.ToString() == "assistant")
-            ? new ChatExample((JsonArray)messages.DeepClone(), record["tools"]?.DeepClone())
-            : throw new FormatException("has no assistant turn: there is nothing to learn");
+        return new ChatExample((JsonArray)messages.DeepClone(), record["tools"]?.DeepClone());
     }
+
+    private static JsonArray Turns(JsonObject record, string key) =>
+        record[key] as JsonArray ?? throw new FormatException(record.ContainsKey(key) ? $"field '{key}' is not a list" : $"field '{key}' is missing (chat records need {key})");
 
     private static JsonArray FromShareGpt(JsonObject record)
     {
-        JsonArray turns = record["conversations"] as JsonArray ?? throw new FormatException("field 'messages' is missing (chat records need messages)");
+        JsonArray turns = Turns(record, "conversations");
         var messages = new JsonArray();
         for (int i = 0; i < turns.Count; i++)
         {

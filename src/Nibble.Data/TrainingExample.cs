@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 namespace Nibble.Data;
 
@@ -7,7 +8,7 @@ namespace Nibble.Data;
 /// <param name="Input">What to do it with; may be empty.</param>
 /// <param name="Output">The answer; the only part that is learned.</param>
 /// <param name="System">Replaces the prompt's usual opening; may be null.</param>
-public sealed record TrainingExample(string Instruction, string Input, string Output, string? System = null) : DatasetRecord
+public sealed partial record TrainingExample(string Instruction, string Input, string Output, string? System = null) : DatasetRecord
 {
     /// <summary>The Alpaca prompt up to where the answer begins.</summary>
     public string Prompt
@@ -37,10 +38,20 @@ public sealed record TrainingExample(string Instruction, string Input, string Ou
         return new ChatExample(messages);
     }
 
-    /// <summary>Prompt and completion, the prompt by a template with <c>{instruction}</c> and <c>{input}</c>, or the Alpaca prompt.</summary>
+    /// <summary>Prompt and completion.</summary>
+    /// <param name="template">The prompt, with <c>{instruction}</c>, <c>{input}</c> and <c>{system}</c> where they belong; null: the Alpaca prompt.</param>
     public CompletionExample ToCompletionFormat(string? template = null) => new(
-        template?.Replace("{instruction}", Instruction, StringComparison.Ordinal).Replace("{input}", Input, StringComparison.Ordinal) ?? Prompt,
+        template is null ? Prompt : Placeholder().Replace(template, match => match.Value switch
+        {
+            "{instruction}" => Instruction,
+            "{input}" => Input,
+            _ => System ?? "",
+        }),
         Output);
+
+    // In one go, so that an instruction may speak of {input}.
+    [GeneratedRegex(@"\{(instruction|input|system)\}")]
+    private static partial Regex Placeholder();
 
     private static JsonObject Turn(string role, string content) => new() { ["role"] = role, ["content"] = content };
 }

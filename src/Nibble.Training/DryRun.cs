@@ -1,3 +1,5 @@
+using Nibble.Modeling.Tokenizers;
+using Nibble.Training.Batching;
 using Nibble.Training.Configuration;
 
 namespace Nibble.Training;
@@ -20,4 +22,23 @@ public sealed record DryRun(
 /// <summary>A token of an example.</summary>
 /// <param name="Text">What it adds to the text before it; the number of the token where the model has no tokenizer.</param>
 /// <param name="Learned">Whether it is learned.</param>
-public sealed record ExamplePiece(string Text, bool Learned);
+public sealed record ExamplePiece(string Text, bool Learned)
+{
+    /// <summary>Each token as what it adds to the text before it, for a token alone may lose its space or half a character.</summary>
+    /// <param name="example">The tokens.</param>
+    /// <param name="tokenizer">Null where the model has none.</param>
+    public static IReadOnlyList<ExamplePiece> Of(EncodedExample example, HfTokenizer? tokenizer)
+    {
+        ArgumentNullException.ThrowIfNull(example);
+        var pieces = new List<ExamplePiece>();
+        string text = "";
+        for (int i = 0; i < example.InputIds.Length; i++)
+        {
+            string longer = tokenizer?.Decode(example.InputIds.Take(i + 1), skipSpecialTokens: false) ?? $"{text}{example.InputIds[i]} ";
+            pieces.Add(new ExamplePiece(longer[Math.Min(text.Length, longer.Length)..], example.Labels[i] >= 0));
+            text = longer;
+        }
+
+        return pieces;
+    }
+}

@@ -146,22 +146,7 @@ public sealed class FineTuner
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
         bool gpu = ComputeDevice.NamesGpu(config.Device);
         MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget) : null;
-        return new DryRun(config, notes, train.Count, evaluation.Count, Pieces(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu), plan);
-    }
-
-    /// <summary>Each token as what it adds to the text before it, for a token alone may lose its space or half a character.</summary>
-    private static List<ExamplePiece> Pieces(EncodedExample example, HfTokenizer? tokenizer)
-    {
-        var pieces = new List<ExamplePiece>();
-        string text = "";
-        for (int i = 0; i < example.InputIds.Length; i++)
-        {
-            string longer = tokenizer?.Decode(example.InputIds.Take(i + 1), skipSpecialTokens: false) ?? $"{text}{example.InputIds[i]} ";
-            pieces.Add(new ExamplePiece(longer[Math.Min(text.Length, longer.Length)..], example.Labels[i] >= 0));
-            text = longer;
-        }
-
-        return pieces;
+        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu), plan);
     }
 
     /// <summary>Loads the base model as the method needs it.</summary>

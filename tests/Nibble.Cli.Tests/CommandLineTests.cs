@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Nibble.Tests;
 
@@ -6,7 +5,7 @@ namespace Nibble.Cli.Tests;
 
 /// <summary>The program as its users start it.</summary>
 [Collection("nibble")]
-public class CommandLineTests
+public class CommandLineTests : NibbleProgram
 {
     private static string[] Model => ["--model", SharedFolder.Path("models", "stories260K", "hf")];
 
@@ -207,31 +206,11 @@ public class CommandLineTests
 
     private static double Loss(Result result) => (double)JsonNode.Parse(result.Output)!["loss"]!;
 
-    private sealed record Result(int Code, string Output, string Error);
-
     /// <summary>The driver of emulated GPUs; the test skips where it is not built.</summary>
     private static string Emulation()
     {
         string library = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../native/release/simt/libnibble_cuda_emulated.so"));
         Assert.SkipUnless(File.Exists(library), $"{library} is not built: cmake --preset release -DNIBBLE_BUILD_TESTS=ON, in native/.");
         return library;
-    }
-
-    /// <summary>On a machine without a GPU, whatever this one has.</summary>
-    private static Result Nibble(params string[] arguments) => Run([("NIBBLE_CUDA_DRIVER", "/nonexistent/libcuda.so")], arguments);
-
-    private static Result Run((string Name, string Value)[] environment, params string[] arguments)
-    {
-        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "nibble"), arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach ((string name, string value) in environment)
-        {
-            start.Environment[name] = value;
-        }
-
-        using Process process = Process.Start(start)!;
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return new Result(process.ExitCode, output, error.Result);
     }
 }

@@ -9,12 +9,46 @@ public class DatasetReaderTests
     [InlineData("alpaca/identity.json", DatasetFormat.Alpaca, 91)]
     [InlineData("chat/fastchat_dummy_sharegpt.json", DatasetFormat.Chat, 500)]
     [InlineData("chat/oasst_en_100_openai_messages.jsonl", DatasetFormat.Chat, 100)]
+    [InlineData("chat/glaive_toolcall_en_demo_sharegpt.json", DatasetFormat.Chat, 300)]
     [InlineData("text/c4_demo.jsonl", DatasetFormat.Text, 300)]
     public void Real_files_are_detected_and_read_whole(string file, DatasetFormat format, int records)
     {
         string path = SharedFolder.Path(["data", .. file.Split('/')]);
         Assert.Equal(format, DatasetReader.Detect(path));
         Assert.Equal(records, DatasetReader.Read(path).Count());
+    }
+
+    [Theory]
+    [InlineData("alpaca/gpteacher_roleplay.json", 1923, "output=response")]
+    [InlineData("alpaca/self_instruct_seed_tasks.jsonl", 175, "input=instances.0.input", "output=instances.0.output")]
+    [InlineData("gsm8k/train.jsonl", 7473, "prompt=question", "completion=answer")]
+    [InlineData("gsm8k/test.jsonl", 1319, "instruction=question", "output=answer")]
+    [InlineData("messy/TruthfulQA.csv", 817, "completion=answer")]
+    [InlineData("messy/boolq_validation.csv", 3270, "instruction=question", "input=passage", "output=answer")]
+    [InlineData("humaneval/HumanEval.jsonl.gz", 164, "completion=canonical_solution")]
+    public void Real_files_with_other_columns_are_read_whole_when_mapped(string file, int records, params string[] map)
+    {
+        string path = SharedFolder.Path(["data", .. file.Split('/')]);
+        Assert.Throws<InvalidDataException>(() => DatasetReader.Read(path).Count());
+        Assert.Equal(records, DatasetReader.ReadLines(path, new DatasetReadOptions { Map = map.Select(item => item.Split('=')).ToDictionary(item => item[0], item => item[1]) }).Count());
+    }
+
+    [Fact]
+    public void Quoted_cells_of_a_real_table_keep_their_line_breaks()
+    {
+        var options = new DatasetReadOptions { Map = new Dictionary<string, string> { ["completion"] = "answer" } };
+        List<DatasetLine> lines = [.. DatasetReader.ReadLines(SharedFolder.Path("data", "messy", "TruthfulQA.csv"), options)];
+        Assert.Equal(["0", "816"], [(string)lines[0].Fields[""]!, (string)lines[^1].Fields[""]!]);
+        Assert.Contains("watermelon seeds?\n    \nA. You have bad dreams\nB. ", ((CompletionExample)lines[0].Record).Prompt, StringComparison.Ordinal);
+        Assert.Equal(2, lines[0].Line);
+        Assert.Equal(8, lines[1].Line);
+    }
+
+    [Fact]
+    public void Nested_trees_are_refused_with_a_reason()
+    {
+        string path = SharedFolder.Path("data", "messy", "oasst_en_100_tree.jsonl");
+        Assert.Contains(":1: field 'prompt' is not a string", Assert.Throws<InvalidDataException>(() => DatasetReader.Read(path).Count()).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -26,6 +60,12 @@ public class DatasetReaderTests
     [InlineData("{\"messages\": [{\"role\": \"robot\", \"content\": \"x\"}]}", "role 'robot'")]
     [InlineData("{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", "no assistant turn")]
     [InlineData("{\"input_ids\": [1, 2], \"labels\": [1]}", "has 2 input_ids but 1 labels")]
+    [InlineData("{\"text\": \"a\"}\n{\"text\": \"a\", \"text\": \"b\"}", ":2: is not valid JSON (Duplicate property")]
+    [InlineData("{\"text\": \"\\ud800\"}", ":1: ")]
+    [InlineData("{\"text\": \"a\"}\n[1]", ":2: is not a JSON object")]
+    [InlineData("[{\"text\": \"a\"}, 3]", ":2: is not a JSON object")]
+    [InlineData("[{\"text\": \"a\"}, {\"text\": ", ":2: is not valid JSON")]
+    [InlineData("{\"conversations\": 3}", ":1: field 'conversations' is not a list")]
     [InlineData("", "has no records")]
     [InlineData("\n\n", "has no records")]
     public void A_bad_record_is_named_by_file_line_and_reason(string content, string part)
@@ -45,25 +85,5 @@ public class DatasetReaderTests
         File.WriteAllText(folder["b.json"], "\uFEFF [ {\"text\": \"one\"},\n {\"text\": \"two\"} ]");
         Assert.All(["a.jsonl", "b.json"], name => Assert.Equal(
             [new TextExample("one"), new TextExample("two")], DatasetReader.Read(folder[name])));
-    }
-
-    [Fact]
-    public void The_alpaca_prompt_is_the_one_people_know()
-    {
-        Assert.Equal(
-            "### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:\n3", new TrainingExample("Add.", "1 2", "3").ToAlpacaFormat());
-        Assert.Equal("### Instruction:\nSay hi.\n\n### Response:\nhi", new TrainingExample("Say hi.", "", "hi").ToAlpacaFormat());
-        Assert.Equal("Add.\n\n1 2", new TrainingExample("Add.", "1 2", "3").ToChatFormat().Messages[0]!["content"]!.ToString());
-        Assert.Equal(new CompletionExample("Q: Add.", "3"), new TrainingExample("Add.", "", "3").ToCompletionFormat("Q: {instruction}"));
-    }
-
-    [Fact]
-    public void Splitting_by_hash_keeps_old_examples_where_they_were()
-    {
-        string[] old = [.. Enumerable.Range(0, 1000).Select(i => $"example {i}")];
-        bool[] sides = [.. old.Select(text => DatasetSplitter.IsEvaluation(text, 0.1, 42))];
-        Assert.InRange(sides.Count(side => side), 70, 130);
-        Assert.Equal(sides, old.Concat(["new"]).Take(1000).Select(text => DatasetSplitter.IsEvaluation(text, 0.1, 42)));
-        Assert.NotEqual(sides, old.Select(text => DatasetSplitter.IsEvaluation(text, 0.1, 43)));
     }
 }

@@ -17,7 +17,7 @@ internal static class EvalCommand
     {
         var model = CommonOptions.Model();
         var adapter = CommonOptions.Adapter();
-        var data = new Option<string>("--data") { Description = "Examples: .jsonl or .json.", HelpName = "FILE", Required = true };
+        var data = new Option<string>("--data") { Description = "Examples: .jsonl, .json, .csv, .tsv (each also .gz) or .parquet.", HelpName = "FILE", Required = true };
         var metrics = new Option<string>("--metrics") { Description = "perplexity, exact_match or both with a comma between.", DefaultValueFactory = _ => "perplexity" };
         var dtype = CommonOptions.DType();
         var device = CommonOptions.Device();
