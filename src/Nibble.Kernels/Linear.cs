@@ -37,6 +37,11 @@ public static class Linear
         using Tensor input = x.contiguous();
         RequireColumns(input, weight.InFeatures);
         Tensor y = empty(input.shape[0], weight.OutFeatures, input.dtype, input.device);
+        if (!outputNeeded && hidden is null)
+        {
+            return y;
+        }
+
         using KernelCall call = KernelCall.On(input, nameof(Linear));
         NativeMethods.Weight view = weight.View(call);
         NativeMethods.Lora lora = View(update, call);

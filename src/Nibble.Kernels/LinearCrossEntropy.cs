@@ -86,6 +86,7 @@ public static class LinearCrossEntropy
             List<Tensor> saved = ctx.get_saved_variables();
             if (saved is [Tensor unitGradient])
             {
+                using Profiler.Scope measured = Profiler.Operator("LinearCrossEntropy backward");
                 return [unitGradient.clone().mul_(grad_output.unsqueeze(1)), null!, null!, null!]; // In place, so that the factors stay float32.
             }
 
