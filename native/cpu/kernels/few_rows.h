@@ -36,8 +36,10 @@ inline void dot_rows(const nibble_weight& weight, int64_t n, const float* x, int
 // Of one piece of the work: rows of the weight, blocks of them whose x stays in the first-level cache, and rows of x
 // that share a decoded block.
 inline constexpr int64_t kWeightRows = 16;
-inline constexpr int64_t kWeightBlocks = 16;
 inline constexpr int64_t kBlockRows = 8;
+constexpr int64_t weight_blocks(int m) {
+    return m > kBlockRows / 2 ? 16 : 128 / m / 16 * 16;
+}
 
 // Sums of a row of x with a row of the weight: of few rows more, since each product waits for the one before it.
 constexpr int chains(int m) {
@@ -50,15 +52,18 @@ template <int M>
 void dot_blocks(const RunReader<BFloat16>& weight, int64_t first, int64_t step, int64_t blocks, const float* scales,
                 const BFloat16* x, int64_t stride, __m512* parts) {
     constexpr int kChains = chains(M);
+    const float* second_scales = scales + weight_blocks(M);
     __m512 sums[2][M][kChains];
     std::memcpy(sums, parts, sizeof(sums));
     // Decoded one step ahead: a look-up waits long, and the products wait for it.
-    Run next[2] = {weight.block(first, scales[0]), weight.block(first + step, scales[kWeightBlocks])};
+    Run next[2] = {weight.block(first, scales[0]), weight.block(first + step, second_scales[0])};
     for (int64_t b = 0; b < blocks; ++b) {
         const Run runs[2] = {next[0], next[1]};
         const int64_t ahead = min_of(b + 1, blocks - 1);
+        __builtin_prefetch(weight.block_bytes(first + 2 * step + b));  // Of the next two rows.
+        __builtin_prefetch(weight.block_bytes(first + 3 * step + b));
         next[0] = weight.block(first + ahead, scales[ahead]);
-        next[1] = weight.block(first + step + ahead, scales[kWeightBlocks + ahead]);
+        next[1] = weight.block(first + step + ahead, second_scales[ahead]);
         for (int r = 0; r < M; ++r) {
             const BFloat16* row = x + r * stride + b * kRun;
             __m512i low = _mm512_loadu_si512(row);
@@ -82,16 +87,17 @@ template <int M>
 void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t count, const BFloat16* x, int64_t stride,
                float (*sums)[kFewRows]) {
     constexpr int kChains = chains(M);
+    constexpr int64_t kBlocks = weight_blocks(M);
     const int64_t step = weight.matrix().cols / kRun;
     __m512 parts[kWeightRows][M][kChains] = {};
-    for (int64_t b = 0; b < step; b += kWeightBlocks) {
-        const int64_t blocks = min_of(kWeightBlocks, step - b);
+    for (int64_t b = 0; b < step; b += kBlocks) {
+        const int64_t blocks = min_of(kBlocks, step - b);
         for (int64_t w = 0; w < count; w += 2) {
             const int64_t first = (n + w) * step + b;
             const int64_t second = w + 1 < count ? step : 0;
-            float scales[2 * kWeightBlocks];
+            float scales[2 * kBlocks];
             weight.scales().fill(first, blocks, scales);
-            weight.scales().fill(first + second, blocks, scales + kWeightBlocks);
+            weight.scales().fill(first + second, blocks, scales + kBlocks);
             dot_blocks<M>(weight, first, second, blocks, scales, x + b * kRun, stride, parts[w][0]);
         }
     }

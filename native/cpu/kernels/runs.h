@@ -71,7 +71,11 @@ class RunReader {
 #if defined(__AVX512BF16__)
     // A block of an NF4 matrix.
     Run block(int64_t index, float scale) const {
-        return decode_run(static_cast<const uint8_t*>(matrix_.data) + index * (kRun / 2), scale);
+        return decode_run(block_bytes(index), scale);
+    }
+
+    const uint8_t* block_bytes(int64_t index) const {
+        return static_cast<const uint8_t*>(matrix_.data) + index * (kRun / 2);
     }
 
     const BlockScales& scales() const {
