@@ -7,8 +7,9 @@ native=$1
 tests=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/native"
+mkdir "$work/native" "$work/bench"
 cp -r "$native/../cmake" "$work/"
+cp -r "$native/../bench/peaks" "$work/bench/"
 cp -r "$native"/{CMakeLists.txt,api,cpu,cuda,include,simt,tests} "$work/native/"
 
 cmake -S "$work/native" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=ON -DNIBBLE_BUILD_GPU_BENCH=OFF > "$work/log"
