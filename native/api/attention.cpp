@@ -30,23 +30,36 @@ int64_t tokens_of(const Checks& check, const nibble_attention* attention) {
     return tokens;
 }
 
+struct Sizes {
+    int64_t rows;       // Of queries: tokens times heads.
+    int64_t count;      // Elements of query and output.
+    int64_t key_count;  // Of key and value.
+    int64_t element;    // Bytes.
+};
+
+// Checks what forward and backward have in common.
+Sizes check_inputs(const Checks& check, const nibble_attention* attention, nibble_dtype dtype, const void* query,
+                   const void* key, const void* value, const void* output) {
+    check.dtype(dtype);
+    const int64_t tokens = tokens_of(check, attention);
+    const int64_t rows = check.product("query", tokens, attention->heads);
+    const int64_t count = check.product("query", rows, attention->head_dim);
+    const Sizes sizes{rows, count, count / attention->heads * attention->kv_heads, element_size(dtype)};
+    check.buffer("query", query, sizes.count, sizes.element);
+    check.buffer("key", key, sizes.key_count, sizes.element);
+    check.buffer("value", value, sizes.key_count, sizes.element);
+    check.buffer("output", output, sizes.count, sizes.element);
+    return sizes;
+}
+
 }  // namespace
 
 nibble_status nibble_attention_forward(const nibble_attention* attention, nibble_dtype dtype, const void* query,
                                        const void* key, const void* value, void* output, float* log_sum_exp) {
     return guarded([&] {
         const Checks check("attention_forward");
-        check.dtype(dtype);
-        const int64_t tokens = tokens_of(check, attention);
-        const int64_t rows = check.product("query", tokens, attention->heads);
-        const int64_t count = check.product("query", rows, attention->head_dim);
-        const int64_t size = element_size(dtype);
-        const int64_t key_count = count / attention->heads * attention->kv_heads;
-        check.buffer("query", query, count, size);
-        check.buffer("key", key, key_count, size);
-        check.buffer("value", value, key_count, size);
-        check.buffer("output", output, count, size);
-        check.optional_buffer("log_sum_exp", log_sum_exp, rows, 4);
+        const Sizes sizes = check_inputs(check, attention, dtype, query, key, value, output);
+        check.optional_buffer("log_sum_exp", log_sum_exp, sizes.rows, 4);
         kernels().attention_forward(*attention, dtype, query, key, value, output, log_sum_exp);
     });
 }
@@ -57,21 +70,12 @@ nibble_status nibble_attention_backward(const nibble_attention* attention, nibbl
                                         void* dvalue) {
     return guarded([&] {
         const Checks check("attention_backward");
-        check.dtype(dtype);
-        const int64_t tokens = tokens_of(check, attention);
-        const int64_t rows = check.product("query", tokens, attention->heads);
-        const int64_t count = check.product("query", rows, attention->head_dim);
-        const int64_t size = element_size(dtype);
-        const int64_t key_count = count / attention->heads * attention->kv_heads;
-        check.buffer("query", query, count, size);
-        check.buffer("key", key, key_count, size);
-        check.buffer("value", value, key_count, size);
-        check.buffer("output", output, count, size);
-        check.buffer("log_sum_exp", log_sum_exp, rows, 4);
-        check.buffer("doutput", doutput, count, size);
-        check.buffer("dquery", dquery, count, size);
-        check.buffer("dkey", dkey, key_count, size);
-        check.buffer("dvalue", dvalue, key_count, size);
+        const Sizes sizes = check_inputs(check, attention, dtype, query, key, value, output);
+        check.buffer("log_sum_exp", log_sum_exp, sizes.rows, 4);
+        check.buffer("doutput", doutput, sizes.count, sizes.element);
+        check.buffer("dquery", dquery, sizes.count, sizes.element);
+        check.buffer("dkey", dkey, sizes.key_count, sizes.element);
+        check.buffer("dvalue", dvalue, sizes.key_count, sizes.element);
         kernels().attention_backward(*attention, dtype, query, key, value, output, log_sum_exp, doutput, dquery, dkey,
                                      dvalue);
     });

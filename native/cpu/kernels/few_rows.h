@@ -129,15 +129,16 @@ inline void dot_group(const RunReader<BFloat16>& weight, int64_t n, int64_t coun
 }
 #endif
 
+// Whether rows of elements T meet the weight in whole blocks.
+template <typename T>
+bool meets_blocks(const nibble_weight& weight) {
+    return sizeof(Multiplied<T>) < sizeof(float) && weight.format == NIBBLE_WEIGHT_NF4 && weight.cols % kRun == 0;
+}
+
 // Whether m rows of elements T take this way.
 template <typename T>
 bool are_few_rows(const nibble_weight& weight, int64_t m) {
-    if constexpr (sizeof(Multiplied<T>) < sizeof(float)) {
-        if (weight.format == NIBBLE_WEIGHT_NF4 && weight.cols % kRun == 0) {
-            return m <= kFewRows;
-        }
-    }
-    return m <= kFewFloatRows;
+    return m <= (meets_blocks<T>(weight) ? kFewRows : kFewFloatRows);
 }
 
 // finish(n, sums) takes the sums of every row of the weight with the m rows of x.
@@ -147,7 +148,7 @@ void multiply_few_rows(const nibble_weight& weight, const T* x, int64_t m, const
     const int workers = threads_for(weight.rows * k / kLanes);
 #if defined(__AVX512BF16__)
     if constexpr (sizeof(Multiplied<T>) < sizeof(float)) {
-        if (weight.format == NIBBLE_WEIGHT_NF4 && k % kRun == 0) {
+        if (meets_blocks<T>(weight)) {
             const RunReader<BFloat16> reader(weight);
             // Rows a power of two apart would fall on the same few lines of the cache.
             const int64_t stride = k + kRun / 2;
