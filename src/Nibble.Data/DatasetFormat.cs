@@ -18,6 +18,9 @@ public enum DatasetFormat
     /// <summary><c>prompt</c> and <c>completion</c>.</summary>
     Completion,
 
+    /// <summary><c>question</c>, <c>choices</c> and <c>answer</c>: the right choice's place from 0, letter, label or text.</summary>
+    Choice,
+
     /// <summary><c>text</c>.</summary>
     Text,
 

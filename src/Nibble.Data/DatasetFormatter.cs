@@ -28,6 +28,8 @@ public static class DatasetFormatter
         (DatasetFormat.Chat, _) or (DatasetFormat.Auto, ChatExample) => Messages(ToChat(record, "chat")),
         (DatasetFormat.Sharegpt, _) => Conversations(ToChat(record, "sharegpt")),
         (DatasetFormat.Completion, _) or (DatasetFormat.Auto, CompletionExample) => Json(ToCompletion(record, template)),
+        (DatasetFormat.Choice or DatasetFormat.Auto, ChoiceExample choice) => Json(choice),
+        (DatasetFormat.Choice, _) => throw new FormatException("has no choices"),
         (DatasetFormat.Text, _) or (DatasetFormat.Auto, TextExample) => new JsonObject { ["text"] = ToText(record) },
         (DatasetFormat.Auto or DatasetFormat.Tokenized, TokenizedExample tokens) => new JsonObject { ["input_ids"] = Numbers(tokens.InputIds), ["labels"] = Numbers(tokens.Labels) },
         _ => throw Refused(record, "tokenized"),
@@ -85,6 +87,7 @@ public static class DatasetFormatter
     {
         TrainingExample example => example,
         CompletionExample completion => new TrainingExample(completion.Prompt, "", completion.Completion),
+        ChoiceExample choice => new TrainingExample(choice.Question, "", choice.Choices[choice.Answer]),
         ChatExample { Tools: null } chat => Exchange(chat) ?? throw new FormatException($"has {chat.Messages.Count} messages; {format} holds one question and its answer"),
         _ => throw Refused(record, format),
     };
@@ -105,18 +108,19 @@ public static class DatasetFormatter
     private static ChatExample ToChat(DatasetRecord record, string format) => record switch
     {
         ChatExample chat => chat,
-        TrainingExample or CompletionExample => ToTraining(record, format).ToChatFormat(),
+        TrainingExample or CompletionExample or ChoiceExample => ToTraining(record, format).ToChatFormat(),
         _ => throw Refused(record, format),
     };
 
     private static CompletionExample ToCompletion(DatasetRecord record, string? template) =>
-        record as CompletionExample ?? ToTraining(record, "completion").ToCompletionFormat(template);
+        record as CompletionExample ?? (template is null && record is ChoiceExample choice ? choice.With(choice.Answer) : ToTraining(record, "completion").ToCompletionFormat(template));
 
     private static string ToText(DatasetRecord record) => record switch
     {
         TextExample text => text.Text,
         TrainingExample example => example.ToAlpacaFormat(),
         CompletionExample completion => completion.Prompt + completion.Completion,
+        ChoiceExample choice => ToText(choice.With(choice.Answer)),
         ChatExample => throw new FormatException("is a conversation, which only a model's chat template turns into text"),
         _ => throw Refused(record, "text"),
     };
@@ -133,6 +137,13 @@ public static class DatasetFormatter
     }
 
     private static JsonObject Json(CompletionExample example) => new() { ["prompt"] = example.Prompt, ["completion"] = example.Completion };
+
+    private static JsonObject Json(ChoiceExample example) => new()
+    {
+        ["question"] = example.Question,
+        ["choices"] = new JsonArray([.. example.Choices.Select(choice => (JsonNode)choice)]),
+        ["answer"] = example.Answer,
+    };
 
     private static JsonObject Messages(ChatExample chat) => WithTools(new JsonObject { ["messages"] = chat.Messages.DeepClone() }, chat);
 

@@ -19,6 +19,16 @@ public sealed record ChatExample(JsonArray Messages, JsonNode? Tools = null) : D
 /// <param name="Completion">Learned.</param>
 public sealed record CompletionExample(string Prompt, string Completion) : DatasetRecord;
 
+/// <summary>A question with several answers of which one is right; learned is that one.</summary>
+/// <param name="Question">What is asked.</param>
+/// <param name="Choices">The answers, at least two.</param>
+/// <param name="Answer">The right one's place, from 0.</param>
+public sealed record ChoiceExample(string Question, IReadOnlyList<string> Choices, int Answer) : DatasetRecord
+{
+    /// <summary>The question with one of its answers, worded as lm-evaluation-harness words them.</summary>
+    public CompletionExample With(int choice) => new($"Question: {Question}\nAnswer:", $" {Choices[choice]}");
+}
+
 /// <summary>Plain text, all of it learned.</summary>
 /// <param name="Text">The text.</param>
 public sealed record TextExample(string Text) : DatasetRecord;

@@ -26,7 +26,7 @@ internal static class RecordParser
         (string Key, DatasetFormat Format)[] signs =
         [
             ("input_ids", DatasetFormat.Tokenized), ("messages", DatasetFormat.Chat), ("conversations", DatasetFormat.Chat),
-            ("instruction", DatasetFormat.Alpaca), ("prompt", DatasetFormat.Completion), ("text", DatasetFormat.Text),
+            ("choices", DatasetFormat.Choice), ("instruction", DatasetFormat.Alpaca), ("prompt", DatasetFormat.Completion), ("text", DatasetFormat.Text),
         ];
         foreach ((string key, DatasetFormat format) in signs)
         {
@@ -37,7 +37,7 @@ internal static class RecordParser
         }
 
         throw new FormatException(
-            $"has the fields {string.Join(", ", record.Select(field => field.Key))}; expected instruction/output, messages, prompt/completion, text or input_ids/labels");
+            $"has the fields {string.Join(", ", record.Select(field => field.Key))}; expected instruction/output, messages, prompt/completion, question/choices/answer, text or input_ids/labels");
     }
 
     public static DatasetRecord Parse(JsonObject record, DatasetFormat format) => format switch
@@ -50,6 +50,7 @@ internal static class RecordParser
         DatasetFormat.Completion => new CompletionExample(
             Text(record, "prompt", "completion records need prompt and completion"),
             Text(record, "completion", "completion records need prompt and completion")),
+        DatasetFormat.Choice => ChoiceParser.Parse(record),
         DatasetFormat.Text => new TextExample(Text(record, "text", "text records need text")),
         DatasetFormat.Chat => Chat(record, shareGpt: !record.ContainsKey("messages") && record.ContainsKey("conversations")),
         DatasetFormat.Sharegpt => Chat(record, shareGpt: true),
@@ -57,7 +58,7 @@ internal static class RecordParser
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
 
-    private static string Text(JsonObject record, string key, string need) =>
+    public static string Text(JsonObject record, string key, string need) =>
         OptionalText(record, key) ?? throw new FormatException($"field '{key}' is missing ({need})");
 
     private static string? OptionalText(JsonObject record, string key) => record[key] switch

@@ -1,3 +1,5 @@
+using Nibble.Modeling.Decoder;
+
 namespace Nibble.Evaluation;
 
 /// <summary>One example with what evaluators read; each reads only some of it.</summary>
@@ -6,18 +8,12 @@ namespace Nibble.Evaluation;
 /// <param name="Prediction">What the model answered; null before it did.</param>
 public sealed record EvaluationExample(string Prompt, IReadOnlyList<string> References, string? Prediction = null)
 {
-    /// <summary>Prompt and answer as tokens; null for metrics of text alone.</summary>
-    public ScoredTokens? Tokens { get; init; }
+    /// <summary>Prompt and answer as tokens, the answer labelled; null for metrics of text alone.</summary>
+    public EncodedExample? Tokens { get; init; }
 
-    /// <summary>For multiple choice: prompt and answer for each choice; the answer's place is <see cref="Answer"/>.</summary>
-    public IReadOnlyList<ScoredTokens> Choices { get; init; } = [];
+    /// <summary>For multiple choice: the prompt with each of the choices, which is labelled; else empty.</summary>
+    public IReadOnlyList<EncodedExample> Choices { get; init; } = [];
 
     /// <summary>Which of the choices is right.</summary>
-    public int? Answer { get; init; }
+    public int Answer { get; init; }
 }
-
-/// <summary>Tokens of which some are predicted.</summary>
-/// <param name="InputIds">Tokens.</param>
-/// <param name="Labels">Like the tokens, -100 where nothing is predicted; not shifted.</param>
-/// <param name="Bytes">What is predicted, in bytes of UTF-8, special tokens aside.</param>
-public sealed record ScoredTokens(int[] InputIds, int[] Labels, int Bytes);

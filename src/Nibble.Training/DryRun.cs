@@ -1,5 +1,5 @@
+using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Tokenizers;
-using Nibble.Training.Batching;
 using Nibble.Training.Configuration;
 
 namespace Nibble.Training;

@@ -1,5 +1,6 @@
 using Nibble.Data;
 using Nibble.Modeling.Configuration;
+using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;
 using Nibble.Training.Configuration;
 

@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using Nibble.Evaluation;
+using Nibble.Evaluation.Likelihood;
 using Nibble.Kernels;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;

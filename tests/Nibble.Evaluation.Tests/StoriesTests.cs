@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
+using Nibble.Evaluation.Likelihood;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;

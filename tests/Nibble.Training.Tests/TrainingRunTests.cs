@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using Nibble.Evaluation;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
@@ -77,8 +76,6 @@ public class TrainingRunTests
         int[] answer = TextGenerator.Generate(model, [tokenizer.Encode("Once", true)], new GenerationOptions { MaxNewTokens = 40 })[0];
         Assert.Equal(tokenizer.EosId, answer[^1]);
         Assert.True(answer.Length < 40);
-        int[] asked = tokenizer.Encode("Once", true);
-        Assert.Equal(new ExactMatch(1, 2), ExactMatch.Of(model, [(asked, answer), (asked, [.. answer[..^2], answer[^1]])]));
         string[] expected = ["adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "README.md", "run.json", "metrics.jsonl", "loss.png"];
         Assert.All(expected, name => Assert.True(File.Exists(Path.Combine(folder["out"], name)), name));
         Assert.Single(Directory.GetFiles(folder["out"], "events.out.tfevents.*"));

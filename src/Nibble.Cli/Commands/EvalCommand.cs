@@ -3,8 +3,12 @@ using System.Globalization;
 using System.Text.Json;
 using Nibble.Data;
 using Nibble.Evaluation;
+using Nibble.Evaluation.Answering;
+using Nibble.Evaluation.Likelihood;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Generation;
+using Nibble.Modeling.Tokenizers;
 using Nibble.Training;
 using Nibble.Training.Batching;
 
@@ -47,7 +51,11 @@ internal static class EvalCommand
 
                 if (wanted.Contains("exact_match"))
                 {
-                    found["exact_match"] = ExactMatch.Of(loaded, [.. examples.Select(example => example.Question())], cancellation: cancellation).Rate;
+                    HfTokenizer tokenizer = CommonOptions.Tokenizer(folder);
+                    EvaluationExample[] questions = [.. examples.Select(example => EvaluationData.Of(example, tokenizer))];
+                    var options = new GenerationOptions { MaxNewTokens = examples.Max(example => example.Question().Answer.Length) + 1 };
+                    found["exact_match"] = new AnswerGenerator(loaded, tokenizer, options).Answer(questions, cancellation)
+                        .Average(item => questions[item.Example].References[0] == item.Answer ? 1 : 0);
                 }
 
                 found["examples"] = examples.Count;

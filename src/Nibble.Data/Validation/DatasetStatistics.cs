@@ -54,6 +54,7 @@ public sealed class DatasetStatistics
             TrainingExample => "alpaca",
             ChatExample => "chat",
             CompletionExample => "completion",
+            ChoiceExample => "choice",
             TextExample => "text",
             _ => "tokenized",
         });

@@ -13,6 +13,7 @@ internal sealed record ExampleView(string Instruction, string Input, IReadOnlyLi
     {
         TrainingExample example => new ExampleView(example.Instruction, example.Input, [example.Output]),
         CompletionExample completion => new ExampleView(completion.Prompt, "", [completion.Completion]),
+        ChoiceExample choice => new ExampleView(choice.Question, string.Join('\n', choice.Choices), [choice.Choices[choice.Answer]]),
         ChatExample chat => new ExampleView(
             string.Join('\n', Contents(chat, "user")), "", [.. Contents(chat, "assistant")]),
         TextExample text => new ExampleView(text.Text, "", null),

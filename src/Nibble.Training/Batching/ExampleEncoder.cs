@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Nibble.Data;
 using Nibble.Modeling.ChatTemplates;
+using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Tokenizers;
 
 namespace Nibble.Training.Batching;
@@ -44,7 +45,7 @@ public sealed class ExampleEncoder
         (int cut, int dropped) = (0, 0);
         foreach ((int line, DatasetRecord record) in DatasetReader.ReadNumbered(path, found))
         {
-            EncodedExample example = Encode(path, line, record);
+            EncodedExample example = At(path, line, () => Encode(record));
             if (example.InputIds.Length > maxLength)
             {
                 cut++;
@@ -75,15 +76,27 @@ public sealed class ExampleEncoder
         ChatExample chat => Chat(chat),
         TrainingExample alpaca => PromptAndAnswer(alpaca.Prompt, alpaca.Output),
         CompletionExample completion => PromptAndAnswer(completion.Prompt, completion.Completion),
+        ChoiceExample choice => Encode(choice.With(choice.Answer)),
         TextExample text => PromptAndAnswer("", text.Text),
         _ => throw new ArgumentException($"No rule for {record?.GetType().Name}."),
     };
 
-    private EncodedExample Encode(string path, int line, DatasetRecord record)
+    /// <summary>The question with each of its answers.</summary>
+    /// <exception cref="FormatException">It does not fit the model.</exception>
+    public IReadOnlyList<EncodedExample> Choices(ChoiceExample record)
     {
+        ArgumentNullException.ThrowIfNull(record);
+        return [.. record.Choices.Select((_, choice) => Encode(record.With(choice)))];
+    }
+
+    /// <summary>Does what <paramref name="encode"/> does with a record of a file, and names file and line when it fails.</summary>
+    /// <exception cref="InvalidDataException">The record does not fit the model.</exception>
+    public static T At<T>(string path, int line, Func<T> encode)
+    {
+        ArgumentNullException.ThrowIfNull(encode);
         try
         {
-            return Encode(record);
+            return encode();
         }
         catch (Exception exception) when (exception is ChatTemplateException or FormatException)
         {

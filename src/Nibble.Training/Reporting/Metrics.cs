@@ -21,7 +21,11 @@ public sealed record StepMetrics(
 /// <param name="Epoch">Passes over the data done.</param>
 /// <param name="EvalLoss">Mean over all target tokens.</param>
 /// <param name="EvalPerplexity">exp of it.</param>
-public sealed record EvalMetrics(int Step, double Epoch, double EvalLoss, double EvalPerplexity);
+public sealed record EvalMetrics(int Step, double Epoch, double EvalLoss, double EvalPerplexity)
+{
+    /// <summary>Scores of <c>training.eval_metrics</c> by name; null where none are asked for.</summary>
+    public IReadOnlyDictionary<string, double>? Scores { get; init; }
+}
 
 /// <summary><c>metrics.jsonl</c>: one JSON object a line, written through at once.</summary>
 public sealed class MetricsLog : IDisposable

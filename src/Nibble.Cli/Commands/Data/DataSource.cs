@@ -22,7 +22,7 @@ internal sealed class DataSource
 
     public DataSource()
     {
-        format.AcceptOnlyFromAmong("auto", "alpaca", "chat", "openai", "sharegpt", "completion", "text", "tokenized");
+        format.AcceptOnlyFromAmong("auto", "alpaca", "chat", "openai", "sharegpt", "completion", "choice", "text", "tokenized");
         onError.AcceptOnlyFromAmong(Skip, Fail);
     }
 

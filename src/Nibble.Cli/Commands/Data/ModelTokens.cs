@@ -2,6 +2,7 @@ using System.CommandLine;
 using Nibble.Data;
 using Nibble.Modeling.ChatTemplates;
 using Nibble.Modeling.Configuration;
+using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Tokenizers;
 using Nibble.Training.Batching;
 

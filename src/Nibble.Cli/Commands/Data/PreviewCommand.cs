@@ -2,8 +2,8 @@ using System.CommandLine;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Nibble.Data;
+using Nibble.Modeling.Decoder;
 using Nibble.Training;
-using Nibble.Training.Batching;
 using Spectre.Console;
 
 namespace Nibble.Cli.Commands.Data;
