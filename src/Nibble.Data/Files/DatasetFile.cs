@@ -6,10 +6,12 @@ namespace Nibble.Data.Files;
 /// Rows of a file, whatever holds them: JSON lines, a JSON array, CSV, TSV (each also gzipped) or Parquet. Content decides,
 /// except that only the name tells comma- and tab-separated values. One row is in memory at a time, of Parquet one row group.
 /// </summary>
-internal static class DatasetFile
+public static class DatasetFile
 {
     private static ReadOnlySpan<byte> Gzip => [0x1F, 0x8B];
 
+    /// <summary>All rows, in order; a row that is bad by itself comes with its problem.</summary>
+    /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file cannot be read to its end; a row that is bad by itself is no reason.</exception>
     public static IEnumerable<SourceRow> Rows(string path)

@@ -4,6 +4,7 @@ using System.Reflection;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Nibble.Data;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
@@ -144,9 +145,8 @@ public static class ConfigBinder
             string key = keyNode.ToString();
             if (!keys.TryGetValue(Aliases.GetValueOrDefault(key, key), out PropertyInfo? property))
             {
-                string nearest = AllKeys(typeof(RunConfig), "")
-                    .MinBy(known => (Distance(known.Key, key), known.Section == path ? 0 : 1)) is var (place, name) ? place + name : "";
-                throw new ArgumentException($"'{path}{key}' is not a configuration key; the nearest is '{nearest}'.");
+                (string place, string name) = NearestName.Of(key, AllKeys(typeof(RunConfig), "").OrderBy(known => known.Section == path ? 0 : 1), known => known.Key);
+                throw new ArgumentException($"'{path}{key}' is not a configuration key; the nearest is '{place}{name}'.");
             }
 
             object? bound = IsSection(property)
@@ -232,23 +232,4 @@ public static class ConfigBinder
         var kind when kind == typeof(string) => "a text",
         _ => "a list",
     };
-
-    /// <summary>Levenshtein's edit distance.</summary>
-    private static int Distance(string a, string b)
-    {
-        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
-        for (int i = 1; i <= a.Length; i++)
-        {
-            int diagonal = row[0];
-            row[0] = i;
-            for (int j = 1; j <= b.Length; j++)
-            {
-                int above = row[j];
-                row[j] = Math.Min(Math.Min(row[j] + 1, row[j - 1] + 1), diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
-                diagonal = above;
-            }
-        }
-
-        return row[^1];
-    }
 }
