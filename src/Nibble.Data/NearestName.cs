@@ -3,11 +3,12 @@ namespace Nibble.Data;
 /// <summary>Finds what somebody may have meant by a name that does not exist.</summary>
 public static class NearestName
 {
-    /// <summary>Which of some things has the name at the least edit distance; the first of equals.</summary>
+    /// <summary>Which of some things has the name at the least edit distance, letter case aside; the first of equals.</summary>
     /// <param name="name">What was written.</param>
     /// <param name="known">What there is, at least one.</param>
     /// <param name="nameOf">Its name.</param>
-    public static T Of<T>(string name, IEnumerable<T> known, Func<T, string> nameOf) => known.MinBy(item => Distance(nameOf(item), name))!;
+    public static T Of<T>(string name, IEnumerable<T> known, Func<T, string> nameOf) =>
+        known.MinBy(item => Distance(nameOf(item).ToLowerInvariant(), name.ToLowerInvariant()))!;
 
     /// <summary>Levenshtein's edit distance.</summary>
     private static int Distance(string a, string b)
