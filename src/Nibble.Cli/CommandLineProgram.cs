@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
 using Nibble.Cli.Commands.Data;
+using Nibble.Cli.Commands.Eval;
 
 namespace Nibble.Cli;
 

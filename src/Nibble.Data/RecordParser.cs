@@ -21,24 +21,20 @@ internal static class RecordParser
         ["function_call"] = "assistant",
     };
 
-    public static DatasetFormat Detect(JsonObject record)
-    {
-        (string Key, DatasetFormat Format)[] signs =
-        [
-            ("input_ids", DatasetFormat.Tokenized), ("messages", DatasetFormat.Chat), ("conversations", DatasetFormat.Chat),
-            ("choices", DatasetFormat.Choice), ("instruction", DatasetFormat.Alpaca), ("prompt", DatasetFormat.Completion), ("text", DatasetFormat.Text),
-        ];
-        foreach ((string key, DatasetFormat format) in signs)
-        {
-            if (record.ContainsKey(key))
-            {
-                return format;
-            }
-        }
+    /// <summary>The fields by which forms are told apart, the first that is there deciding.</summary>
+    private static readonly (string Key, DatasetFormat Format)[] Signs =
+    [
+        ("input_ids", DatasetFormat.Tokenized), ("messages", DatasetFormat.Chat), ("conversations", DatasetFormat.Chat),
+        ("choices", DatasetFormat.Choice), ("instruction", DatasetFormat.Alpaca), ("prompt", DatasetFormat.Completion), ("text", DatasetFormat.Text),
+    ];
 
-        throw new FormatException(
+    /// <summary>Whether an object has a field that records have.</summary>
+    public static bool IsRecord(JsonObject fields) => Signs.Any(sign => fields.ContainsKey(sign.Key));
+
+    public static DatasetFormat Detect(JsonObject record) => IsRecord(record)
+        ? Signs.First(sign => record.ContainsKey(sign.Key)).Format
+        : throw new FormatException(
             $"has the fields {string.Join(", ", record.Select(field => field.Key))}; expected instruction/output, messages, prompt/completion, question/choices/answer, text or input_ids/labels");
-    }
 
     public static DatasetRecord Parse(JsonObject record, DatasetFormat format) => format switch
     {

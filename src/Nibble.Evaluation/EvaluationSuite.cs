@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 
 namespace Nibble.Evaluation;
 
@@ -13,22 +12,7 @@ public sealed class EvaluationSuite
     public IReadOnlyList<EvaluationResult> Results => results;
 
     /// <summary>The results as a table: metric, score, 95% interval, and how many of the examples were scored.</summary>
-    public string Summary
-    {
-        get
-        {
-            string[][] rows = [["metric", "score", "95% interval", "scored"], .. results.Select(Row)];
-            int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
-            var table = new StringBuilder();
-            foreach (string[] row in rows)
-            {
-                string line = string.Join("  ", row.Select((cell, column) => column == 0 ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column])));
-                table.Append(line).Append('\n');
-            }
-
-            return table.ToString();
-        }
-    }
+    public string Summary => TextTable.Of([["metric", "score", "95% interval", "scored"], .. results.Select(Row)]);
 
     /// <summary>Adds a metric.</summary>
     public EvaluationSuite Add(IEvaluator evaluator)

@@ -21,9 +21,12 @@ public static class EvaluationData
         foreach (DatasetLine line in DatasetReader.ReadLines(path, options))
         {
             EvaluationExample example = Of(ExampleEncoder.At(path, line.Line, () => encoder.Encode(line.Record)), tokenizer);
-            yield return line.Record is ChoiceExample choice
-                ? example with { Choices = ExampleEncoder.At(path, line.Line, () => encoder.Choices(choice)), Answer = choice.Answer }
-                : example;
+            yield return line.Record switch
+            {
+                ChoiceExample choice => example with { Choices = ExampleEncoder.At(path, line.Line, () => encoder.Choices(choice)), Answer = choice.Answer },
+                TextExample => example with { Prompt = "", References = [] }, // All of it is given, and all of it is to be predicted.
+                _ => example,
+            };
         }
     }
 
@@ -33,7 +36,7 @@ public static class EvaluationData
         ArgumentNullException.ThrowIfNull(tokens);
         (int[] prompt, int[] answer) = tokens.Question();
         return new EvaluationExample(
-            tokenizer?.Decode(prompt, skipSpecialTokens: false) ?? "", tokenizer is null ? [] : [tokenizer.Decode(answer, skipSpecialTokens: true)])
+            tokenizer?.Decode(prompt.SkipWhile(id => id == tokenizer.BosId), skipSpecialTokens: false) ?? "", tokenizer is null ? [] : [tokenizer.Decode(answer, skipSpecialTokens: true)])
         {
             Tokens = tokens,
         };

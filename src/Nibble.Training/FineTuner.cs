@@ -94,7 +94,7 @@ public sealed class FineTuner
             config.Seed);
         var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit);
         StepProfiler? profiler = Profiles ? new StepProfiler() : null;
-        using var loop = new TrainingLoop(config, model, parameters, plan, evaluation, store, observer, profiler);
+        using var loop = new TrainingLoop(config, model, parameters, plan, new HeldOutSet(model, config.Model, evaluation, config.Training), store, observer, profiler);
         if (resume && store.Latest is { } checkpoint)
         {
             loop.Resume(checkpoint);

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Nibble.Evaluation.Likelihood;
 using Nibble.Kernels;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;
@@ -19,7 +18,7 @@ internal sealed class TrainingLoop : IDisposable
     private readonly DecoderModel model;
     private readonly IReadOnlyList<Parameter> parameters;
     private readonly BatchPlan plan;
-    private readonly IReadOnlyList<EncodedExample> evaluation;
+    private readonly HeldOutSet evaluation;
     private readonly CheckpointStore store;
     private readonly ITrainingObserver observer;
     private readonly LearningRate rate;
@@ -30,7 +29,7 @@ internal sealed class TrainingLoop : IDisposable
     private TrainingState state = new();
 
     public TrainingLoop(
-        RunConfig config, DecoderModel model, IReadOnlyList<Parameter> parameters, BatchPlan plan, IReadOnlyList<EncodedExample> evaluation,
+        RunConfig config, DecoderModel model, IReadOnlyList<Parameter> parameters, BatchPlan plan, HeldOutSet evaluation,
         CheckpointStore store, ITrainingObserver observer, StepProfiler? profiler)
     {
         this.config = config;
@@ -92,7 +91,7 @@ internal sealed class TrainingLoop : IDisposable
                 tokensAtLog = state.Tokens;
             }
 
-            if (evaluation.Count > 0 && IsDue(config.Training.EvalSteps, epochEnds))
+            if (!evaluation.IsEmpty && IsDue(config.Training.EvalSteps, epochEnds))
             {
                 EvaluateAndCompare(log);
             }
@@ -239,20 +238,25 @@ internal sealed class TrainingLoop : IDisposable
     private void EvaluateAndCompare(RunLog log)
     {
         optimizer.Release(); // Evaluation batches may need the memory that its pages hold.
-        double loss = EvaluationLoss.Of(model, evaluation.Chunk(config.Training.PerDeviceTrainBatchSize).Select(EncodedExample.Batch)).Mean;
-        if (!double.IsFinite(loss))
+        EvalMetrics metrics = evaluation.Evaluate(state.Step, Epoch);
+        if (!double.IsFinite(metrics.EvalLoss))
         {
             throw new TrainingDivergedException(state.Step, "evaluation loss");
         }
 
-        var metrics = new EvalMetrics(state.Step, Epoch, loss, Math.Exp(loss));
         log.Write(metrics);
         Evaluations.Add(metrics);
         observer.Evaluated(metrics);
-        bool better = state.BestEvalLoss is not { } best || loss < best;
+        if (Overfitting.Between(Losses, Evaluations) is { } warning)
+        {
+            observer.Info(warning);
+        }
+
+        double badness = evaluation.Badness(metrics);
+        bool better = state.BestEvaluation is not { } best || badness < best;
         state = state with
         {
-            BestEvalLoss = better ? loss : state.BestEvalLoss,
+            BestEvaluation = better ? badness : state.BestEvaluation,
             EvaluationsWithoutImprovement = better ? 0 : state.EvaluationsWithoutImprovement + 1,
         };
         if (better)

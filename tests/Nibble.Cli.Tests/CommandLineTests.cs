@@ -204,7 +204,7 @@ public class CommandLineTests : NibbleProgram
         Assert.Contains(reason, result.Error, StringComparison.Ordinal);
     }
 
-    private static double Loss(Result result) => (double)JsonNode.Parse(result.Output)!["loss"]!;
+    private static double Loss(Result result) => (double)JsonNode.Parse(result.Output)!["results"]![0]!["details"]!["loss"]!;
 
     /// <summary>The driver of emulated GPUs; the test skips where it is not built.</summary>
     private static string Emulation()

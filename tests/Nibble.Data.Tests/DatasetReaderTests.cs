@@ -11,6 +11,11 @@ public class DatasetReaderTests
     [InlineData("chat/oasst_en_100_openai_messages.jsonl", DatasetFormat.Chat, 100)]
     [InlineData("chat/glaive_toolcall_en_demo_sharegpt.json", DatasetFormat.Chat, 300)]
     [InlineData("text/c4_demo.jsonl", DatasetFormat.Text, 300)]
+    [InlineData("text/tinystories_train_sample.txt", DatasetFormat.Text, 2317)]
+    [InlineData("text/tinyshakespeare.txt", DatasetFormat.Text, 32777)]
+    [InlineData("text/e2e_nlg_test.txt", DatasetFormat.Text, 4693)]
+    [InlineData("masks/axolotl_conversation.json", DatasetFormat.Chat, 1)]
+    [InlineData("masks/axolotl_conversation.tokenized.json", DatasetFormat.Tokenized, 1)]
     public void Real_files_are_detected_and_read_whole(string file, DatasetFormat format, int records)
     {
         string path = SharedFolder.Path(["data", .. file.Split('/')]);
@@ -26,6 +31,9 @@ public class DatasetReaderTests
     [InlineData("messy/TruthfulQA.csv", 817, "completion=answer")]
     [InlineData("messy/boolq_validation.csv", 3270, "instruction=question", "input=passage", "output=answer")]
     [InlineData("humaneval/HumanEval.jsonl.gz", 164, "completion=canonical_solution")]
+    [InlineData("bbh/date_understanding.json", 250, "prompt=input", "completion=target")]
+    [InlineData("bbh/word_sorting.json", 250, "prompt=input", "completion=target")]
+    [InlineData("eval/mt_bench_question.jsonl", 80, "text=turns.0")]
     public void Real_files_with_other_columns_are_read_whole_when_mapped(string file, int records, params string[] map)
     {
         string path = SharedFolder.Path(["data", .. file.Split('/')]);

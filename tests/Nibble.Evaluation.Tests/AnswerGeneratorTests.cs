@@ -1,4 +1,4 @@
-using Nibble.Evaluation.Answering;
+using Nibble.Evaluation.Predictions;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;

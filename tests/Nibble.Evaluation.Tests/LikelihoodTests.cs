@@ -108,7 +108,7 @@ public class LikelihoodTests
         using DecoderModel model = ModelLoader.Load(Folder);
         var evaluator = new MultipleChoiceEvaluator(model, HfTokenizer.FromPretrained(Folder));
         InvalidDataException exception = await Assert.ThrowsAsync<InvalidDataException>(() => evaluator.EvaluateAsync([new EvaluationExample("a", ["b"])]));
-        Assert.Equal("acc: example 1 has 0 choices; multiple choice needs at least two.", exception.Message);
+        Assert.Equal("example 1 has 0 choices; multiple choice needs at least two.", exception.Message);
     }
 
     private static EvaluationExample Text(HfTokenizer tokenizer, string text)

@@ -29,6 +29,34 @@ internal static class Progress
         });
     }
 
+    /// <summary>Does work that counts what it has done: a bar that goes away on a terminal, a line every tenth elsewhere.</summary>
+    public static T Count<T>(string title, Func<Action<int, int>, T> work)
+    {
+        IAnsiConsole console = Terminal();
+        if (console.Profile.Out.IsTerminal)
+        {
+            return console.Progress().AutoClear(true)
+                .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+                .Start(context =>
+                {
+                    ProgressTask bar = context.AddTask(title);
+                    return work((done, total) => (bar.MaxValue, bar.Value) = (total, done));
+                });
+        }
+
+        int shown = 0;
+        return work((done, total) =>
+        {
+            int tenth = (int)(10L * done / Math.Max(1, total));
+            shown = tenth < shown ? 0 : shown; // Counted anew.
+            if (tenth > shown)
+            {
+                shown = tenth;
+                Console.Error.WriteLine($"{title}: {done} of {total}");
+            }
+        });
+    }
+
     public static TrainingResult Show(bool quiet, Func<ITrainingObserver?, TrainingResult> run)
     {
         if (quiet)
@@ -54,7 +82,10 @@ internal static class Progress
         $"step {m.Step}  epoch {m.Epoch:0.00}  loss {m.Loss:0.0000}  lr {m.LearningRate:0.00e+0}  grad {m.GradNorm:0.00}  {m.TokensPerSecond:0} tokens/s  {m.PeakMemoryBytes / 1048576} MB");
 
     private static string Describe(EvalMetrics m) => string.Create(
-        CultureInfo.InvariantCulture, $"step {m.Step}  eval loss {m.EvalLoss:0.0000}  perplexity {m.EvalPerplexity:0.00}");
+        CultureInfo.InvariantCulture, $"step {m.Step}  eval loss {m.EvalLoss:0.0000}  perplexity {m.EvalPerplexity:0.00}{Describe(m.Scores)}");
+
+    private static string Describe(IReadOnlyDictionary<string, double>? scores) =>
+        string.Concat((scores ?? new Dictionary<string, double>()).Select(item => string.Create(CultureInfo.InvariantCulture, $"  {item.Key} {item.Value:0.####}")));
 
     private sealed class Lines : ITrainingObserver
     {

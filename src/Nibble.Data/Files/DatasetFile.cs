@@ -3,8 +3,8 @@ using System.IO.Compression;
 namespace Nibble.Data.Files;
 
 /// <summary>
-/// Rows of a file, whatever holds them: JSON lines, a JSON array, CSV, TSV (each also gzipped) or Parquet. Content decides,
-/// except that only the name tells comma- and tab-separated values. One row is in memory at a time, of Parquet one row group.
+/// Rows of a file, whatever holds them: JSON lines, a JSON array or object, CSV, TSV, plain text (each also gzipped) or Parquet. Content
+/// decides, except that only the name tells comma- and tab-separated values and plain text. One row is in memory at a time, of Parquet one row group.
 /// </summary>
 public static class DatasetFile
 {
@@ -21,7 +21,7 @@ public static class DatasetFile
             throw new FileNotFoundException(Directory.Exists(path) ? $"{path} is a folder; expected a file." : $"{path} does not exist.", path);
         }
 
-        return Guarded(path, Container(path));
+        return Guarded(path);
     }
 
     private static IEnumerable<SourceRow> Container(string path)
@@ -36,26 +36,27 @@ public static class DatasetFile
         {
             ".csv" => DelimitedText.Read(Text(path), ','),
             ".tsv" => DelimitedText.Read(Text(path), '\t'),
-            _ => BeginsArray(path) ? JsonItems.Read(PastMark(path)) : JsonLines.Read(Text(path)),
+            ".txt" => PlainText.Read(() => Text(path)),
+            _ => BeginsArray(path) ? JsonItems.Read(PastMark(path)) : JsonWrapper.Read(new FileInfo(path).Length, () => Text(path)) ?? JsonLines.Read(Text(path)),
         };
     }
 
     /// <summary>Failures of the file itself, with its name and how far it could be read.</summary>
-    private static IEnumerable<SourceRow> Guarded(string path, IEnumerable<SourceRow> rows)
+    private static IEnumerable<SourceRow> Guarded(string path)
     {
-        using IEnumerator<SourceRow> items = rows.GetEnumerator();
         int line = 0;
-        while (Next())
+        using IEnumerator<SourceRow> items = Try(() => Container(path).GetEnumerator());
+        while (Try(items.MoveNext))
         {
             line = items.Current.Line;
             yield return items.Current;
         }
 
-        bool Next()
+        T Try<T>(Func<T> read)
         {
             try
             {
-                return items.MoveNext();
+                return read();
             }
             catch (Exception exception) when (exception is InvalidDataException or FormatException or EndOfStreamException)
             {

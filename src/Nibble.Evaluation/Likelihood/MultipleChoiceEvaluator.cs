@@ -49,16 +49,11 @@ public sealed class MultipleChoiceEvaluator(DecoderModel model, HfTokenizer toke
         }
 
         (List<bool> own, List<bool> other) = normalized ? (rightPerByte, right) : (right, rightPerByte);
-        return Task.FromResult(new EvaluationResult(
-            Metric, Share(own), new Dictionary<string, double> { [normalized ? Accuracy : NormalizedAccuracy] = Share(other) })
-        {
-            Values = [.. own.Select(value => (double?)(value ? 1 : 0))],
-        });
+        return Task.FromResult(MeanResult.Of(
+            Metric, [.. own.Select(value => (double?)(value ? 1 : 0))], new Dictionary<string, double> { [normalized ? Accuracy : NormalizedAccuracy] = other.Average(value => value ? 1 : 0) }));
     }
-
-    private static double Share(List<bool> right) => (double)right.Count(value => value) / Math.Max(1, right.Count);
 
     private IReadOnlyList<EncodedExample> Choices(EvaluationExample example, int index) => example.Choices.Count > 1
         ? example.Choices
-        : throw new InvalidDataException($"{Metric}: example {index + 1} has {example.Choices.Count} choices; multiple choice needs at least two.");
+        : throw new InvalidDataException($"example {index + 1} has {example.Choices.Count} choices; multiple choice needs at least two.");
 }

@@ -1,4 +1,5 @@
 using System.Text;
+using Nibble.Evaluation.Statistics;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Tokenizers;
 
@@ -83,6 +84,7 @@ public sealed class PerplexityEvaluator : IEvaluator
         return new EvaluationResult(Metric, total.Perplexity, details)
         {
             HigherIsBetter = false,
+            Interval = Bootstrap.Corpus([.. losses.Select(loss => new[] { loss.Sum, loss.Tokens })], sums => Math.Exp(sums[0] / Math.Max(1, sums[1]))),
             Values = [.. losses.Select(loss => loss.Tokens == 0 ? (double?)null : loss.Perplexity)],
         };
     }
@@ -92,7 +94,7 @@ public sealed class PerplexityEvaluator : IEvaluator
         Encoding.UTF8.GetByteCount(tokenizer.Decode(labels.Skip(1).Where(label => label >= 0), skipSpecialTokens: true));
 
     private static EncodedExample TokensOf(EvaluationExample example, int index) =>
-        example.Tokens ?? throw new InvalidDataException($"perplexity: example {index + 1} has no tokens.");
+        example.Tokens ?? throw new InvalidDataException($"example {index + 1} has no tokens.");
 
     private IEnumerable<EncodedExample> Windows(EncodedExample example)
     {

@@ -21,8 +21,8 @@ public sealed record TrainingState
     /// <summary>Good steps since the factor changed.</summary>
     public int LossScaleGoodSteps { get; init; }
 
-    /// <summary>Lowest evaluation loss so far; null before the first.</summary>
-    public double? BestEvalLoss { get; init; }
+    /// <summary>The best evaluation so far by <c>metric_for_best_model</c>, less being better (a score of which more is better counts negative); null before the first.</summary>
+    public double? BestEvaluation { get; init; }
 
     /// <summary>Evaluations since then.</summary>
     public int EvaluationsWithoutImprovement { get; init; }

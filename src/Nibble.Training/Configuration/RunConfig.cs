@@ -1,4 +1,5 @@
 using Nibble.Data;
+using Nibble.Evaluation;
 using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
 
@@ -86,6 +87,18 @@ public sealed record RunConfig
         Require(
             t.EarlyStoppingPatience == 0 || Data.Eval is not null || Data.EvalRatio > 0,
             "training.early_stopping_patience needs evaluations; name data.eval or set data.eval_ratio");
+        Require(t.EvalMaxNewTokens > 0, $"training.eval_max_new_tokens is {t.EvalMaxNewTokens}; it must be positive");
+        foreach (string name in t.EvalMetrics)
+        {
+            _ = Metrics.Create(name, new MetricOptions { Extract = t.EvalExtract });
+        }
+
+        Require(
+            t.EvalMetrics.Count == 0 || Data.Eval is not null || Data.EvalRatio > 0,
+            "training.eval_metrics need evaluations; name data.eval or set data.eval_ratio");
+        Require(
+            t.MetricForBestModel == TrainingSection.EvalLoss || t.EvalMetrics.Contains(t.MetricForBestModel),
+            $"training.metric_for_best_model is '{t.MetricForBestModel}'; it must be {TrainingSection.EvalLoss} or one of training.eval_metrics");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
         _ = Modeling.Checkpoints.DTypeNames.Parse(Dtype);
         _ = Modeling.Checkpoints.DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
@@ -218,6 +231,21 @@ public sealed record TrainingSection
 
     /// <summary>Steps between evaluations; 0 for the end of each epoch.</summary>
     public int EvalSteps { get; init; }
+
+    /// <summary>What is measured of the model's answers at each evaluation, besides the loss: names that <c>nibble eval --metrics</c> knows for texts.</summary>
+    public IReadOnlyList<string> EvalMetrics { get; init; } = [];
+
+    /// <summary>Tokens of such an answer at most.</summary>
+    public int EvalMaxNewTokens { get; init; } = 128;
+
+    /// <summary>A regular expression whose group finds what is compared in answer and reference, such as <c>#### (.+)</c>; null: all of them.</summary>
+    public string? EvalExtract { get; init; }
+
+    /// <summary>Which evaluation is best: by <c>eval_loss</c>, or by one of eval_metrics.</summary>
+    public string MetricForBestModel { get; init; } = EvalLoss;
+
+    /// <summary>The metric that needs no answers.</summary>
+    public const string EvalLoss = "eval_loss";
 
     /// <summary>Steps between checkpoints; 0 for the end of each epoch.</summary>
     public int SaveSteps { get; init; }

@@ -23,6 +23,10 @@ internal sealed class RunLog(string folder, int afterStep) : IDisposable
         lines.Write(metrics);
         board.Scalar("eval/loss", metrics.Step, metrics.EvalLoss);
         board.Scalar("eval/perplexity", metrics.Step, metrics.EvalPerplexity);
+        foreach ((string name, double score) in metrics.Scores ?? new Dictionary<string, double>())
+        {
+            board.Scalar($"eval/{name}", metrics.Step, score);
+        }
     }
 
     public void Dispose()

@@ -3,41 +3,20 @@ using Nibble.Data;
 
 namespace Nibble.Cli.Commands.Data;
 
-/// <summary>The dataset that a command reads: its file, form and columns, and what becomes of bad lines.</summary>
+/// <summary>The dataset that a command reads: its file, and how.</summary>
 internal sealed class DataSource
 {
-    private const string Skip = "skip";
-    private const string Fail = "fail";
+    private readonly Argument<string> file = new("FILE") { Description = "Examples: .jsonl, .json, .csv, .tsv, .txt (each also .gz) or .parquet." };
 
-    /// <summary>Bad lines that are shown; the others are only counted.</summary>
-    private const int Shown = 10;
+    private readonly DatasetOptions options = new();
 
-    private readonly Argument<string> file = new("FILE") { Description = "Examples: .jsonl, .json, .csv, .tsv (each also .gz) or .parquet." };
-
-    private readonly Option<string> format = new("--format") { Description = "The form of the examples.", DefaultValueFactory = _ => "auto" };
-
-    private readonly Option<string[]> map = new("--map") { Description = "Read a field from another column, such as prompt=question or output=answers.0.text.", HelpName = "field=column" };
-
-    private readonly Option<string> onError = new("--on-error") { Description = "Whether a bad line ends the command or is skipped and counted.", DefaultValueFactory = _ => Fail };
-
-    public DataSource()
-    {
-        format.AcceptOnlyFromAmong("auto", "alpaca", "chat", "openai", "sharegpt", "completion", "choice", "text", "tokenized");
-        onError.AcceptOnlyFromAmong(Skip, Fail);
-    }
-
-    /// <summary>Adds the options to a command.</summary>
+    /// <summary>Adds argument and options to a command.</summary>
     /// <param name="command">The command.</param>
     /// <param name="mayFail">Whether it is for the user to say what becomes of bad lines.</param>
     public void AddTo(Command command, bool mayFail = true)
     {
         command.Arguments.Add(file);
-        command.Options.Add(format);
-        command.Options.Add(map);
-        if (mayFail)
-        {
-            command.Options.Add(onError);
-        }
+        options.AddTo(command, mayFail);
     }
 
     public string File(ParseResult result) => result.GetRequiredValue(file);
@@ -51,48 +30,10 @@ internal sealed class DataSource
         }
     }
 
-    /// <summary>The format of a name; OpenAI's messages are what everybody else calls chat.</summary>
-    public static DatasetFormat Parse(string name) => name == "openai" ? DatasetFormat.Chat : Enum.Parse<DatasetFormat>(name, ignoreCase: true);
+    public DatasetFormat Format(ParseResult result) => options.Format(result);
 
-    public DatasetFormat Format(ParseResult result) => Parse(result.GetRequiredValue(format));
+    public IReadOnlyDictionary<string, string> Map(ParseResult result) => options.Map(result);
 
-    public IReadOnlyDictionary<string, string> Map(ParseResult result)
-    {
-        var columns = new Dictionary<string, string>();
-        foreach (string item in result.GetValue(map) ?? [])
-        {
-            int equals = item.IndexOf('=', StringComparison.Ordinal);
-            if (equals <= 0 || equals == item.Length - 1 || !columns.TryAdd(item[..equals], item[(equals + 1)..]))
-            {
-                throw new UsageException($"--map is '{item}'; it must be field=column, each field once.");
-            }
-        }
-
-        return columns;
-    }
-
-    /// <summary>How the file is read; skipped lines are counted and the first of them shown.</summary>
-    public DatasetReadOptions Reading(ParseResult result, Skipped skipped) => new()
-    {
-        Format = Format(result),
-        Map = Map(result),
-        OnBadLine = result.GetValue(onError) == Skip ? skipped.Add : null,
-    };
-
-    /// <summary>Lines that were left out.</summary>
-    public sealed class Skipped
-    {
-        public long Count { get; private set; }
-
-        public void Add(BadLine line)
-        {
-            if (++Count <= Shown)
-            {
-                Console.Error.WriteLine($"skipped {line}");
-            }
-        }
-
-        /// <summary>Says how many there were, where there were any.</summary>
-        public override string ToString() => Count == 0 ? "" : $", {Count} bad lines skipped";
-    }
+    /// <inheritdoc cref="DatasetOptions.Reading"/>
+    public DatasetReadOptions Reading(ParseResult result, SkippedLines skipped) => options.Reading(result, skipped);
 }

@@ -27,9 +27,9 @@ internal static class FormatCommand
 
             DataSource.RequireNew(path);
 
-            var skipped = new DataSource.Skipped();
+            var skipped = new SkippedLines();
             DatasetReadOptions reading = source.Reading(result, skipped);
-            int written = DatasetFormatter.Convert(source.File(result), path, DataSource.Parse(target), reading, result.GetValue(template), cancellation);
+            int written = DatasetFormatter.Convert(source.File(result), path, DatasetOptions.Parse(target), reading, result.GetValue(template), cancellation);
             Console.WriteLine(result.GetValue(json)
                 ? JsonSerializer.Serialize(new { written, skipped = skipped.Count })
                 : $"{written} records written to {path}{skipped}");

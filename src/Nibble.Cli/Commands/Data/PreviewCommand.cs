@@ -34,7 +34,7 @@ internal static class PreviewCommand
             var tokens = new ModelTokens(result.GetRequiredValue(model), result.GetValue(maxLength));
             string path = source.File(result);
             List<Preview> previews = [];
-            foreach (DatasetLine line in DatasetReader.ReadLines(path, source.Reading(result, new DataSource.Skipped())).Take(result.GetValue(count)))
+            foreach (DatasetLine line in DatasetReader.ReadLines(path, source.Reading(result, new SkippedLines())).Take(result.GetValue(count)))
             {
                 cancellation.ThrowIfCancellationRequested();
                 previews.Add(Of(line.Line, tokens.Encode(path, line), tokens));

@@ -35,7 +35,7 @@ internal static class SplitCommand
                 StratifyBy = result.GetValue(stratifyBy),
             };
             string folder = result.GetRequiredValue(output);
-            var skipped = new DataSource.Skipped();
+            var skipped = new SkippedLines();
             DatasetReadOptions reading = source.Reading(result, skipped);
             IReadOnlyDictionary<DatasetPart, long> counts = new Dictionary<DatasetPart, long>();
             CommonOptions.Fill(folder, () => counts = splitter.SplitFile(source.File(result), folder, reading, cancellation));

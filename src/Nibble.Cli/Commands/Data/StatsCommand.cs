@@ -20,7 +20,7 @@ internal static class StatsCommand
         command.SetAction((result, cancellation) =>
         {
             ModelTokens? tokens = result.GetValue(model) is { } folder ? new ModelTokens(folder, null) : null;
-            var skipped = new DataSource.Skipped();
+            var skipped = new SkippedLines();
             var statistics = new DatasetStatistics();
             string path = source.File(result);
             foreach (DatasetLine line in DatasetReader.ReadLines(path, source.Reading(result, skipped)))

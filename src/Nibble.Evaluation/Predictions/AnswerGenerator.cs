@@ -2,7 +2,7 @@ using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;
 
-namespace Nibble.Evaluation.Answering;
+namespace Nibble.Evaluation.Predictions;
 
 /// <summary>
 /// Lets a model answer the prompts of examples. Prompts of like length are answered together. Which ones go together depends on

@@ -6,7 +6,7 @@ using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;
 
-namespace Nibble.Cli.Commands.Data;
+namespace Nibble.Cli.Commands.Chat;
 
 /// <summary>A model of this engine as a chat client; it answers one request at a time.</summary>
 internal sealed class LocalChatClient : IChatClient

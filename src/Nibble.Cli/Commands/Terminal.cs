@@ -1,6 +1,6 @@
-namespace Nibble.Cli.Commands.Data;
+namespace Nibble.Cli.Commands;
 
-/// <summary>Text of a dataset on a terminal.</summary>
+/// <summary>Text of others on a terminal.</summary>
 internal static class Terminal
 {
     /// <summary>Control characters as their pictures, so that data cannot command the terminal.</summary>
