@@ -81,6 +81,17 @@ public static class DatasetFormatter
     /// <exception cref="InvalidDataException">A record is malformed; the message has file, line and reason.</exception>
     public static IEnumerable<DatasetRecord> LoadJsonl(string path) => DatasetReader.Read(path);
 
+    /// <summary>The form that a record has.</summary>
+    public static DatasetFormat FormOf(DatasetRecord record) => record switch
+    {
+        ChatExample => DatasetFormat.Chat,
+        TrainingExample => DatasetFormat.Alpaca,
+        CompletionExample => DatasetFormat.Completion,
+        ChoiceExample => DatasetFormat.Choice,
+        TextExample => DatasetFormat.Text,
+        _ => DatasetFormat.Tokenized,
+    };
+
     /// <summary>A record as one question and its answer.</summary>
     /// <param name="record">In any form.</param>
     /// <param name="format">What it is wanted for, to be named when it is refused.</param>
