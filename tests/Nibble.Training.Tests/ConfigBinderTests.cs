@@ -11,6 +11,7 @@ public class ConfigBinderTests
     [InlineData("lora", Method.Lora)]
     [InlineData("qlora", Method.Qlora)]
     [InlineData("full", Method.Full)]
+    [InlineData("chat", Method.Qlora)]
     public void Every_example_is_a_valid_configuration(string name, Method method)
     {
         RunConfig config = ConfigBinder.Load(Path.Combine(Cli, "examples", $"{name}.yaml"), []).Validated();
