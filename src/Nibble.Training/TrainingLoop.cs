@@ -117,6 +117,8 @@ internal sealed class TrainingLoop : IDisposable
         {
             store.RestoreBest(parameters);
         }
+
+        optimizer.Release(); // What the trained model does next may need the memory that its pages hold.
     }
 
     public void Dispose() => optimizer.Dispose();
