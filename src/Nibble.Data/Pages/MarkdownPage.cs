@@ -45,7 +45,7 @@ public sealed class MarkdownPage(string title) : IPage
     /// <summary>Text that shows as it is: an underscore within a word marks nothing, so names stay readable.</summary>
     private static string Escape(string text)
     {
-        const string Marks = "\\`*_[]|~#";
+        const string Marks = "\\`*_[]|~#$";
         var escaped = new StringBuilder();
         text = text.ReplaceLineEndings("\n");
         for (int i = 0; i < text.Length; i++)

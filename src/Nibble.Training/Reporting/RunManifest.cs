@@ -20,6 +20,7 @@ public sealed record RunManifest(DateTimeOffset Started, string Directory, RunCo
     private const string Completed = "completed";
 
     /// <summary><c>running</c>, which it stays when the process is interrupted, or <c>completed</c>.</summary>
+    [JsonPropertyOrder(-1)]
     public string Status { get; init; } = "running";
 
     /// <summary>Whether the run came to its end.</summary>
