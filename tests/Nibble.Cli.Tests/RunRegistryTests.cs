@@ -39,7 +39,7 @@ public sealed class RunRegistryTests : NibbleProgram, IDisposable
         Assert.Null(runs[1]!["eval_loss"]);
 
         string[] table = Ours("runs").Output.Split('\n');
-        Assert.Contains(table, line => line.Contains(manifest.Hashes.Adapter[..12], StringComparison.Ordinal) && line.TrimEnd().EndsWith(folder["b"], StringComparison.Ordinal));
+        Assert.Contains(table, line => line.Contains(manifest.Hashes.Adapter[..8], StringComparison.Ordinal) && line.TrimEnd().EndsWith(folder["b"], StringComparison.Ordinal));
         Assert.Equal(2, (int)JsonNode.Parse(Ours("runs", "--json", "--limit", "1").Output)!.AsArray().Single()!["id"]!);
     }
 

@@ -11,7 +11,7 @@ namespace Nibble.Cli.Commands;
 /// <summary><c>nibble runs</c></summary>
 internal static class RunsCommand
 {
-    private const int HashShown = 12;
+    private const int HashShown = 8;
 
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
@@ -53,24 +53,29 @@ internal static class RunsCommand
             return;
         }
 
-        Table table = new Table().Border(TableBorder.Simple).AddColumns("run", "status", "started", "method", "base model", "data", "steps", "loss", "eval loss", "adapter", "metrics", "folder");
+        // On a terminal a run takes several lines, elsewhere one, for grep and its like.
+        bool terminal = AnsiConsole.Profile.Out.IsTerminal;
+        AnsiConsole.Profile.Width = terminal ? AnsiConsole.Profile.Width : int.MaxValue / 2;
+        Table table = new Table().Border(TableBorder.Simple).AddColumns("run", "status", "started", "adapter", "what");
         foreach (RunEntry entry in entries)
         {
             string[] cells =
             [
-                $"{entry.Id}", entry.Status, entry.Started.ToLocalTime().ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture), entry.Method, Path.GetFileName(entry.Base), Path.GetFileName(entry.Data),
-                $"{entry.Steps}", Number(entry.Loss), Number(entry.EvalLoss), entry.AdapterHash is { } hash ? hash[..HashShown] : "", string.Join('\n', entry.Metrics.Select(Describe)), entry.Folder,
+                $"{entry.Id}", entry.Status, entry.Started.ToLocalTime().ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture), entry.AdapterHash is { } hash ? hash[..HashShown] : "",
+                string.Join(terminal ? "\n" : ", ", Describe(entry)),
             ];
             table.AddRow(cells.Select(cell => new Text(Terminal.Visible(cell, lines: true))));
         }
 
-        if (!AnsiConsole.Profile.Out.IsTerminal)
-        {
-            AnsiConsole.Profile.Width = 1000; // A line a run, for grep and its like.
-        }
-
         AnsiConsole.Write(table);
     }
+
+    private static IEnumerable<string> Describe(RunEntry entry) =>
+    [
+        $"{entry.Method} of {Path.GetFileName(entry.Base)} on {Path.GetFileName(entry.Data)}",
+        .. entry.Loss is { } loss ? [$"{entry.Steps} steps, loss {Number(loss)}{(entry.EvalLoss is { } evaluation ? $", eval loss {Number(evaluation)}" : "")}"] : Array.Empty<string>(),
+        .. entry.Metrics.Select(Describe), entry.Folder,
+    ];
 
     private static string Describe(MetricEntry metric) =>
         $"{metric.Metric} {Number(metric.Score)}{(metric is { Low: { } low, High: { } high } ? $" [{Number(low)}, {Number(high)}]" : "")} on {Path.GetFileName(metric.Data)}";
