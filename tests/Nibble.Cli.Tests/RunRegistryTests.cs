@@ -49,19 +49,26 @@ public sealed class RunRegistryTests : NibbleProgram, IDisposable
         Train("a");
         Train("b", "seed=7");
         Directory.CreateDirectory(folder["copy"]);
-        File.Copy(Path.Combine(folder["a"], "adapter_model.safetensors"), Path.Combine(folder["copy"], "adapter_model.safetensors"));
-        AddMetrics(folder["copy"], 0.25);
-        AddMetrics(folder["copy"], 0.5);
+        foreach (string name in new[] { "adapter_model.safetensors", "adapter_config.json" })
+        {
+            File.Copy(Path.Combine(folder["a"], name), Path.Combine(folder["copy"], name));
+        }
+
+        string[] eval = ["eval", "--model", Model, "--adapter", folder["copy"], "--data", folder["data.jsonl"], "--metrics", "perplexity", "--out"];
+        Assert.Equal(0, Ours([.. eval, folder["first"]]).Code);
+        Assert.Equal(0, Ours([.. eval, folder["again"]]).Code); // Takes the first one's place.
+        Assert.Equal(0, Ours([.. eval, folder["few"], "--limit", "5"]).Code);
         JsonNode run = JsonNode.Parse(Ours("runs", "--json", "--adapter", folder["copy"]).Output)!.AsArray().Single()!;
         Assert.Equal((1, folder["a"]), ((int)run["id"]!, (string)run["folder"]!));
-        JsonNode metric = run["metrics"]!.AsArray().Single()!;
-        Assert.Equal(("exact_match", 0.5, 0.1, 0.9), ((string)metric["metric"]!, (double)metric["score"]!, (double)metric["low"]!, (double)metric["high"]!));
-        Assert.Contains("exact_match 0.5 [0.1, 0.9] on test.jsonl", Ours("runs", "--adapter", ((string)run["adapter_hash"]!)[..8]).Output, StringComparison.Ordinal);
-        Assert.Equal((1, true), (Ours("runs", "--adapter", "0123456789").Code, Ours("runs", "--adapter", "0123456789").Error.Contains("no run", StringComparison.Ordinal)));
-        Assert.Equal(2, Ours("runs", "--adapter", "nowhere").Code);
+        JsonArray metrics = run["metrics"]!.AsArray();
+        Assert.Equal([5, 12], metrics.Select(metric => (int)metric!["examples"]!));
+        EvaluationResult measured = EvaluationReport.Load(folder["again"]).Results.Single();
+        Assert.Equal((measured.Metric, measured.Score, measured.Interval?.Low), ((string)metrics[1]!["metric"]!, (double)metrics[1]!["score"]!, (double?)metrics[1]!["low"]));
+        Assert.Contains("on 12 of data.jsonl", Ours("runs", "--adapter", ((string)run["adapter_hash"]!)[..8]).Output, StringComparison.Ordinal);
 
-        void AddMetrics(string where, double score) => InOurHome(() => RunRegistry.AddMetrics(
-            where, new EvaluationReport(Model, where, "test.jsonl", "00", 9, [new EvaluationResult("exact_match", score, new Dictionary<string, double>()) { Interval = new(0.1, 0.9) }])));
+        Result unknown = Ours("runs", "--adapter", "0123456789");
+        Assert.Equal((1, true), (unknown.Code, unknown.Error.Contains("no run", StringComparison.Ordinal)));
+        Assert.Equal(2, Ours("runs", "--adapter", "nowhere").Code);
     }
 
     [Fact]
@@ -256,7 +263,7 @@ public sealed class RunRegistryTests : NibbleProgram, IDisposable
             File.WriteAllText(folder["data.jsonl"], "{\"prompt\": \"x\", \"completion\": \" y\"}\n");
         }
 
-        using Process process = Process.Start(InOurHome(Start(Arguments(output, "training.max_steps=100000", "training.save_steps=1000"))))!;
+        using Process process = Process.Start(InOurHome(Start(Arguments(output, "training.max_steps=3000", "training.save_steps=1000"))))!;
         while (process.StandardError.ReadLine() is { } line)
         {
             if (line.Contains("step 5 ", StringComparison.Ordinal))

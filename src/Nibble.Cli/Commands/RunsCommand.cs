@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using Nibble.Cli.Commands.Data;
 using Nibble.Cli.Registry;
 using Nibble.Training.Reporting;
 using Spectre.Console;
@@ -78,7 +77,7 @@ internal static class RunsCommand
     ];
 
     private static string Describe(MetricEntry metric) =>
-        $"{metric.Metric} {Number(metric.Score)}{(metric is { Low: { } low, High: { } high } ? $" [{Number(low)}, {Number(high)}]" : "")} on {Path.GetFileName(metric.Data)}";
+        $"{metric.Metric} {Number(metric.Score)}{(metric is { Low: { } low, High: { } high } ? $" [{Number(low)}, {Number(high)}]" : "")} on {metric.Examples} of {Path.GetFileName(metric.Data)}";
 
     private static string Number(double? value) => value?.ToString("0.####", CultureInfo.InvariantCulture) ?? "";
 }

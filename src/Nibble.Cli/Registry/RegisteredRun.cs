@@ -1,11 +1,10 @@
 using Nibble.Cli.Commands;
 using Nibble.Training;
 using Nibble.Training.Configuration;
-using Nibble.Training.Reporting;
 
 namespace Nibble.Cli.Registry;
 
-/// <summary>Runs a fine-tune that the registry knows of. Whatever ails the registry, the run goes on, after one line of warning.</summary>
+/// <summary>Runs a fine-tune that the registry knows of.</summary>
 internal static class RegisteredRun
 {
     /// <summary>Trains, with progress on standard error.</summary>
@@ -17,7 +16,7 @@ internal static class RegisteredRun
             TrainingResult result = Progress.Show(quiet, observer => new FineTuner(config, observer)
             {
                 Profiles = profile,
-                Began = () => Try(() => id = RunRegistry.Begin(config, resume)),
+                Began = () => id = RunRegistry.Begin(config, resume),
             }.Run(resume, cancellation));
             End("completed");
             return result;
@@ -32,20 +31,8 @@ internal static class RegisteredRun
         {
             if (id is { } number)
             {
-                Try(() => RunRegistry.End(number, status, RunRecord.Load(config.OutputDir)));
+                RunRegistry.End(number, status, config.OutputDir);
             }
-        }
-    }
-
-    private static void Try(Action register)
-    {
-        try
-        {
-            register();
-        }
-        catch (Exception exception)
-        {
-            Console.Error.WriteLine($"nibble: warning: {exception.Message}");
         }
     }
 }

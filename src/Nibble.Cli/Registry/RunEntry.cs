@@ -31,4 +31,5 @@ internal sealed record RunEntry(
 /// <param name="High">Where it ends to.</param>
 /// <param name="Data">The file that it was measured on.</param>
 /// <param name="DataHash">Its SHA-256.</param>
-internal sealed record MetricEntry(string Metric, double? Score, double? Low, double? High, string Data, string DataHash);
+/// <param name="Examples">How many of the file's examples.</param>
+internal sealed record MetricEntry(string Metric, double? Score, double? Low, double? High, string Data, string DataHash, long Examples);

@@ -9,8 +9,8 @@ namespace Nibble.Cli.Registry;
 
 /// <summary>
 /// The runs of this user: <c>runs.db</c> in the folder that NIBBLE_HOME names, or else in the user's folder for data. Each call opens
-/// the file for itself, so that any number of processes can use it, and throws an InvalidDataException where the file is damaged, locked
-/// for long, or not writable.
+/// the file for itself, so that any number of processes can use it. Where the file is damaged, locked for long or not writable, what asks
+/// it throws an InvalidDataException, and what notes something warns in one line and goes on: no note is worth a run.
 /// </summary>
 internal static class RunRegistry
 {
@@ -23,8 +23,8 @@ internal static class RunRegistry
             base TEXT NOT NULL, base_hash TEXT, data TEXT NOT NULL, data_hash TEXT, adapter_hash TEXT, steps INTEGER, loss REAL, eval_loss REAL,
             machine TEXT NOT NULL, process INTEGER NOT NULL, process_started TEXT NOT NULL);
         CREATE TABLE IF NOT EXISTS metrics (
-            adapter_hash TEXT NOT NULL, data_hash TEXT NOT NULL, metric TEXT NOT NULL, data TEXT NOT NULL, score REAL, low REAL, high REAL,
-            PRIMARY KEY (adapter_hash, data_hash, metric));
+            adapter_hash TEXT NOT NULL, data_hash TEXT NOT NULL, examples INTEGER NOT NULL, metric TEXT NOT NULL, data TEXT NOT NULL, score REAL, low REAL, high REAL,
+            PRIMARY KEY (adapter_hash, data_hash, examples, metric));
         """;
 
     /// <summary>The database's file.</summary>
@@ -35,8 +35,8 @@ internal static class RunRegistry
         "runs.db");
 
     /// <summary>Notes that a run begins, or that it goes on.</summary>
-    /// <returns>Its number.</returns>
-    public static long Begin(RunConfig config, bool resume) => Use(connection =>
+    /// <returns>Its number; null when it could not be noted.</returns>
+    public static long? Begin(RunConfig config, bool resume) => Note(connection =>
     {
         using var process = Process.GetCurrentProcess();
         using SqliteCommand command = connection.CreateCommand();
@@ -62,9 +62,10 @@ internal static class RunRegistry
     /// <summary>Notes how a run ended.</summary>
     /// <param name="id">Its number.</param>
     /// <param name="status">completed, failed or interrupted.</param>
-    /// <param name="run">What its folder tells.</param>
-    public static void End(long id, string status, RunRecord run) => Use(connection =>
+    /// <param name="folder">Where it is, which tells what the run came to.</param>
+    public static void End(long id, string status, string folder) => Note(connection =>
     {
+        var run = RunRecord.Load(folder);
         RunHashes? hashes = status == "completed" ? run.Manifest.Hashes : null;
         using SqliteCommand command = connection.CreateCommand();
         command.CommandText =
@@ -77,29 +78,27 @@ internal static class RunRegistry
         return command.ExecuteNonQuery();
     });
 
-    /// <summary>Notes what was measured of the weights of a folder, in place of what was measured before on the same data.</summary>
-    public static void AddMetrics(string folder, EvaluationReport report)
+    /// <summary>Notes what was measured of the weights of a folder, in place of what was measured before on the same examples.</summary>
+    public static void AddMetrics(string folder, EvaluationReport report) => Note(connection =>
     {
         string adapter = RunHashes.OfWeights(folder);
-        Use(connection =>
+        using SqliteTransaction transaction = connection.BeginTransaction();
+        foreach (EvaluationResult result in report.Results)
         {
-            using SqliteTransaction transaction = connection.BeginTransaction();
-            foreach (EvaluationResult result in report.Results)
-            {
-                using SqliteCommand command = connection.CreateCommand();
-                command.CommandText = "INSERT OR REPLACE INTO metrics (adapter_hash, data_hash, metric, data, score, low, high) VALUES (@adapter, @hash, @metric, @data, @score, @low, @high)";
-                command.Parameters.AddRange(
-                [
-                    Parameter("adapter", adapter), Parameter("hash", report.DataSha256), Parameter("metric", result.Metric), Parameter("data", Path.GetFullPath(report.Data)),
-                    Parameter("score", result.Score), Parameter("low", result.Interval?.Low), Parameter("high", result.Interval?.High),
-                ]);
-                command.ExecuteNonQuery();
-            }
+            using SqliteCommand command = connection.CreateCommand();
+            command.CommandText =
+                "INSERT OR REPLACE INTO metrics (adapter_hash, data_hash, examples, metric, data, score, low, high) VALUES (@adapter, @hash, @examples, @metric, @data, @score, @low, @high)";
+            command.Parameters.AddRange(
+            [
+                Parameter("adapter", adapter), Parameter("hash", report.DataSha256), Parameter("examples", report.Examples), Parameter("metric", result.Metric),
+                Parameter("data", Path.GetFullPath(report.Data)), Parameter("score", result.Score), Parameter("low", result.Interval?.Low), Parameter("high", result.Interval?.High),
+            ]);
+            command.ExecuteNonQuery();
+        }
 
-            transaction.Commit();
-            return report.Results.Count;
-        });
-    }
+        transaction.Commit();
+        return report.Results.Count;
+    });
 
     /// <summary>The newest runs, the newest first.</summary>
     public static IReadOnlyList<RunEntry> Newest(int count) => Select("ORDER BY id DESC LIMIT @value", count);
@@ -138,17 +137,31 @@ internal static class RunRegistry
     private static List<MetricEntry> MetricsOf(SqliteConnection connection, string adapter)
     {
         using SqliteCommand command = connection.CreateCommand();
-        command.CommandText = "SELECT metric, score, low, high, data, data_hash FROM metrics WHERE adapter_hash = @adapter ORDER BY data, metric";
+        command.CommandText = "SELECT metric, score, low, high, data, data_hash, examples FROM metrics WHERE adapter_hash = @adapter ORDER BY data, examples, metric";
         command.Parameters.Add(Parameter("adapter", adapter));
         using SqliteDataReader row = command.ExecuteReader();
         var metrics = new List<MetricEntry>();
         while (row.Read())
         {
             double? number(int column) => row.IsDBNull(column) ? null : row.GetDouble(column);
-            metrics.Add(new MetricEntry(row.GetString(0), number(1), number(2), number(3), row.GetString(4), row.GetString(5)));
+            metrics.Add(new MetricEntry(row.GetString(0), number(1), number(2), number(3), row.GetString(4), row.GetString(5), row.GetInt64(6)));
         }
 
         return metrics;
+    }
+
+    private static T? Note<T>(Func<SqliteConnection, T> work)
+        where T : struct
+    {
+        try
+        {
+            return Use(work);
+        }
+        catch (Exception exception)
+        {
+            Console.Error.WriteLine($"nibble: warning: {exception.Message.ReplaceLineEndings(" ")}");
+            return null;
+        }
     }
 
     private static T Use<T>(Func<SqliteConnection, T> work)
