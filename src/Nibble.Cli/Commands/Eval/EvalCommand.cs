@@ -2,9 +2,11 @@ using System.CommandLine;
 using System.Text.Json;
 using Nibble.Cli.Commands.Data;
 using Nibble.Cli.Commands.Prompts;
+using Nibble.Cli.Registry;
 using Nibble.Data;
 using Nibble.Evaluation;
 using Nibble.Evaluation.Predictions;
+using Nibble.Training.Reporting;
 
 namespace Nibble.Cli.Commands.Eval;
 
@@ -78,6 +80,11 @@ internal sealed class EvalCommand
         var evaluation = new ModelEvaluation(chosen, answers, examples);
         Measured found = await evaluation.RunAsync(result, loaded, attached, folderOut?.Predictions, cancellation).ConfigureAwait(false);
         folderOut?.Save(found.Report);
+        if (attached is not null || File.Exists(Path.Combine(folder, RunManifest.FileName)))
+        {
+            RunRegistry.AddMetrics(attached ?? folder, found.Report); // Of weights that a run made.
+        }
+
         if (!result.GetValue(againstBase))
         {
             Show(result, found, skipped);
