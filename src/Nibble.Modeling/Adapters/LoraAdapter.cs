@@ -90,7 +90,13 @@ public sealed class LoraAdapter : IDisposable
         using IDisposable noGrad = no_grad();
         using DisposeScope scope = NewDisposeScope();
         Tensor weight = layer.Weight.Dequantize(ScalarType.Float32);
-        return (layer.Adapter is { } pair ? weight.add_(pair.B.matmul(pair.A), pair.Scale) : weight).MoveToOuterDisposeScope();
+        if (layer.Adapter is { } pair)
+        {
+            using Scalar scale = pair.Scale; // Named, or the collector may free it while libtorch reads it.
+            weight.add_(pair.B.matmul(pair.A), scale);
+        }
+
+        return weight.MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
