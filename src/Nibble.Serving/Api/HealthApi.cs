@@ -1,0 +1,36 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Hosting;
+using Nibble.Serving.Store;
+
+namespace Nibble.Serving.Api;
+
+/// <summary>Whether the service lives, and whether it can take jobs.</summary>
+internal static class HealthApi
+{
+    public static void MapHealth(this IEndpointRouteBuilder routes)
+    {
+        routes.MapGet("/health/live", () => new { status = "ok" });
+        routes.MapGet("/health/ready", ReadyAsync);
+        routes.MapGet("/health", ReadyAsync);
+    }
+
+    private static async Task<IResult> ReadyAsync(JobStore store, IHostApplicationLifetime lifetime, CancellationToken cancellation)
+    {
+        if (lifetime.ApplicationStopping.IsCancellationRequested)
+        {
+            return Results.Problem("The service is stopping.", statusCode: StatusCodes.Status503ServiceUnavailable);
+        }
+
+        try
+        {
+            IReadOnlyDictionary<JobStatus, int> jobs = await store.CountAsync(cancellation).ConfigureAwait(false);
+            return Results.Ok(new { status = "ok", pending = jobs.GetValueOrDefault(JobStatus.Pending), running = jobs.GetValueOrDefault(JobStatus.Running) });
+        }
+        catch (Microsoft.Data.Sqlite.SqliteException)
+        {
+            return Results.Problem("The jobs cannot be read.", statusCode: StatusCodes.Status503ServiceUnavailable);
+        }
+    }
+}

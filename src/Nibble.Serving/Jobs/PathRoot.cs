@@ -1,0 +1,86 @@
+namespace Nibble.Serving.Jobs;
+
+/// <summary>A folder that paths of requests must not lead out of.</summary>
+internal sealed class PathRoot
+{
+    private readonly string folder;
+    private readonly string real;
+
+    public PathRoot(string folder)
+    {
+        this.folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        real = Real(this.folder);
+    }
+
+    /// <summary>
+    /// The real path, free of symbolic links, that a request's path means: relative to the root, or absolute and below it. The last parts need
+    /// not exist. What is directly in a folder must not lead out either.
+    /// </summary>
+    /// <exception cref="ArgumentException">The path leads out of the root, or is the root; the message does not say what lies outside.</exception>
+    public string Resolve(string path)
+    {
+        Require(path.Length > 0, "is empty");
+        Require(!path.Any(char.IsControl), "has a control character");
+        Require(!path.Split('/', '\\').Contains(".."), "must not have '..'");
+        string full = Path.GetFullPath(Path.Combine(folder, path));
+        Require(IsBelow(full, folder), Outside);
+        string resolved = Real(full);
+        Require(IsBelow(resolved, real), Outside);
+        if (Directory.Exists(resolved))
+        {
+            Require(Directory.EnumerateFileSystemEntries(resolved).All(entry => IsBelow(Real(entry), real)), "has a link that leads out of the service's folder");
+        }
+
+        return resolved;
+    }
+
+    private const string Outside = "must lie below the service's folder for it";
+
+    private static bool IsBelow(string path, string root) => path.StartsWith(Path.EndsInDirectorySeparator(root) ? root : $"{root}/", StringComparison.Ordinal);
+
+    /// <summary>Follows symbolic links part by part, as the system does: a link's '..' means the parent of where the link led.</summary>
+    private static string Real(string path)
+    {
+        const int MostLinks = 40;
+        int links = 0;
+        string place = "/";
+        var rest = new Stack<string>(path.Split('/').Reverse());
+        while (rest.TryPop(out string? part))
+        {
+            if (part is "" or ".")
+            {
+                continue;
+            }
+
+            if (part == "..")
+            {
+                place = Path.GetDirectoryName(place) ?? "/";
+                continue;
+            }
+
+            string next = Path.Combine(place, part);
+            if (new FileInfo(next).LinkTarget is not { } target)
+            {
+                place = next;
+                continue;
+            }
+
+            Require(++links <= MostLinks, "has too many symbolic links");
+            place = Path.IsPathRooted(target) ? "/" : place;
+            foreach (string step in target.Split('/').Reverse())
+            {
+                rest.Push(step);
+            }
+        }
+
+        return place;
+    }
+
+    private static void Require(bool condition, string problem)
+    {
+        if (!condition)
+        {
+            throw new ArgumentException(problem);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+using Microsoft.EntityFrameworkCore;
+
+namespace Nibble.Serving.Store;
+
+/// <summary>The tables of the service.</summary>
+internal sealed class JobDatabase(DbContextOptions<JobDatabase> options) : DbContext(options)
+{
+    public DbSet<Job> Jobs => Set<Job>();
+
+    public DbSet<JobEvent> Events => Set<JobEvent>();
+
+    protected override void OnModelCreating(ModelBuilder modelBuilder)
+    {
+        modelBuilder.Entity<Job>(job =>
+        {
+            job.HasKey(item => item.Number);
+            job.HasIndex(item => item.Id).IsUnique();
+            job.HasIndex(item => item.IdempotencyKey).IsUnique();
+            job.HasIndex(item => item.Status);
+            job.HasIndex(item => item.Folder);
+            job.Property(item => item.Status).HasConversion<string>();
+            job.Ignore(item => item.IsOver);
+        });
+        modelBuilder.Entity<JobEvent>(change =>
+        {
+            change.HasKey(item => item.Number);
+            change.HasIndex(item => new { item.JobNumber, item.Number });
+            change.HasOne<Job>().WithMany().HasForeignKey(item => item.JobNumber);
+        });
+    }
+}

@@ -1,0 +1,232 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+using Nibble.Tests;
+
+namespace Nibble.Serving.Tests;
+
+/// <summary>The real program on a free port, over folders of its own; a model, examples, and what workers it started.</summary>
+internal sealed class Service : IAsyncDisposable
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
+
+    private readonly TempFolder folder = new();
+    private readonly List<int> workers = [];
+    private Process? process;
+    private Task<string>? words;
+
+    private Service()
+    {
+        foreach (string name in (string[])["models", "data", "outputs"])
+        {
+            Directory.CreateDirectory(folder[name]);
+        }
+
+        Copy(SharedFolder.Path("models", "stories260K", "hf"), folder["models/stories"]);
+        File.Copy(SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl"), folder["data/train.jsonl"]);
+    }
+
+    public HttpClient Client { get; private set; } = new();
+
+    public string this[string path] => folder[path];
+
+    public static async Task<Service> StartAsync(params string[] options)
+    {
+        var service = new Service();
+        await service.StartAgainAsync(options);
+        return service;
+    }
+
+    /// <summary>Starts the program over what an earlier one left.</summary>
+    public async Task StartAgainAsync(params string[] options)
+    {
+        process = Process.Start(Command(options))!;
+        string address = "";
+        while (!address.StartsWith("listening on ", StringComparison.Ordinal))
+        {
+            address = await process.StandardError.ReadLineAsync() ?? throw new InvalidOperationException($"The service ended: {address}");
+        }
+
+        words = process.StandardError.ReadToEndAsync(); // Or it would wait for a reader.
+        Client.Dispose();
+        Client = new HttpClient { BaseAddress = new Uri(address["listening on ".Length..]), Timeout = Patience };
+    }
+
+    /// <summary>The exit code and the last words of a program that does not begin to serve.</summary>
+    public async Task<(int Code, string Error)> RefuseAsync(params string[] options)
+    {
+        using Process refused = Process.Start(Command(options))!;
+        string error = await refused.StandardError.ReadToEndAsync();
+        await refused.WaitForExitAsync();
+        return (refused.ExitCode, error.Trim());
+    }
+
+    /// <summary>A job of a few steps, with more fields or others.</summary>
+    public static JsonObject Request(string output, int steps = 6, JsonObject? config = null)
+    {
+        config ??= [];
+        foreach ((string key, JsonNode value) in new (string, JsonNode)[]
+        {
+            ("dtype", "float32"), ("data.max_length", 256), ("training.max_steps", steps), ("training.save_steps", 2), ("training.logging_steps", 1),
+            ("training.gradient_accumulation_steps", 1), ("training.report_samples", 0),
+        })
+        {
+            config.TryAdd(key, value);
+        }
+
+        return new JsonObject { ["model_name"] = "stories", ["training_data_path"] = "train.jsonl", ["output_dir"] = output, ["config"] = config };
+    }
+
+    public async Task<string> CreateAsync(JsonObject request)
+    {
+        using HttpResponseMessage response = await Client.PostAsJsonAsync("/v1/jobs", request);
+        JsonObject job = await BodyAsync(response);
+        Assert.True((int)response.StatusCode == 201, job.ToJsonString());
+        return job["job_id"]!.GetValue<string>();
+    }
+
+    public Task<JsonObject> ReadAsync(string id) => GetAsync($"/v1/jobs/{id}");
+
+    public async Task<JsonObject> GetAsync(string path)
+    {
+        using HttpResponseMessage response = await Client.GetAsync(path);
+        return await BodyAsync(response);
+    }
+
+    public static async Task<JsonObject> BodyAsync(HttpResponseMessage response) => JsonNode.Parse(await response.Content.ReadAsStringAsync())!.AsObject();
+
+    /// <summary>Waits for a job to be what is asked for.</summary>
+    public async Task<JsonObject> UntilAsync(string id, Func<JsonObject, bool> condition)
+    {
+        var clock = Stopwatch.StartNew();
+        while (true)
+        {
+            JsonObject job = await ReadAsync(id);
+            if (condition(job))
+            {
+                return job;
+            }
+
+            if (clock.Elapsed > Patience || job["ended_at"] is not null)
+            {
+                await KillAsync();
+                Assert.Fail($"not what was waited for: {job.ToJsonString()}\n{await words!}");
+            }
+
+            await Task.Delay(20);
+        }
+    }
+
+    public Task<JsonObject> UntilAsync(string id, string status) => UntilAsync(id, job => job["status"]!.GetValue<string>() == status);
+
+    /// <summary>Waits for a checkpoint from which the job could go on.</summary>
+    public Task<JsonObject> UntilSavedAsync(string id, string output) => UntilAsync(
+        id, _ => Directory.Exists(folder[$"outputs/{output}"]) && Directory.EnumerateDirectories(folder[$"outputs/{output}"], "checkpoint-*").Any());
+
+    public Task<JsonObject> UntilStepAsync(string id, int step) => UntilAsync(id, job => job["step"]!.GetValue<int>() >= step);
+
+    public byte[] Weights(string output) => File.ReadAllBytes(folder[$"outputs/{output}/adapter_model.safetensors"]);
+
+    /// <summary>The losses that a run logged.</summary>
+    public IReadOnlyList<double> Losses(string output) =>
+        [.. File.ReadLines(folder[$"outputs/{output}/metrics.jsonl"]).Select(line => JsonNode.Parse(line)!["loss"]!.GetValue<double>())];
+
+    /// <summary>The worker that the service has; none is started but by it.</summary>
+    public async Task<int> WorkerAsync()
+    {
+        for (int i = 0; i < 500; i++)
+        {
+            if (Children() is [int worker, ..])
+            {
+                workers.Add(worker);
+                return worker;
+            }
+
+            await Task.Delay(10);
+        }
+
+        throw new InvalidOperationException("The service has no worker.");
+    }
+
+    public static void Kill(int worker) => Send("-KILL", worker);
+
+    public static void Pause(int worker) => Send("-STOP", worker);
+
+    public static void GoOn(int worker) => Send("-CONT", worker);
+
+    public async Task KillAsync()
+    {
+        Kill(process!.Id);
+        await process.WaitForExitAsync();
+    }
+
+    /// <summary>Asks the service to end; its exit code.</summary>
+    public async Task<int> TerminateAsync()
+    {
+        Send("-TERM", process!.Id);
+        await process.WaitForExitAsync();
+        return process.ExitCode;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Client.Dispose();
+        if (process is { HasExited: false })
+        {
+            workers.AddRange(Children());
+            await TerminateAsync();
+        }
+
+        process?.Dispose();
+        foreach (int worker in workers)
+        {
+            for (int i = 0; i < 500 && IsWorker(worker); i++)
+            {
+                await Task.Delay(20); // It still writes into the folder.
+            }
+        }
+
+        folder.Dispose();
+    }
+
+    private static bool IsWorker(int id) =>
+        File.Exists($"/proc/{id}/cmdline") && File.ReadAllText($"/proc/{id}/cmdline").Split('\0', StringSplitOptions.RemoveEmptyEntries) is [.., "worker"];
+
+    /// <summary>Children of every thread of the service.</summary>
+    private List<int> Children() =>
+    [
+        .. Directory.EnumerateDirectories($"/proc/{process!.Id}/task")
+            .SelectMany(thread => File.ReadAllText($"{thread}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            .Select(id => int.Parse(id, CultureInfo.InvariantCulture)).Where(IsWorker),
+    ];
+
+    private static void Send(string signal, int id)
+    {
+        using Process kill = Process.Start("kill", [signal, id.ToString(CultureInfo.InvariantCulture)]);
+        kill.WaitForExit();
+    }
+
+    private ProcessStartInfo Command(string[] options) => new(
+        Path.Combine(AppContext.BaseDirectory, "nibble"),
+        [
+            "serve", "--models", folder["models"], "--data", folder["data"], "--outputs", folder["outputs"],
+            .. options.Contains("--urls") ? Array.Empty<string>() : ["--urls", "http://127.0.0.1:0"], .. options,
+        ])
+    {
+        RedirectStandardError = true,
+        Environment = { ["NIBBLE_HOME"] = folder["home"], ["NIBBLE_CUDA_DRIVER"] = "/nonexistent/libcuda.so", ["SERVICE_KEY"] = Key, ["SHORT_KEY"] = "short" },
+    };
+
+    /// <summary>What the variable SERVICE_KEY holds.</summary>
+    public const string Key = "a key of more than sixteen letters";
+
+    private static void Copy(string source, string target)
+    {
+        Directory.CreateDirectory(target);
+        foreach (string file in Directory.EnumerateFiles(source))
+        {
+            File.WriteAllBytes(Path.Combine(target, Path.GetFileName(file)), File.ReadAllBytes(file));
+        }
+    }
+}
