@@ -39,6 +39,7 @@ internal static class JobsApi
         jobs.MapGet("", ListAsync);
         jobs.MapGet("{id}", ReadAsync);
         jobs.MapDelete("{id}", CancelAsync);
+        jobs.MapEvents();
     }
 
     private static async Task<IResult> CreateAsync(HttpContext context, JobStore store, ServiceOptions options)
