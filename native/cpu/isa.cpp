@@ -31,6 +31,7 @@ namespace {
 #include "kernels/pack.h"
 #include "kernels/tile.h"
 #include "kernels/gemm.h"
+#include "kernels/nf4_term.h"
 #include "kernels/few_rows.h"
 #include "kernels/nf4_quantize.h"
 #include "kernels/linear.h"

@@ -1,9 +1,56 @@
 // Reads any run of a weight's flattened elements, whatever its format, as the elements that are multiplied.
 
+#if defined(__AVX512BW__)
+// A map of 256 floats as registers of their lower and upper words, which look-ups of words go through: a gather takes
+// four times as long.
+class MapWords {
+  public:
+    explicit MapWords(const float* map) {
+        alignas(64) uint16_t even[32];
+        for (int i = 0; i < 32; ++i) {
+            even[i] = static_cast<uint16_t>(2 * i);
+        }
+        const __m512i first = _mm512_load_si512(even);
+        const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(1));
+        for (int i = 0; i < 8; ++i) {
+            const __m512i left = _mm512_loadu_si512(map + 32 * i);
+            const __m512i right = _mm512_loadu_si512(map + 32 * i + 16);
+            low_[i] = _mm512_permutex2var_epi16(left, first, right);
+            high_[i] = _mm512_permutex2var_epi16(left, second, right);
+        }
+    }
+
+    // The floats of 32 codes.
+    void look_up(__m256i codes, Vec& front, Vec& back) const {
+        // In the order that leaves consecutive floats behind when lower and upper words are interleaved within lanes.
+        const __m512i index =
+            _mm512_cvtepu8_epi16(_mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+        const __m512i low = look_up(low_, index);
+        const __m512i high = look_up(high_, index);
+        front = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low, high));
+        back = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low, high));
+    }
+
+  private:
+    static __m512i look_up(const __m512i* words, __m512i index) {
+        const __mmask32 odd = _mm512_test_epi16_mask(index, _mm512_set1_epi16(64));
+        const __mmask32 upper = _mm512_test_epi16_mask(index, _mm512_set1_epi16(128));
+        const auto half = [&](int h) {
+            return _mm512_mask_blend_epi16(odd, _mm512_permutex2var_epi16(words[4 * h], index, words[4 * h + 1]),
+                                           _mm512_permutex2var_epi16(words[4 * h + 2], index, words[4 * h + 3]));
+        };
+        return _mm512_mask_blend_epi16(upper, half(0), half(1));
+    }
+
+    __m512i low_[8];
+    __m512i high_[8];
+};
+#endif
+
 // The scales of NF4 blocks; double-quantised ones are decoded here, in registers.
 class BlockScales {
   public:
-    explicit BlockScales(const nibble_weight& weight) : weight_(weight), map_(dynamic_map_signed()) {}
+    explicit BlockScales(const nibble_weight& weight) : weight_(weight) {}
 
     float operator[](int64_t block) const {
         if (weight_.absmax != nullptr) {
@@ -16,23 +63,38 @@ class BlockScales {
 
     // `count` of them from one on.
     void fill(int64_t first, int64_t count, float* dst) const {
-        int64_t i = 0;
-#if defined(__AVX512F__)
-        for (; weight_.absmax == nullptr && i + 16 <= count && first % 16 == 0; i += 16) {
-            const int64_t block = first + i;  // Sixteen from here on share their outer scale.
-            const auto* codes = reinterpret_cast<const __m128i*>(weight_.absmax_codes + block);
-            const Vec values = _mm512_i32gather_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(codes)), map_, sizeof(float));
-            store(dst + i, values * weight_.nested_absmax[block / NIBBLE_ABSMAX_BLOCK] + weight_.absmax_offset);
+        if (weight_.absmax != nullptr) {
+            std::memcpy(dst, weight_.absmax + first, sizeof(float) * static_cast<size_t>(count));
+            return;
         }
-#endif
-        for (; i < count; ++i) {
+#if defined(__AVX512BW__)
+        for (int64_t i = 0; i < count;) {
+            const int64_t block = first + i;
+            const int64_t some =  // That share their outer scale.
+                min_of(min_of(2 * kLanes, count - i), NIBBLE_ABSMAX_BLOCK - block % NIBBLE_ABSMAX_BLOCK);
+            const auto there = static_cast<__mmask32>((uint64_t{1} << some) - 1);
+            Vec front;
+            Vec back;
+            words_.look_up(_mm256_maskz_loadu_epi8(there, weight_.absmax_codes + block), front, back);
+            const float outer = weight_.nested_absmax[block / NIBBLE_ABSMAX_BLOCK];
+            _mm512_mask_storeu_ps(dst + i, static_cast<__mmask16>(there), front * outer + weight_.absmax_offset);
+            _mm512_mask_storeu_ps(dst + i + kLanes, static_cast<__mmask16>(there >> kLanes),
+                                  back * outer + weight_.absmax_offset);
+            i += some;
+        }
+#else
+        for (int64_t i = 0; i < count; ++i) {
             dst[i] = (*this)[first + i];
         }
+#endif
     }
 
   private:
     nibble_weight weight_;
-    const float* map_;
+    const float* map_ = dynamic_map_signed();
+#if defined(__AVX512BW__)
+    MapWords words_{map_};
+#endif
 };
 
 // A whole block of 64 from 32 bytes.
