@@ -25,6 +25,7 @@ namespace {
 #include "kernels/numeric.h"
 #include "kernels/lanes.h"
 #include "kernels/philox.h"
+#include "kernels/dynamic_map.h"
 #include "kernels/decode.h"
 #include "kernels/runs.h"
 #include "kernels/transpose.h"

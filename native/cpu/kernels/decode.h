@@ -1,52 +1,5 @@
 // Reads any run of a weight's flattened elements, whatever its format, as the elements that are multiplied.
 
-#if defined(__AVX512BW__)
-// A map of 256 floats as registers of their lower and upper words, which look-ups of words go through: a gather takes
-// four times as long.
-class MapWords {
-  public:
-    explicit MapWords(const float* map) {
-        alignas(64) uint16_t even[32];
-        for (int i = 0; i < 32; ++i) {
-            even[i] = static_cast<uint16_t>(2 * i);
-        }
-        const __m512i first = _mm512_load_si512(even);
-        const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(1));
-        for (int i = 0; i < 8; ++i) {
-            const __m512i left = _mm512_loadu_si512(map + 32 * i);
-            const __m512i right = _mm512_loadu_si512(map + 32 * i + 16);
-            low_[i] = _mm512_permutex2var_epi16(left, first, right);
-            high_[i] = _mm512_permutex2var_epi16(left, second, right);
-        }
-    }
-
-    // The floats of 32 codes.
-    void look_up(__m256i codes, Vec& front, Vec& back) const {
-        // In the order that leaves consecutive floats behind when lower and upper words are interleaved within lanes.
-        const __m512i index =
-            _mm512_cvtepu8_epi16(_mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-        const __m512i low = look_up(low_, index);
-        const __m512i high = look_up(high_, index);
-        front = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low, high));
-        back = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low, high));
-    }
-
-  private:
-    static __m512i look_up(const __m512i* words, __m512i index) {
-        const __mmask32 odd = _mm512_test_epi16_mask(index, _mm512_set1_epi16(64));
-        const __mmask32 upper = _mm512_test_epi16_mask(index, _mm512_set1_epi16(128));
-        const auto half = [&](int h) {
-            return _mm512_mask_blend_epi16(odd, _mm512_permutex2var_epi16(words[4 * h], index, words[4 * h + 1]),
-                                           _mm512_permutex2var_epi16(words[4 * h + 2], index, words[4 * h + 3]));
-        };
-        return _mm512_mask_blend_epi16(upper, half(0), half(1));
-    }
-
-    __m512i low_[8];
-    __m512i high_[8];
-};
-#endif
-
 // The scales of NF4 blocks; double-quantised ones are decoded here, in registers.
 class BlockScales {
   public:
@@ -91,7 +44,7 @@ class BlockScales {
 
   private:
     nibble_weight weight_;
-    const float* map_ = dynamic_map_signed();
+    const float* map_ = signed_map().values;
 #if defined(__AVX512BW__)
     MapWords words_{map_};
 #endif
