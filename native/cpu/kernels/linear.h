@@ -217,7 +217,7 @@ void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_
                        float* lora_hidden) {
 #if defined(__AVX512BF16__)
     if constexpr (std::is_same_v<T, BFloat16>) {
-        if (meets_blocks<T>(weight) && m <= kMostTermRows) {
+        if (meets_blocks<T>(weight) && weight.cols >= kTileDepth && m <= kMostTermRows) {
             return linear_forward_by<ByWords>(weight, bias, lora, x, m, y, lora_hidden);
         }
     }

@@ -9,7 +9,7 @@
 inline constexpr int64_t kMostTermRows = 128;
 
 struct Nf4Term {
-    const Panel<BFloat16>& a;  // In pairs.
+    const Panel<BFloat16>& a;  // In pairs, and no narrower than a tile is deep.
     RunReader<BFloat16> weight;
 };
 
@@ -62,10 +62,9 @@ inline void turn_scales(const RunReader<BFloat16>& weight, int64_t row_first, in
     }
 }
 
-// acc[R][kTileCols] += a[R][blocks * kRun] * the turned words, scaled.
+// acc[R][kTileCols] += a[R][blocks * kRun], rows kTileDepth apart, * the turned words, scaled.
 template <int R>
-void multiply_words(const BFloat16* a, int64_t stride, int64_t blocks, const float* words, const float* scales,
-                    float* acc) {
+void multiply_words(const BFloat16* a, int64_t blocks, const float* words, const float* scales, float* acc) {
     const __m512i code = nf4_code_words();
     for (int64_t block = 0; block < blocks; ++block) {
         __m512 sum[R][2] = {};
@@ -80,7 +79,7 @@ void multiply_words(const BFloat16* a, int64_t stride, int64_t blocks, const flo
                     reinterpret_cast<__m512bh>(_mm512_permutexvar_epi16(_mm512_srli_epi16(right, 4 * pair), code));
                 for (int r = 0; r < R; ++r) {
                     int32_t both;
-                    std::memcpy(&both, a + r * stride + word * kPairedRun + 2 * pair, sizeof(both));
+                    std::memcpy(&both, a + r * kTileDepth + word * kPairedRun + 2 * pair, sizeof(both));
                     const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
                     sum[r][0] = _mm512_dpbf16_ps(sum[r][0], value, left_pairs);
                     sum[r][1] = _mm512_dpbf16_ps(sum[r][1], value, right_pairs);
@@ -114,7 +113,7 @@ inline void accumulate(const Nf4Term& term, const Piece& piece, float* memory) {
                 turn_words(term.weight, col_first, cols, d, depth, words);
                 const BFloat16* a = term.a.at(piece.row_first, d);
                 for_each_group<kTileRows>(piece.rows, [&](auto rows, int64_t row) {
-                    multiply_words<rows>(a + row * term.a.stride(), term.a.stride(), depth / kRun, words,
+                    multiply_words<rows>(a + row * kTileDepth, depth / kRun, words,
                                          scales + d / kRun % kTermBlocks * kTileCols, acc + row * kTileCols);
                 });
             }
