@@ -81,14 +81,38 @@ public static class DatasetFormatter
     /// <exception cref="InvalidDataException">A record is malformed; the message has file, line and reason.</exception>
     public static IEnumerable<DatasetRecord> LoadJsonl(string path) => DatasetReader.Read(path);
 
+    /// <summary>The form that a record has.</summary>
+    public static DatasetFormat FormOf(DatasetRecord record) => record switch
+    {
+        ChatExample => DatasetFormat.Chat,
+        TrainingExample => DatasetFormat.Alpaca,
+        CompletionExample => DatasetFormat.Completion,
+        ChoiceExample => DatasetFormat.Choice,
+        TextExample => DatasetFormat.Text,
+        _ => DatasetFormat.Tokenized,
+    };
+
     /// <summary>A record as one question and its answer.</summary>
+    /// <param name="record">In any form.</param>
+    /// <param name="format">What it is wanted for, to be named when it is refused.</param>
     /// <exception cref="FormatException">It is none.</exception>
-    internal static TrainingExample ToTraining(DatasetRecord record, string format) => record switch
+    public static TrainingExample ToTraining(DatasetRecord record, string format) => record switch
     {
         TrainingExample example => example,
         CompletionExample completion => new TrainingExample(completion.Prompt, "", completion.Completion),
         ChoiceExample choice => new TrainingExample(choice.Question, "", choice.Choices[choice.Answer]),
         ChatExample { Tools: null } chat => Exchange(chat) ?? throw new FormatException($"has {chat.Messages.Count} messages; {format} holds one question and its answer"),
+        _ => throw Refused(record, format),
+    };
+
+    /// <summary>A record as a conversation.</summary>
+    /// <param name="record">In any form.</param>
+    /// <param name="format">What it is wanted for, to be named when it is refused.</param>
+    /// <exception cref="FormatException">It is none.</exception>
+    public static ChatExample ToChat(DatasetRecord record, string format) => record switch
+    {
+        ChatExample chat => chat,
+        TrainingExample or CompletionExample or ChoiceExample => ToTraining(record, format).ToChatFormat(),
         _ => throw Refused(record, format),
     };
 
@@ -104,13 +128,6 @@ public static class DatasetFormatter
             _ => null,
         };
     }
-
-    private static ChatExample ToChat(DatasetRecord record, string format) => record switch
-    {
-        ChatExample chat => chat,
-        TrainingExample or CompletionExample or ChoiceExample => ToTraining(record, format).ToChatFormat(),
-        _ => throw Refused(record, format),
-    };
 
     private static CompletionExample ToCompletion(DatasetRecord record, string? template) =>
         record as CompletionExample ?? (template is null && record is ChoiceExample choice ? choice.With(choice.Answer) : ToTraining(record, "completion").ToCompletionFormat(template));

@@ -29,6 +29,9 @@ public static class DatasetReader
         return Records(path, DatasetFile.Rows(path), options);
     }
 
+    /// <summary>The format that was named, or where that is <see cref="DatasetFormat.Auto"/> the file's, by its first record.</summary>
+    public static DatasetFormat FormOf(string path, DatasetFormat named) => named == DatasetFormat.Auto ? Detect(path) : named;
+
     /// <summary>The format of a file, by its first record.</summary>
     public static DatasetFormat Detect(string path)
     {

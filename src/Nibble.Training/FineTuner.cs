@@ -8,6 +8,7 @@ using Nibble.Modeling.Tokenizers;
 using Nibble.Training.Batching;
 using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
+using Nibble.Training.Prompts;
 using Nibble.Training.Reporting;
 
 namespace Nibble.Training;
@@ -78,7 +79,7 @@ public sealed class FineTuner
         var folder = new RunFolder(config);
         folder.Require(resume);
         using DecoderModel model = LoadModel(cancellation);
-        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model.Config, observer);
+        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, PromptFormat format) = TrainingData.Load(config, model.Config, observer);
         KeepActivations(model);
         using LoraAdapter? adapter = AttachAdapter(model);
         List<Parameter> parameters = [.. adapter?.Parameters ?? model.Parameters];
@@ -101,7 +102,7 @@ public sealed class FineTuner
             observer.Info($"Resumed from {checkpoint}.");
         }
 
-        folder.Begin();
+        folder.Begin(format);
         using var log = new RunLog(config.OutputDir, loop.State.Step);
         try
         {
@@ -113,6 +114,7 @@ public sealed class FineTuner
         }
 
         WriteWeights(model, adapter);
+        format.Save(config.OutputDir);
         List<(int Step, double Loss)> losses = [.. log.Earlier.Losses, .. loop.Losses];
         List<EvalMetrics> evaluations = [.. log.Earlier.Evaluations, .. loop.Evaluations];
         var result = new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total)
@@ -121,9 +123,9 @@ public sealed class FineTuner
             FinalEvalLoss = evaluations.Count > 0 ? evaluations[^1].EvalLoss : null,
             Profile = profiler?.Profile,
         };
-        AtomicFile.WriteText(Path.Combine(config.OutputDir, "README.md"), ModelCard.Write(config, result));
+        AtomicFile.WriteText(Path.Combine(config.OutputDir, "README.md"), ModelCard.Write(config, format, result));
         LossPlot.Save(Path.Combine(config.OutputDir, "loss.png"), losses, evaluations);
-        folder.Complete(result, model.Device.ToString());
+        folder.Complete(result, format, model.Device.ToString());
         return result;
     }
 
@@ -142,7 +144,7 @@ public sealed class FineTuner
     {
         DecoderConfig model = ConfigReader.Read(config.Model);
         var notes = new List<string>();
-        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation) = TrainingData.Load(config, model, new Notes(notes));
+        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, _) = TrainingData.Load(config, model, new Notes(notes));
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
         bool gpu = ComputeDevice.NamesGpu(config.Device);
         MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget) : null;

@@ -3,38 +3,17 @@ using Nibble.Training.Configuration;
 
 namespace Nibble.Training;
 
-/// <summary>Fine-tunes a LoRA adapter from code; <see cref="FineTuner"/> does the same from a configuration file.</summary>
+/// <summary>Fine-tunes a LoRA adapter.</summary>
 /// <param name="model">The base model's folder.</param>
 /// <param name="config">The adapter.</param>
 /// <param name="training">Loop and optimizer; null for the defaults.</param>
-public class LoraTrainer(string model, LoraConfig config, TrainingSection? training = null)
+public class LoraTrainer(string model, LoraConfig config, TrainingSection? training = null) : Trainer(model, training)
 {
-    /// <summary>Trains on a file of examples and writes the adapter's folder.</summary>
-    /// <param name="data">The examples.</param>
-    /// <param name="outputDir">Where results go; must not hold another run.</param>
-    /// <param name="resume">Goes on from the newest checkpoint of the output folder, if it has one.</param>
-    /// <param name="observer">Is told how the run proceeds.</param>
-    /// <param name="cancellation">Saves a checkpoint and ends after the current step.</param>
-    public TrainingResult Train(
-        DataSection data, string outputDir, bool resume = false, ITrainingObserver? observer = null, CancellationToken cancellation = default)
-    {
-        ArgumentNullException.ThrowIfNull(data);
-        RunConfig run = Configure(new RunConfig
-        {
-            Model = model,
-            OutputDir = outputDir,
-            Data = data,
-            Training = training ?? new TrainingSection(),
-            Lora = new LoraSection(config),
-        });
-        return new FineTuner(run, observer).Run(resume, cancellation);
-    }
-
-    /// <summary>What distinguishes the method.</summary>
-    protected virtual RunConfig Configure(RunConfig run)
+    /// <inheritdoc/>
+    protected override RunConfig Configure(RunConfig run)
     {
         ArgumentNullException.ThrowIfNull(run);
-        return run with { Method = Method.Lora };
+        return run with { Method = Method.Lora, Lora = new LoraSection(config) };
     }
 }
 
@@ -61,7 +40,7 @@ public sealed record QLoraConfig
 public sealed class QLoraTrainer(string model, QLoraConfig config, TrainingSection? training = null) : LoraTrainer(model, config.Lora, training)
 {
     /// <inheritdoc/>
-    protected override RunConfig Configure(RunConfig run) => run with
+    protected override RunConfig Configure(RunConfig run) => base.Configure(run) with
     {
         Method = Method.Qlora,
         Dtype = config.ComputeDtype,

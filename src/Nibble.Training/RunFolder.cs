@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Training.Configuration;
+using Nibble.Training.Prompts;
 using Nibble.Training.Reporting;
 
 namespace Nibble.Training;
@@ -22,7 +23,7 @@ internal sealed class RunFolder(RunConfig config)
     private static readonly string[] Written =
     [
         "README.md", "metrics.jsonl", "loss.png", "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
-        "model.safetensors.index.json", FineTuner.TraceFile,
+        "model.safetensors.index.json", FineTuner.TraceFile, PromptFormat.FileName, PromptFormat.TemplateFileName,
     ];
 
     /// <summary>Whether a resumed run may change a key from one value to another.</summary>
@@ -51,7 +52,7 @@ internal sealed class RunFolder(RunConfig config)
                 throw new InvalidDataException($"{config.OutputDir} holds another run; resume it with --resume, or choose another output_dir.");
             }
 
-            RequireSameRun();
+            RequireSame(ReadRun()["config"], JsonNode.Parse(ConfigBinder.ToJson(config)));
             RemoveLeftovers();
         }
         else if (Written.Concat(Copied()).FirstOrDefault(name => File.Exists(Path.Combine(config.OutputDir, name))) is { } foreign)
@@ -61,16 +62,21 @@ internal sealed class RunFolder(RunConfig config)
     }
 
     /// <summary>Claims the folder, when everything that the run needs has been found good.</summary>
-    public void Begin()
+    /// <exception cref="InvalidDataException">The run began with other prompts: a template or the data were changed since.</exception>
+    public void Begin(PromptFormat prompts)
     {
         if (!File.Exists(RunPath))
         {
-            Write(new { status = "running", config });
+            Write(new { status = "running", config, prompts = prompts.ToJson() });
+        }
+        else if (ReadRun()["prompts"] is { } before)
+        {
+            RequireSame(before, prompts.ToJson(), "prompts");
         }
     }
 
     /// <summary>Writes what the run came to, and on which device.</summary>
-    public void Complete(TrainingResult result, string device) => Write(new
+    public void Complete(TrainingResult result, PromptFormat prompts, string device) => Write(new
     {
         status = "completed",
         engine_version = typeof(RunFolder).Assembly.GetName().Version?.ToString(3),
@@ -80,6 +86,7 @@ internal sealed class RunFolder(RunConfig config)
         instruction_set = Kernels.Cpu.Current.ToString(),
         threads = Kernels.Cpu.Threads,
         config,
+        prompts = prompts.ToJson(),
         hashes = Hashes(),
         results = new
         {
@@ -94,20 +101,22 @@ internal sealed class RunFolder(RunConfig config)
 
     private void Write<T>(T run) => AtomicFile.WriteText(RunPath, ConfigBinder.ToJson(run));
 
-    private void RequireSameRun()
+    private JsonObject ReadRun()
     {
-        JsonNode? before;
         try
         {
-            before = JsonNode.Parse(File.ReadAllText(RunPath))?["config"];
+            return JsonNode.Parse(File.ReadAllText(RunPath)) as JsonObject ?? throw new JsonException("it is no JSON object");
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        catch (JsonException exception)
         {
             throw new InvalidDataException($"{RunPath} is damaged ({exception.Message}); choose another output_dir.", exception);
         }
+    }
 
-        Dictionary<string, string> values = Values(before).ToDictionary();
-        foreach ((string key, string value) in Values(JsonNode.Parse(ConfigBinder.ToJson(config))))
+    private void RequireSame(JsonNode? before, JsonNode? now, string path = "")
+    {
+        Dictionary<string, string> values = Values(before, path).ToDictionary();
+        foreach ((string key, string value) in Values(now, path))
         {
             if (values.GetValueOrDefault(key) is var old && old != value && !MayChange(key, old?.Trim('"'), value.Trim('"')))
             {

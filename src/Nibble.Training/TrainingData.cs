@@ -3,8 +3,15 @@ using Nibble.Modeling.Configuration;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;
 using Nibble.Training.Configuration;
+using Nibble.Training.Prompts;
 
 namespace Nibble.Training;
+
+/// <summary>The examples of a run.</summary>
+/// <param name="Train">Those that are learned.</param>
+/// <param name="Evaluation">Those that evaluate; may be none.</param>
+/// <param name="Format">What the prompts of the former look like.</param>
+internal sealed record RunExamples(IReadOnlyList<EncodedExample> Train, IReadOnlyList<EncodedExample> Evaluation, PromptFormat Format);
 
 /// <summary>Reads the examples of a run as the model will see them.</summary>
 internal static class TrainingData
@@ -12,25 +19,32 @@ internal static class TrainingData
     /// <summary>Tokens of a sequence at most.</summary>
     public static int MaxLength(RunConfig config, DecoderConfig model) => Math.Min(config.Data.MaxLength, model.MaxPositionEmbeddings);
 
-    public static (IReadOnlyList<EncodedExample> Train, IReadOnlyList<EncodedExample> Evaluation) Load(
-        RunConfig config, DecoderConfig model, ITrainingObserver observer)
+    public static RunExamples Load(RunConfig config, DecoderConfig model, ITrainingObserver observer)
     {
-        if (config.Data.MaxLength > model.MaxPositionEmbeddings)
+        DataSection data = config.Data;
+        if (data.MaxLength > model.MaxPositionEmbeddings)
         {
-            observer.Info($"data.max_length {config.Data.MaxLength} is cut to the model's {model.MaxPositionEmbeddings} positions.");
+            observer.Info($"data.max_length {data.MaxLength} is cut to the model's {model.MaxPositionEmbeddings} positions.");
         }
 
-        var encoder = new ExampleEncoder(config.Model, MaxLength(config, model), model.VocabSize);
-        List<EncodedExample> train = encoder.Read(config.Data.Train, config.Data.Format, observer);
-        if (config.Data.Eval is { } path)
+        NamedTemplate? template = data.ChatTemplate is { } name ? NamedTemplate.Find(name, "data.chat_template") : null;
+        var encoder = new ExampleEncoder(config.Model, MaxLength(config, model), model.VocabSize, data.PromptFormat, template);
+        PromptFormat format = encoder.FormatOf(DatasetReader.FormOf(data.Train, data.Format));
+        List<EncodedExample> train = encoder.Read(data.Train, data.Format, observer);
+        if (format.Template is not null)
         {
-            return (train, encoder.Read(path, config.Data.Format, observer));
+            observer.Info($"Prompts are {format}.");
+        }
+
+        if (data.Eval is { } path)
+        {
+            return new RunExamples(train, encoder.Read(path, data.Format, observer), format);
         }
 
         ILookup<bool, EncodedExample> sides = train.ToLookup(
-            example => DatasetSplitter.IsEvaluation(string.Join(',', example.InputIds), config.Data.EvalRatio, config.Seed));
+            example => DatasetSplitter.IsEvaluation(string.Join(',', example.InputIds), data.EvalRatio, config.Seed));
         return sides.Contains(false)
-            ? ([.. sides[false]], [.. sides[true]])
-            : throw new InvalidDataException($"data.eval_ratio {config.Data.EvalRatio} takes all {train.Count} examples of {config.Data.Train}; none is left to train on.");
+            ? new RunExamples([.. sides[false]], [.. sides[true]], format)
+            : throw new InvalidDataException($"data.eval_ratio {data.EvalRatio} takes all {train.Count} examples of {data.Train}; none is left to train on.");
     }
 }

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
+using Nibble.Training.Prompts;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -34,6 +35,7 @@ internal static class MergeCommand
 
     private static void Merge(string source, string adapterFolder, string target, string onto, CancellationToken cancellation)
     {
+        PromptFormat? prompts = PromptFormat.Read(adapterFolder);
         bool quantized = WasTrainedInNf4(adapterFolder, out bool doubleQuantize) && onto == "trained";
         var options = new LoadOptions { DType = ScalarType.Float32, QuantizeNf4 = quantized, DoubleQuantize = doubleQuantize };
         using DecoderModel model = Progress.Load(source, options, cancellation);
@@ -46,6 +48,7 @@ internal static class MergeCommand
         using LoraAdapter adapter = AdapterFolder.Load(model, adapterFolder);
         ScalarType dtype = model.Config.StoredDType ?? ScalarType.Float32;
         ModelWriter.Write(model, source, target, dtype, LoraAdapter.Merged);
+        prompts?.Save(target);
         using DecoderModel merged = Progress.Load(target, new LoadOptions { DType = ScalarType.Float32 }, cancellation);
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,

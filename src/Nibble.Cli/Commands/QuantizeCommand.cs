@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
+using Nibble.Training.Prompts;
 
 namespace Nibble.Cli.Commands;
 
@@ -25,10 +26,12 @@ internal static class QuantizeCommand
                 QuantizeNf4 = true,
                 DoubleQuantize = !result.GetValue(single),
             };
+            PromptFormat? prompts = PromptFormat.Read(source);
             CommonOptions.Fill(target, () =>
             {
                 using DecoderModel loaded = Progress.Load(source, options, cancellation);
                 ModelWriter.WriteQuantized(loaded, source, target);
+                prompts?.Save(target);
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{target}: {loaded.WeightBytes / 1048576.0:0.0} MB of weights"));
             });
             return Task.FromResult(0);

@@ -52,6 +52,8 @@ public sealed partial class NumericEvaluator : AnswerEvaluator
     }
 
     /// <summary>A sign is one only where no number or word precedes it: 3-4 is no -4. Commas group thousands or end the number.</summary>
-    [GeneratedRegex(@"((?<![\w)\]])(?<minus>[-\u2212]))?\s?\p{Sc}?(?<minus>(?<=\p{Sc})[-\u2212])?(?<number>(\d{1,3}(,\d{3})+(?!\d)|\d+)(\.\d+)?([eE][-+]?\d+)?|\.\d+)", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(
+        @"((?<![\w)\]])(?<minus>[-\u2212]))?(\p{Sc}(?<minus>[-\u2212])?\s?)?(?<number>([0-9]{1,3}(,[0-9]{3})+(?![0-9])|[0-9]+)(\.[0-9]+)?([eE][-+]?[0-9]+)?|\.[0-9]+)",
+        RegexOptions.ExplicitCapture)]
     private static partial Regex Numbers();
 }

@@ -24,6 +24,16 @@ internal sealed class Judge(IChatClient client, int concurrency)
         return match.Success && (lines.Length == 1 || match.Groups["word"].Success) ? match.Groups["verdict"].Value : null;
     }
 
+    /// <summary>What is judged, and what is accepted, marked off from what the judge is told.</summary>
+    /// <param name="example">Prompt and references.</param>
+    /// <param name="answers">Answers, each with the name of its tag.</param>
+    public static string Material(EvaluationExample example, params IEnumerable<(string Tag, string Text)> answers)
+    {
+        (string, string)[] parts =
+            [("request", example.Prompt), .. example.References.Select(reference => ("accepted_answer", reference)), .. answers];
+        return string.Join('\n', parts.Select(((string Tag, string Text) part) => $"<{part.Tag}>\n{part.Text}\n</{part.Tag}>"));
+    }
+
     /// <summary>Judges so many examples, as many at once as allowed; the first failure ends the work.</summary>
     /// <returns>The verdicts in order.</returns>
     public async Task<T[]> AllAsync<T>(int count, Func<int, CancellationToken, Task<T>> judge, CancellationToken cancellation)

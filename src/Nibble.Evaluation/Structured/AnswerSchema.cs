@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using Nibble.Data.Files;
 using NJsonSchema;
 using NJsonSchema.Validation;
@@ -10,7 +11,7 @@ namespace Nibble.Evaluation.Structured;
 /// A JSON schema. What its library knows is draft 4 with definitions wherever they lie; <c>const</c>, <c>$ref</c> beside other keywords, and
 /// true or false in a schema's place are rewritten, and keywords that it would pass over in silence are refused.
 /// </summary>
-internal sealed class AnswerSchema
+internal sealed partial class AnswerSchema
 {
     private static readonly string[] PassedOver =
     [
@@ -19,6 +20,10 @@ internal sealed class AnswerSchema
     ];
 
     private static readonly string[] Types = ["array", "boolean", "integer", "null", "number", "object", "string"];
+
+    /// <summary>What is wrong with a part says more than that a part is wrong.</summary>
+    private static readonly ValidationErrorKind[] MadeOfParts =
+        [ValidationErrorKind.ArrayItemNotValid, ValidationErrorKind.AdditionalPropertiesNotValid, ValidationErrorKind.NotAllOf];
 
     private readonly JsonSchema schema;
 
@@ -46,13 +51,13 @@ internal sealed class AnswerSchema
     /// <summary>What is wrong with a document: kind and place, with * for any place in a list.</summary>
     public IEnumerable<string> Violations(string json) => schema.Validate(json).SelectMany(Leaves).Distinct();
 
-    private static IEnumerable<string> Leaves(ValidationError error) => error switch
+    private static IEnumerable<string> Leaves(ValidationError error)
     {
-        // What is wrong with a part says more than that one is.
-        ChildSchemaValidationError { Kind: ValidationErrorKind.ArrayItemNotValid or ValidationErrorKind.AdditionalPropertiesNotValid or ValidationErrorKind.NotAllOf } parent =>
-            parent.Errors.Values.SelectMany(errors => errors).SelectMany(Leaves),
-        _ => [$"{JsonNamingPolicy.SnakeCaseLower.ConvertName(error.Kind.ToString())} {System.Text.RegularExpressions.Regex.Replace(error.Path ?? "#/", @"\[\d+\]", "[*]")}"],
-    };
+        string own = $"{JsonNamingPolicy.SnakeCaseLower.ConvertName(error.Kind.ToString())} {Place().Replace(error.Path ?? "#/", "[*]")}";
+        return error is ChildSchemaValidationError parent && MadeOfParts.Contains(error.Kind)
+            ? parent.Errors.Values.SelectMany(errors => errors).SelectMany(Leaves).DefaultIfEmpty(own)
+            : [own];
+    }
 
     private static JsonObject Prepared(JsonNode? node, string place)
     {
@@ -99,4 +104,7 @@ internal sealed class AnswerSchema
         Text(content) is ['#', ..] ? content!.DeepClone() : throw new FormatException($"{place} is {content?.ToJsonString() ?? "null"}; expected a place in the same file, such as #/$defs/name.");
 
     private static string? Text(JsonNode? node) => node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
+
+    [GeneratedRegex(@"\[\d+\]")]
+    private static partial Regex Place();
 }

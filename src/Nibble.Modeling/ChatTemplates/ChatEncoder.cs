@@ -76,16 +76,31 @@ public sealed class ChatEncoder
 
             string before = i == 0 ? "" : Prefix(messages, i, variables, prompt: true);
             string after = i + 1 == messages.Count ? text : Prefix(messages, i + 1, variables, prompt: false);
-            if (!text.StartsWith(before, StringComparison.Ordinal) || !text.StartsWith(after, StringComparison.Ordinal))
+            if ((Change(before, text) ?? Change(after, text)) is { } change)
             {
                 throw new ChatTemplateException(
-                    $"this chat template rewrites earlier turns, so the assistant's part of message {i + 1} cannot be told; add {{% generation %}} marks to the template");
+                    $"this chat template does not keep what it wrote when the conversation goes on ({change}), so the assistant's part of message {i + 1} cannot be told; add {{% generation %}} marks to the template, or choose another");
             }
 
             spans.Add((before.Length, after.Length));
         }
 
         return spans;
+    }
+
+    /// <summary>How a text goes on where it leaves a shorter one, which should be its beginning; null where it is.</summary>
+    private static string? Change(string shorter, string text)
+    {
+        int same = shorter.AsSpan().CommonPrefixLength(text);
+        return same == shorter.Length ? null : $"{Excerpt(shorter, same)} becomes {Excerpt(text, same)}";
+    }
+
+    private static string Excerpt(string text, int position)
+    {
+        const int Before = 10;
+        const int After = 20;
+        (int start, int end) = (Math.Max(0, position - Before), Math.Min(text.Length, position + After));
+        return $"'{text[start..end]}'".ReplaceLineEndings("\\n");
     }
 
     private string Prefix(JsonArray messages, int count, JsonObject variables, bool prompt)

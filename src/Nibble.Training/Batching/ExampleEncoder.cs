@@ -3,6 +3,7 @@ using Nibble.Data;
 using Nibble.Modeling.ChatTemplates;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Tokenizers;
+using Nibble.Training.Prompts;
 
 namespace Nibble.Training.Batching;
 
@@ -14,33 +15,45 @@ public sealed class ExampleEncoder
     private readonly string model;
     private readonly int maxLength;
     private readonly int vocabSize;
+    private readonly PromptStyle style;
     private readonly Lazy<HfTokenizer> tokenizer;
+    private readonly Lazy<NamedTemplate> chatTemplate;
     private readonly Lazy<ChatEncoder> chats;
 
     /// <summary>Encodes for a model.</summary>
     /// <param name="model">The model's folder; its tokenizer is read when a record needs it.</param>
     /// <param name="maxLength">Tokens of an example at most.</param>
     /// <param name="vocabSize">Token ids are below this.</param>
-    public ExampleEncoder(string model, int maxLength, int vocabSize)
+    /// <param name="style">How records become prompts.</param>
+    /// <param name="template">The template of chats; null for the model's own.</param>
+    public ExampleEncoder(string model, int maxLength, int vocabSize, PromptStyle style = PromptStyle.Auto, NamedTemplate? template = null)
     {
         this.model = model;
         this.maxLength = maxLength;
         this.vocabSize = vocabSize;
+        this.style = style;
         tokenizer = new Lazy<HfTokenizer>(() => HfTokenizer.FromPretrained(model));
-        chats = new Lazy<ChatEncoder>(() => new ChatEncoder(
-            tokenizer.Value,
-            ChatTemplate.Parse(tokenizer.Value.ChatTemplate ?? throw new InvalidDataException($"{model} has no chat template, which chat records need."))));
+        chatTemplate = new Lazy<NamedTemplate>(() => template ?? NamedTemplate.Own(tokenizer.Value, model));
+        chats = new Lazy<ChatEncoder>(() => new ChatEncoder(tokenizer.Value, ChatTemplate.Parse(chatTemplate.Value.Text)));
     }
 
     /// <summary>The model's tokenizer.</summary>
     public HfTokenizer Tokenizer => tokenizer.Value;
+
+    /// <summary>What the prompts look like that records of a form become.</summary>
+    /// <exception cref="InvalidDataException">They become chats, and the model has no chat template.</exception>
+    public PromptFormat FormatOf(DatasetFormat form)
+    {
+        DatasetFormat kind = PromptFormat.KindOf(form, style);
+        return new PromptFormat(style, kind, kind == DatasetFormat.Chat ? chatTemplate.Value : null);
+    }
 
     /// <summary>All examples of a file; counts of cut and dropped ones go to the observer.</summary>
     /// <exception cref="InvalidDataException">A record is malformed, or nothing is left to learn.</exception>
     public List<EncodedExample> Read(string path, DatasetFormat format, ITrainingObserver observer)
     {
         ArgumentNullException.ThrowIfNull(observer);
-        DatasetFormat found = format == DatasetFormat.Auto ? DatasetReader.Detect(path) : format;
+        DatasetFormat found = DatasetReader.FormOf(path, format);
         var examples = new List<EncodedExample>();
         (int cut, int dropped) = (0, 0);
         foreach ((int line, DatasetRecord record) in DatasetReader.ReadNumbered(path, found))
@@ -70,7 +83,7 @@ public sealed class ExampleEncoder
 
     /// <summary>One record.</summary>
     /// <exception cref="FormatException">It does not fit the model.</exception>
-    public EncodedExample Encode(DatasetRecord record) => record switch
+    public EncodedExample Encode(DatasetRecord record) => Styled(record) switch
     {
         TokenizedExample tokens => Checked(new EncodedExample(tokens.InputIds, tokens.Labels)),
         ChatExample chat => Chat(chat),
@@ -86,7 +99,7 @@ public sealed class ExampleEncoder
     public IReadOnlyList<EncodedExample> Choices(ChoiceExample record)
     {
         ArgumentNullException.ThrowIfNull(record);
-        return [.. record.Choices.Select((_, choice) => Encode(record.With(choice)))];
+        return [.. record.Choices.Select((_, choice) => Encode(record with { Answer = choice }))];
     }
 
     /// <summary>Does what <paramref name="encode"/> does with a record of a file, and names file and line when it fails.</summary>
@@ -103,6 +116,13 @@ public sealed class ExampleEncoder
             throw new InvalidDataException($"{path}:{line}: {exception.Message}.", exception);
         }
     }
+
+    private DatasetRecord Styled(DatasetRecord record) => style switch
+    {
+        PromptStyle.Alpaca => DatasetFormatter.ToTraining(record, "alpaca"),
+        PromptStyle.Chat => DatasetFormatter.ToChat(record, "chat"),
+        _ => record,
+    };
 
     /// <summary>
     /// Prompt and answer are encoded as one text, as they will stand when the model answers, and the end token is appended and

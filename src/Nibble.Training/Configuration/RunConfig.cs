@@ -2,6 +2,7 @@ using Nibble.Data;
 using Nibble.Evaluation;
 using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
+using Nibble.Training.Prompts;
 
 namespace Nibble.Training.Configuration;
 
@@ -136,6 +137,12 @@ public sealed record DataSection
 
     /// <summary>How records are read.</summary>
     public DatasetFormat Format { get; init; } = DatasetFormat.Auto;
+
+    /// <summary>How records become prompts.</summary>
+    public PromptStyle PromptFormat { get; init; } = PromptStyle.Auto;
+
+    /// <summary>The template of chats: <see cref="NamedTemplate.Roles"/>, or the path of a file; null for the model's own.</summary>
+    public string? ChatTemplate { get; init; }
 
     /// <summary>Tokens of a sequence at most; longer examples are cut.</summary>
     public int MaxLength { get; init; } = 2048;

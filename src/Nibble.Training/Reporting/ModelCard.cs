@@ -1,13 +1,14 @@
 using System.Globalization;
 using System.Text;
 using Nibble.Training.Configuration;
+using Nibble.Training.Prompts;
 
 namespace Nibble.Training.Reporting;
 
 /// <summary>The README.md of an output folder, in the form of Hugging Face's model cards.</summary>
 internal static class ModelCard
 {
-    public static string Write(RunConfig config, TrainingResult result)
+    public static string Write(RunConfig config, PromptFormat format, TrainingResult result)
     {
         CultureInfo culture = CultureInfo.InvariantCulture;
         bool full = config.Method == Method.Full;
@@ -25,6 +26,7 @@ internal static class ModelCard
         Row("method", ConfigBinder.KeyOf(config.Method.ToString()));
         Row("compute dtype", config.Dtype);
         Row("training data", config.Data.Train);
+        Row("trained on", format);
         Row("steps", result.Steps);
         Row("learning rate", config.Training.LearningRate);
         Row("trained parameters", string.Create(culture, $"{result.TrainableParameters:N0} of {result.TotalParameters:N0}"));

@@ -37,6 +37,8 @@ public class AnswerEvaluatorTests
     [InlineData("7 - 3 = 4", "4", 1)]
     [InlineData("10-3", "3", 1)]
     [InlineData("10-3", "-3", 0)]
+    [InlineData("7 - 3", "3", 1)]
+    [InlineData("-$ 5", "-5", 1)]
     [InlineData("1,2345", "2345", 1)]
     [InlineData("1e3", "1000", 1)]
     [InlineData(".5", "0.50", 1)]

@@ -39,6 +39,13 @@ public class TranslationMetricsTests
         Assert.False(result.HigherIsBetter);
     }
 
+    [Theory]
+    [InlineData("a a b", "a b b", 100.0 / 3)]
+    [InlineData("a c d c c", "d a c c c b", 100.0 / 3)]
+    [InlineData("a c d d c", "d a a d c b", 50)]
+    public async Task A_run_at_the_end_may_be_moved_into_its_own_place(string prediction, string reference, double score) =>
+        Assert.Equal(score, (await new TerEvaluator().EvaluateAsync([new EvaluationExample("", [reference], prediction)])).Score, 1e-9); // Found with sacrebleu.
+
     [Fact]
     public async Task Of_several_references_bleu_takes_all_chrf_the_best_and_ter_the_nearest()
     {

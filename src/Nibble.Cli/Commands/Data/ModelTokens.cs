@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Nibble.Cli.Commands.Prompts;
 using Nibble.Data;
 using Nibble.Modeling.ChatTemplates;
 using Nibble.Modeling.Configuration;
@@ -13,17 +14,17 @@ internal sealed class ModelTokens
 {
     private readonly ExampleEncoder encoder;
 
-    public ModelTokens(string folder, int? maxLength)
+    public ModelTokens(PromptWriting writing, int? maxLength)
     {
-        DecoderConfig config = ConfigReader.Read(folder);
+        DecoderConfig config = ConfigReader.Read(writing.Model);
         if (maxLength <= 0)
         {
             throw new UsageException($"--max-length is {maxLength}; it must be above 0.");
         }
 
         MaxLength = Math.Min(maxLength ?? 2048, config.MaxPositionEmbeddings);
-        encoder = new ExampleEncoder(folder, MaxLength, config.VocabSize);
-        Tokenizer = CommonOptions.Tokenizer(folder);
+        encoder = writing.Encoder(config, MaxLength);
+        Tokenizer = CommonOptions.Tokenizer(writing.Model);
     }
 
     public int MaxLength { get; }

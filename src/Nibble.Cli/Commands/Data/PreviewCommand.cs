@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Nibble.Cli.Commands.Prompts;
 using Nibble.Data;
 using Nibble.Modeling.Decoder;
 using Nibble.Training;
@@ -18,11 +19,13 @@ internal static class PreviewCommand
         var source = new DataSource();
         var model = CommonOptions.Model();
         var maxLength = ModelTokens.MaxLengthOption();
+        var prompts = new PromptOptions();
         var count = new Option<int>("--count") { Description = "How many examples.", DefaultValueFactory = _ => 3 };
         var color = new Option<string>("--color") { Description = "Whether to use colours: auto, on terminals that have them.", DefaultValueFactory = _ => "auto" };
         color.AcceptOnlyFromAmong("auto", "always", "never");
         var json = CommonOptions.Json();
         var command = new Command("preview", "Show examples as a model will see them, token by token, and what of them is learned.") { model, maxLength, count, color, json };
+        prompts.AddTo(command);
         source.AddTo(command);
         command.SetAction((result, cancellation) =>
         {
@@ -31,7 +34,7 @@ internal static class PreviewCommand
                 throw new UsageException($"--count is {result.GetValue(count)}; it must be above 0.");
             }
 
-            var tokens = new ModelTokens(result.GetRequiredValue(model), result.GetValue(maxLength));
+            var tokens = new ModelTokens(prompts.Of(result, result.GetRequiredValue(model)), result.GetValue(maxLength));
             string path = source.File(result);
             List<Preview> previews = [];
             foreach (DatasetLine line in DatasetReader.ReadLines(path, source.Reading(result, new SkippedLines())).Take(result.GetValue(count)))

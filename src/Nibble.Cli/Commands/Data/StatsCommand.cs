@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Nibble.Cli.Commands.Prompts;
 using Nibble.Data;
 using Nibble.Data.Validation;
 using Spectre.Console;
@@ -14,12 +15,14 @@ internal static class StatsCommand
     {
         var source = new DataSource();
         var model = new Option<string?>("--model") { Description = "A model's folder, to count tokens as well.", HelpName = "DIR" };
+        var prompts = new PromptOptions();
         var json = CommonOptions.Json();
         var command = new Command("stats", "Count what examples are made of.") { model, json };
+        prompts.AddTo(command);
         source.AddTo(command);
         command.SetAction((result, cancellation) =>
         {
-            ModelTokens? tokens = result.GetValue(model) is { } folder ? new ModelTokens(folder, null) : null;
+            ModelTokens? tokens = prompts.Of(result, result.GetValue(model)) is { } writing ? new ModelTokens(writing, null) : null;
             var skipped = new SkippedLines();
             var statistics = new DatasetStatistics();
             string path = source.File(result);

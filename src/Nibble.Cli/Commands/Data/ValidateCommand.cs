@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Nibble.Cli.Commands.Prompts;
 using Nibble.Data.Validation;
 using Spectre.Console;
 
@@ -17,6 +18,7 @@ internal static class ValidateCommand
         var evaluation = new Option<string[]>("--eval") { Description = "A file that evaluates, and must not be trained on; may be given several times.", HelpName = "FILE" };
         var model = new Option<string?>("--model") { Description = "A model's folder, to hold lengths against.", HelpName = "DIR" };
         var maxLength = ModelTokens.MaxLengthOption();
+        var prompts = new PromptOptions();
         var html = new Option<string?>("--html") { Description = "Write the report as one page as well.", HelpName = "FILE" };
         var json = CommonOptions.Json();
         var command = new Command("validate", "Look for what makes a fine-tune fail; exit code 1 if there are errors.");
@@ -26,6 +28,7 @@ internal static class ValidateCommand
             command.Options.Add(option);
         }
 
+        prompts.AddTo(command);
         command.SetAction((result, cancellation) =>
         {
             if (result.GetValue(maxLength) is not null && result.GetValue(model) is null)
@@ -33,7 +36,7 @@ internal static class ValidateCommand
                 throw new UsageException("--max-length needs --model, whose tokens it counts.");
             }
 
-            ModelTokens? tokens = result.GetValue(model) is { } folder ? new ModelTokens(folder, result.GetValue(maxLength)) : null;
+            ModelTokens? tokens = prompts.Of(result, result.GetValue(model)) is { } writing ? new ModelTokens(writing, result.GetValue(maxLength)) : null;
             var validator = new DataValidator(new ValidationOptions
             {
                 Format = source.Format(result),

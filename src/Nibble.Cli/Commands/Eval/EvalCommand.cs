@@ -1,9 +1,10 @@
 using System.CommandLine;
 using System.Text.Json;
 using Nibble.Cli.Commands.Data;
+using Nibble.Cli.Commands.Prompts;
+using Nibble.Data;
 using Nibble.Evaluation;
 using Nibble.Evaluation.Predictions;
-using Nibble.Training.Batching;
 
 namespace Nibble.Cli.Commands.Eval;
 
@@ -25,6 +26,7 @@ internal sealed class EvalCommand
     private readonly Option<string> device = CommonOptions.Device();
     private readonly Option<bool> json = CommonOptions.Json();
     private readonly DatasetOptions reading = new();
+    private readonly PromptOptions prompts = new();
     private readonly MetricChoice metrics = new();
     private readonly AnswerOptions answers = new();
 
@@ -36,6 +38,7 @@ internal sealed class EvalCommand
             eval.model, eval.adapter, eval.data, eval.limit, eval.againstBase, eval.predictions, eval.references, eval.referenceField, eval.compare, eval.output, eval.resume,
         };
         eval.reading.AddTo(command);
+        eval.prompts.AddTo(command);
         eval.metrics.AddTo(command);
         eval.answers.AddTo(command);
         foreach (Option option in new Option[] { eval.dtype, eval.device, eval.json })
@@ -62,14 +65,16 @@ internal sealed class EvalCommand
             throw new UsageException("--against-base needs --adapter, without which the model is measured already.");
         }
 
+        var skipped = new SkippedLines();
+        DatasetReadOptions options = reading.Reading(result, skipped);
+        PromptWriting writing = prompts.Of(result, folder, attached);
+        writing.WarnOfData(file, options);
         EvaluationOutput? folderOut = result.GetValue(output) is { } path ? new EvaluationOutput(path) : null;
         using MetricChoice.ChosenMetrics chosen = metrics.Choose(result, withModel: true, result.GetValue(device)!, folderOut?.JudgeCache, cancellation);
         using var loaded = new LoadedModel(folder, attached, result.GetValue(dtype), result.GetValue(device)!, cancellation);
-        var encoder = new ExampleEncoder(folder, int.MaxValue, loaded.Model.Config.VocabSize);
-        var skipped = new SkippedLines();
-        ExampleFile examples = ExampleFile.Read(file, reading.Reading(result, skipped), result.GetValue(limit), encoder, loaded.Tokenizer, chosen);
+        ExampleFile examples = ExampleFile.Read(file, options, result.GetValue(limit), writing.Encoder(loaded.Model.Config, int.MaxValue), loaded.Tokenizer, chosen);
         folderOut?.Claim(
-            new { model = folder, adapter = attached, data = examples.Sha256, examples = examples.Examples.Count, answers = answers.Describe(result) }, result.GetValue(resume));
+            new { model = folder, adapter = attached, data = examples.Sha256, examples = examples.Examples.Count, prompts = writing.ToString(), answers = answers.Describe(result) }, result.GetValue(resume));
         var evaluation = new ModelEvaluation(chosen, answers, examples);
         Measured found = await evaluation.RunAsync(result, loaded, attached, folderOut?.Predictions, cancellation).ConfigureAwait(false);
         folderOut?.Save(found.Report);
