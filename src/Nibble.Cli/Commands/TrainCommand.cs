@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Nibble.Kernels.Communication;
 using Nibble.Training;
 using Nibble.Training.Configuration;
 
@@ -34,14 +35,26 @@ internal static class TrainCommand
                 throw new UsageException("--memory needs --dry-run: it says what would fit, and changes nothing by itself.");
             }
 
+            bool speaks = Processes.Rank == 0;
             if (result.GetValue(dryRun))
             {
+                if (!speaks)
+                {
+                    return Task.FromResult(0);
+                }
+
                 DryRun report = new FineTuner(run).DryRun(budget);
                 Console.WriteLine(machine ? report.ToJson() : Describe(report));
                 return Task.FromResult(0);
             }
 
-            TrainingResult outcome = Progress.Show(machine, observer => new FineTuner(run, observer) { Profiles = result.GetValue(profile) }.Run(result.GetValue(resume), cancellation));
+            TrainingResult outcome = Progress.Show(
+                machine || !speaks, observer => new FineTuner(run, observer) { Profiles = result.GetValue(profile), World = Processes.World }.Run(result.GetValue(resume), cancellation));
+            if (!speaks)
+            {
+                return Task.FromResult(0);
+            }
+
             if (machine)
             {
                 Console.WriteLine(JsonSerializer.Serialize(

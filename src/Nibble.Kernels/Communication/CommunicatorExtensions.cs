@@ -18,7 +18,7 @@ public static class CommunicatorExtensions
     }
 
     /// <summary>The bytes that rank 0 has; what the others have is ignored.</summary>
-    public static byte[] Broadcast(this ICommunicator world, byte[] values)
+    public static byte[] BroadcastBytes(this ICommunicator world, byte[] values)
     {
         ArgumentNullException.ThrowIfNull(world);
         ArgumentNullException.ThrowIfNull(values);

@@ -7,8 +7,10 @@ public static class Processes
     private static readonly Lazy<ICommunicator> All = new(Join);
 
     /// <summary>This process's rank by what its launcher says, 0 where it is alone; nothing is loaded or joined to know it.</summary>
-    /// <exception cref="ArgumentException">The launcher is one whose processes do not meet over MPI.</exception>
     public static int Rank => Started.Value?.Rank ?? 0;
+
+    /// <summary>How many processes were started together, by what their launcher says.</summary>
+    public static int Count => Started.Value?.Size ?? 1;
 
     /// <summary>
     /// All processes, which the first call joins; one where the process was started alone. Processes that share their processors
@@ -44,6 +46,12 @@ public static class Processes
         if (Started.Value is not { } launcher)
         {
             return new SingleProcess();
+        }
+
+        if (launcher.Program == Launcher.Torchrun)
+        {
+            throw new ArgumentException(
+                $"RANK and WORLD_SIZE say that torchrun started {launcher.Size} processes; here they meet over MPI: start them with 'mpirun -n {launcher.Size}' or 'srun --mpi=pmix -n {launcher.Size}'.");
         }
 
         var world = new MpiCommunicator();
