@@ -1,6 +1,6 @@
 using Nibble.Evaluation;
-using Nibble.Evaluation.Predictions;
 using Nibble.Evaluation.Likelihood;
+using Nibble.Evaluation.Predictions;
 using Nibble.Kernels.Communication;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;

@@ -125,6 +125,8 @@ internal sealed class TrainingLoop : IDisposable
         {
             store.RestoreBest(parameters); // It writes them, the others are done.
         }
+
+        optimizer.Release(); // What the trained model does next may need the memory that its pages hold.
     }
 
     public void Dispose() => optimizer.Dispose();
@@ -201,7 +203,8 @@ internal sealed class TrainingLoop : IDisposable
             loss += mean.item<float>();
             using (Profiler.Pass("backward"))
             {
-                BackwardPass.Run(mean * scale.Value);
+                using Scalar factor = scale.Value; // Named, or the collector may free it while libtorch reads it.
+                BackwardPass.Run(mean * factor);
             }
         }
 
@@ -212,7 +215,8 @@ internal sealed class TrainingLoop : IDisposable
     private Tensor Forward(TokenBatch batch, long targets, long number)
     {
         using Profiler.Scope pass = Profiler.Pass("forward");
-        return model.TokenLosses(batch, new DropoutState(config.Seed, (uint)number)).sum() / Math.Max(1, targets);
+        using Scalar count = Math.Max(1, targets);
+        return model.TokenLosses(batch, new DropoutState(config.Seed, (uint)number)).sum() / count;
     }
 
     /// <summary>Evaluates, and keeps the best weights.</summary>

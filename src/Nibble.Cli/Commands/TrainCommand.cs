@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Nibble.Cli.Registry;
 using Nibble.Kernels.Communication;
 using Nibble.Training;
 using Nibble.Training.Configuration;
@@ -48,8 +49,7 @@ internal static class TrainCommand
                 return Task.FromResult(0);
             }
 
-            TrainingResult outcome = Progress.Show(
-                machine || !speaks, observer => new FineTuner(run, observer) { Profiles = result.GetValue(profile), World = Processes.World }.Run(result.GetValue(resume), cancellation));
+            TrainingResult outcome = RegisteredRun.Train(run, machine || !speaks, result.GetValue(resume), result.GetValue(profile), cancellation);
             if (!speaks)
             {
                 return Task.FromResult(0);

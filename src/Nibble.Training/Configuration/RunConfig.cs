@@ -102,6 +102,7 @@ public sealed record RunConfig
             $"training.metric_for_best_model is '{t.MetricForBestModel}'; it must be {TrainingSection.EvalLoss} or one of training.eval_metrics");
         Require(t.ZeroStage is >= 0 and <= 2, $"training.zero_stage is {t.ZeroStage}; it must be 0, 1 or 2");
         Require(t.DdpTimeout > 0, $"training.ddp_timeout is {t.DdpTimeout}; it must be positive");
+        Require(t.ReportSamples >= 0, $"training.report_samples is {t.ReportSamples}; it must be positive, or 0 for none");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
         _ = Modeling.Checkpoints.DTypeNames.Parse(Dtype);
         _ = Modeling.Checkpoints.DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
@@ -270,6 +271,9 @@ public sealed record TrainingSection
 
     /// <summary>Seconds that processes wait for one of them before they all end.</summary>
     public int DdpTimeout { get; init; } = 1800;
+
+    /// <summary>Evaluation examples that the model answers before training and after it, for the report; 0 for none.</summary>
+    public int ReportSamples { get; init; } = 3;
 }
 
 /// <summary>How the learning rate falls.</summary>
