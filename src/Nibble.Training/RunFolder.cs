@@ -76,7 +76,7 @@ internal sealed class RunFolder(RunConfig config, int processes)
     }
 
     /// <summary>Writes what the run came to, and on which device.</summary>
-    public void Complete(TrainingResult result, PromptFormat prompts, string device) => Manifest(RunManifest.Load(config.OutputDir).Started, prompts)
+    public void Complete(TrainingResult result, PromptFormat prompts, string device) => Manifest(ReadRun()["started"]?.GetValue<DateTimeOffset>() ?? DateTimeOffset.UtcNow, prompts)
         .Complete(
             new RunResults(result.Steps, result.TrainableParameters, result.TotalParameters, result.FinalLoss, result.FinalEvalLoss, PeakMemory.Bytes), device)
         .Save(config.OutputDir);
