@@ -24,6 +24,8 @@ internal sealed class ParallelOptimizer : IDisposable
     private readonly Dictionary<int, Parameter> shares = [];
     private readonly IReadOnlyList<Parameter> owned;
     private readonly AdamWOptimizer optimizer;
+    private Queue<FlatLayout.Bucket> unsent = [];
+    private Action receive = Nothing;
 
     /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
@@ -31,7 +33,7 @@ internal sealed class ParallelOptimizer : IDisposable
     {
         this.world = world;
         this.parameters = parameters;
-        layout = new FlatLayout([.. parameters.Select(parameter => parameter.Value.NumberOfElements)], world.Size);
+        layout = new FlatLayout([.. parameters.Select(parameter => (parameter.Name, parameter.Value.NumberOfElements))], world.Size);
         stage = world.Size > 1 ? run.Training.ZeroStage : 0;
         if (stage > 0)
         {
@@ -51,35 +53,33 @@ internal sealed class ParallelOptimizer : IDisposable
     /// <summary>Frees the GPU memory that paged states hold between steps; false when there is none.</summary>
     public bool Release() => optimizer.Release();
 
-    /// <summary>Makes the gradients those of all processes, each bucket under way while the next is laid out.</summary>
-    public void Reduce()
+    /// <summary>
+    /// Begins one of a step's passes, of which all processes make as many. During the last one, with ZeRO 2 during each, gradients are summed
+    /// over all processes: a bucket is under way while the backward pass goes on, and with ZeRO 2 its gradients do not outlast it.
+    /// </summary>
+    public void BeginPass(bool last)
     {
-        if (world.Size == 1)
+        if (world.Size > 1 && (last || stage == 2))
         {
-            return;
+            unsent = new Queue<FlatLayout.Bucket>(layout.Buckets.OrderByDescending(bucket => bucket.Layer));
         }
+    }
 
-        using Profiler.Scope measured = Profiler.Operator("GradientReduction");
-        using IDisposable noGrad = no_grad();
-        using DisposeScope scope = NewDisposeScope();
-        Action complete = () => { };
-        foreach (FlatLayout.Bucket bucket in layout.Buckets)
+    /// <summary>Sends the gradients that are complete when a layer's backward pass is through.</summary>
+    public void LayerFinished(int layer)
+    {
+        while (unsent.TryPeek(out FlatLayout.Bucket? bucket) && bucket.Layer >= layer)
         {
-            Tensor flat = Flatten(bucket);
-            long[] counts = layout.Shares(bucket);
-            Tensor share = stage == 2 ? empty(counts[world.Rank]) : flat.narrow(0, counts.Take(world.Rank).Sum(), counts[world.Rank]);
-            ICollective pending = stage == 2 ? world.ReduceScatter(flat, counts, share) : world.AllReduce(flat);
-            complete();
-            complete = () =>
-            {
-                pending.Wait();
-                GiveGradients(bucket, flat, share);
-                share.Dispose();
-                flat.Dispose();
-            };
+            Send(unsent.Dequeue());
         }
+    }
 
-        complete();
+    /// <summary>Ends a pass, which this process may have had no micro-batch for.</summary>
+    public void EndPass()
+    {
+        LayerFinished(FlatLayout.NoLayer);
+        receive();
+        receive = Nothing;
     }
 
     /// <summary>The global norm of the gradients.</summary>
@@ -205,6 +205,30 @@ internal sealed class ParallelOptimizer : IDisposable
         }
     }
 
+    private static void Nothing()
+    {
+    }
+
+    /// <summary>Starts to sum a bucket over all processes, then takes in the one before it.</summary>
+    private void Send(FlatLayout.Bucket bucket)
+    {
+        using Profiler.Scope measured = Profiler.Operator("GradientReduction");
+        using IDisposable noGrad = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor flat = Flatten(bucket).DetachFromDisposeScope();
+        long[] counts = layout.Shares(bucket);
+        Tensor share = (stage == 2 ? empty(counts[world.Rank]) : flat.narrow(0, counts.Take(world.Rank).Sum(), counts[world.Rank])).DetachFromDisposeScope();
+        ICollective pending = stage == 2 ? world.ReduceScatter(flat, counts, share) : world.AllReduce(flat);
+        receive();
+        receive = () =>
+        {
+            pending.Wait();
+            GiveGradients(bucket, flat, share);
+            share.Dispose();
+            flat.Dispose();
+        };
+    }
+
     /// <summary>The gradients of a bucket's parameters end to end, taken from them; zero for one that has none on this process.</summary>
     private Tensor Flatten(FlatLayout.Bucket bucket)
     {
@@ -227,6 +251,8 @@ internal sealed class ParallelOptimizer : IDisposable
 
     private void GiveGradients(FlatLayout.Bucket bucket, Tensor flat, Tensor share)
     {
+        using IDisposable noGrad = no_grad();
+        using DisposeScope scope = NewDisposeScope();
         if (stage == 0)
         {
             foreach ((int parameter, long offset, long count) in bucket.Places)
@@ -240,7 +266,9 @@ internal sealed class ParallelOptimizer : IDisposable
 
         foreach (Slice slice in layout.SlicesOf(bucket, world.Rank))
         {
-            shares[slice.Parameter].Value.grad = share.narrow(0, slice.InShare, slice.Count);
+            Tensor owner = shares[slice.Parameter].Value;
+            Tensor part = share.narrow(0, slice.InShare, slice.Count);
+            owner.grad = owner.grad is { } earlier ? earlier.add_(part) : part;
         }
     }
 
