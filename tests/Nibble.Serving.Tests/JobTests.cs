@@ -134,6 +134,17 @@ public class JobTests
     }
 
     [Fact]
+    public async Task A_service_without_jobs_rests()
+    {
+        await using Service service = await Service.StartAsync();
+        await Task.Delay(TimeSpan.FromSeconds(1)); // For what starting leaves to do.
+        TimeSpan before = service.ProcessorTime;
+        await Task.Delay(TimeSpan.FromSeconds(3));
+        TimeSpan used = service.ProcessorTime - before;
+        Assert.True(used < TimeSpan.FromSeconds(0.5), $"it computed for {used}");
+    }
+
+    [Fact]
     public async Task A_service_that_is_asked_to_end_lets_its_job_save_and_goes_on_later()
     {
         await using Service service = await Service.StartAsync();

@@ -149,6 +149,16 @@ internal sealed class Service : IAsyncDisposable
         throw new InvalidOperationException("The service has no worker.");
     }
 
+    /// <summary>What the service itself has computed so far.</summary>
+    public TimeSpan ProcessorTime
+    {
+        get
+        {
+            process!.Refresh();
+            return process.TotalProcessorTime;
+        }
+    }
+
     public static void Kill(int worker) => Send("-KILL", worker);
 
     public static void Pause(int worker) => Send("-STOP", worker);
