@@ -209,7 +209,7 @@ public sealed class FineTuner
             AdapterFolder.Save(adapter, config.OutputDir, config.Model);
             foreach (string name in ModelWriter.CompanionsOf(config.Model).Where(DescribesText))
             {
-                File.WriteAllBytes(Path.Combine(config.OutputDir, name), File.ReadAllBytes(Path.Combine(config.Model, name)));
+                AtomicFile.Copy(Path.Combine(config.Model, name), Path.Combine(config.OutputDir, name));
             }
         }
     }

@@ -1,7 +1,9 @@
 using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Nibble.Kernels.Runtime;
 using Nibble.Modeling.Checkpoints;
+using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
 using Nibble.Training.Prompts;
 using Nibble.Training.Reporting;
@@ -37,7 +39,7 @@ internal sealed class RunFolder(RunConfig config)
     {
         try
         {
-            Directory.CreateDirectory(config.OutputDir);
+            DurableFolder.Create(config.OutputDir);
             File.Create(Path.Combine(config.OutputDir, $"{RunFile}.tmp"), 1, FileOptions.DeleteOnClose).Dispose();
         }
         catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
@@ -142,18 +144,15 @@ internal sealed class RunFolder(RunConfig config)
         ? section.SelectMany(item => Values(item.Value, path.Length == 0 ? item.Key : $"{path}.{item.Key}"))
         : [KeyValuePair.Create(path, node?.ToJsonString() ?? "null")];
 
-    /// <summary>What a killed process was about to write.</summary>
+    /// <summary>What a killed process left half done.</summary>
     private void RemoveLeftovers()
     {
+        CheckpointStore.Recover(config.OutputDir);
         foreach (string file in Directory.EnumerateFiles(config.OutputDir, "*.tmp"))
         {
             File.Delete(file);
         }
-
-        foreach (string folder in Directory.EnumerateDirectories(config.OutputDir, ".checkpoint-*.tmp"))
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+        CheckpointStore.Recover(config.OutputDir);
     }
 
     /// <summary>SHA-256 of the base model's weights and of the data.</summary>

@@ -99,7 +99,7 @@ internal sealed class TrainingLoop : IDisposable
             bool cancelled = cancellation.IsCancellationRequested && !last && !OutOfPatience; // A run that is through is better finished than left.
             if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
             {
-                store.Save(state, parameters, optimizer.States);
+                store.Save(state, parameters, optimizer.States, log);
             }
 
             if (cancelled)

@@ -105,8 +105,7 @@ public static class ModelWriter
     {
         foreach (string name in CompanionsOf(source))
         {
-            // Content only: a read-only source must not make the copy read-only.
-            File.WriteAllBytes(Path.Combine(folder, name), File.ReadAllBytes(Path.Combine(source, name)));
+            AtomicFile.Copy(Path.Combine(source, name), Path.Combine(folder, name));
         }
     }
 
