@@ -93,7 +93,7 @@ public sealed class FineTuner
             config.Data.Packing ? TrainingData.MaxLength(config, model.Config) : null,
             config.Data.Shuffle,
             config.Seed);
-        var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit);
+        using var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground);
         StepProfiler? profiler = Profiles ? new StepProfiler() : null;
         using var loop = new TrainingLoop(config, model, parameters, plan, new HeldOutSet(model, config.Model, evaluation, config.Training), store, observer, profiler);
         if (resume && store.Latest is { } checkpoint)

@@ -53,6 +53,9 @@ public sealed record MemoryEstimate
     /// <summary>Logits of a chunk of the loss, and gradients of the vocabulary's matrices before they are added to what is there.</summary>
     public required long Workspace { get; init; }
 
+    /// <summary>Trained parameters and optimizer states once more, while a checkpoint is written beside the training (<c>save_async</c>); a GPU's lies in the host's memory.</summary>
+    public required long CheckpointCopy { get; init; }
+
     /// <summary>What is taken before the model is loaded.</summary>
     public required long Runtime { get; init; }
 
@@ -64,7 +67,7 @@ public sealed record MemoryEstimate
     public IReadOnlyList<(string Name, long Bytes)> Parts =>
     [
         ("frozen weights", Weights), ("trained parameters", TrainedParameters), ("gradients", Gradients), ("optimizer states", OptimizerStates),
-        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("kept activations", KeptActivations), ("workspace", Workspace), ("runtime", Runtime),
+        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("kept activations", KeptActivations), ("workspace", Workspace), ("copy for a checkpoint", CheckpointCopy), ("runtime", Runtime),
     ];
 
     /// <summary>The three largest consumers in words, the runtime, which no setting changes, not among them.</summary>
@@ -107,12 +110,13 @@ public sealed record MemoryEstimate
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
             TrainedParameters = 4 * trained,
             Gradients = 4 * trained,
-            OptimizerStates = States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained, gpu),
+            OptimizerStates = Held(config.Training.Optim, States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained), gpu),
             LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
             Layer = layer,
             KeptLayers = 0,
             KeptActivations = 0,
             Workspace = workspace,
+            CheckpointCopy = config.SavesInBackground && !gpu ? (4 * trained) + States(config.Training.Optim, trained) : 0,
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
         long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
@@ -176,13 +180,15 @@ public sealed record MemoryEstimate
     private static long Adapters(RunConfig config, List<(string Module, long[] Shape)> weights) => config.Method == Method.Full ? 0
         : weights.Where(item => IsLinear(item.Module, item.Shape) && config.Lora.Targets(item.Module)).Sum(item => config.Lora.R * (item.Shape[0] + item.Shape[1]));
 
-    private static long States(OptimizerType optimizer, long trained, bool gpu)
+    private static long Held(OptimizerType optimizer, long states, bool gpu)
     {
-        bool eightBit = optimizer is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit;
         bool paged = gpu && optimizer is (OptimizerType.PagedAdamw8bit or OptimizerType.PagedAdamw32bit);
-        long states = eightBit ? (2 * trained) + (8 * trained / Kernels.AdamW.StateBlock) : 8 * trained;
         return paged ? Math.Min(states, PagesHeld) : states;
     }
+
+    private static long States(OptimizerType optimizer, long trained) => optimizer is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit
+        ? (2 * trained) + (8 * trained / Kernels.AdamW.StateBlock)
+        : 8 * trained;
 
     private static bool Learns(RunConfig config, string module) =>
         config.Method == Method.Full || config.Lora.ModulesToSave.Any(wanted => module.EndsWith(wanted, StringComparison.Ordinal));

@@ -74,6 +74,7 @@ internal sealed class TrainingLoop : IDisposable
         long tokensAtLog = state.Tokens;
         while (state.Step < TotalSteps && !OutOfPatience)
         {
+            store.Check();
             clock.Start();
             (double loss, double norm, double learningRate) = profiler is null ? Step() : profiler.Measure(Step);
             clock.Stop(); // Evaluating and saving are not training.
@@ -104,10 +105,12 @@ internal sealed class TrainingLoop : IDisposable
 
             if (cancelled)
             {
+                store.Wait();
                 throw new OperationCanceledException(cancellation);
             }
         }
 
+        store.Wait();
         if (OutOfPatience)
         {
             observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");

@@ -12,7 +12,10 @@ namespace Nibble.Training.Checkpointing;
 /// Checkpoints of a run, <c>checkpoint-N</c> in its output folder. One is written under a temporary name, synced and renamed, and one
 /// that goes is renamed before it is deleted, so that a folder of that name is always whole, also after a kill or a power loss.
 /// </summary>
-internal sealed class CheckpointStore(string outputDir, int limit)
+/// <param name="outputDir">The run's folder.</param>
+/// <param name="limit">Checkpoints that are kept.</param>
+/// <param name="inBackground">Whether values are copied and then written beside the training.</param>
+internal sealed class CheckpointStore(string outputDir, int limit, bool inBackground) : IDisposable
 {
     private const string WeightsFile = "weights.safetensors";
     private const string OptimizerFile = "optimizer.safetensors";
@@ -22,12 +25,59 @@ internal sealed class CheckpointStore(string outputDir, int limit)
 
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true };
 
+    private readonly BackgroundWriter writer = new();
+
     /// <summary>The newest checkpoint's folder, or null.</summary>
     public string? Latest => All().LastOrDefault().Folder;
 
     /// <summary>Writes a checkpoint, and deletes those that are more than <c>save_total_limit</c>.</summary>
-    /// <exception cref="IOException">The disk is full or not writable; the checkpoints before it are untouched.</exception>
-    public void Save(TrainingState state, IReadOnlyList<Parameter> parameters, IReadOnlyDictionary<string, Tensor> optimizer, RunLog log)
+    /// <exception cref="IOException">The disk is full or not writable, now or when the checkpoint before was written; those before are untouched.</exception>
+    public void Save(TrainingState state, IReadOnlyList<Parameter> parameters, IReadOnlyDictionary<string, Tensor> optimizer, RunLog log) =>
+        Write([Named(parameters), optimizer], values => Write(state, values[0], values[1], log));
+
+    /// <summary>Keeps the weights as the best.</summary>
+    public void SaveBest(IReadOnlyList<Parameter> parameters) =>
+        Write([Named(parameters)], values => SafetensorsWriter.Write(Path.Combine(outputDir, BestFile), values[0]));
+
+    /// <summary>Throws what writing in the background failed with, and does not wait for it.</summary>
+    public void Check() => writer.Check();
+
+    /// <summary>Waits until everything is written.</summary>
+    public void Wait() => writer.Wait();
+
+    /// <inheritdoc/>
+    public void Dispose() => writer.Dispose();
+
+    private void Write(IEnumerable<KeyValuePair<string, Tensor>>[] values, Action<IEnumerable<KeyValuePair<string, Tensor>>[]> write)
+    {
+        if (!inBackground)
+        {
+            write(values);
+            return;
+        }
+
+        writer.Wait(); // Before the copy is made, so that there is only one.
+        Dictionary<string, Tensor>[] copies = [.. values.Select(Copy)];
+        writer.Start(() =>
+        {
+            try
+            {
+                write(copies);
+            }
+            finally
+            {
+                foreach (Tensor copy in copies.SelectMany(items => items.Values))
+                {
+                    copy.Dispose();
+                }
+            }
+        });
+    }
+
+    private static Dictionary<string, Tensor> Copy(IEnumerable<KeyValuePair<string, Tensor>> values) =>
+        values.ToDictionary(item => item.Key, item => item.Value.detach().to(CPU, copy: true).DetachFromDisposeScope());
+
+    private void Write(TrainingState state, IEnumerable<KeyValuePair<string, Tensor>> weights, IEnumerable<KeyValuePair<string, Tensor>> optimizer, RunLog log)
     {
         string name = $"checkpoint-{state.Step}";
         string temporary = Hidden(name);
@@ -35,7 +85,7 @@ internal sealed class CheckpointStore(string outputDir, int limit)
         {
             DeleteIfThere(temporary);
             Directory.CreateDirectory(temporary);
-            SafetensorsWriter.Write(Path.Combine(temporary, WeightsFile), Named(parameters));
+            SafetensorsWriter.Write(Path.Combine(temporary, WeightsFile), weights);
             SafetensorsWriter.Write(Path.Combine(temporary, OptimizerFile), optimizer);
             AtomicFile.WriteText(Path.Combine(temporary, StateFile), JsonSerializer.Serialize(state, Json));
             log.Sync(); // What is logged up to here is not logged again by a run that resumes here.
@@ -91,8 +141,6 @@ internal sealed class CheckpointStore(string outputDir, int limit)
             throw new InvalidDataException($"{folder} is damaged; delete it to resume from the checkpoint before it. ({exception.Message})", exception);
         }
     }
-
-    public void SaveBest(IReadOnlyList<Parameter> parameters) => SafetensorsWriter.Write(Path.Combine(outputDir, BestFile), Named(parameters));
 
     /// <summary>Puts the best weights back, where there are any.</summary>
     public void RestoreBest(IReadOnlyList<Parameter> parameters)

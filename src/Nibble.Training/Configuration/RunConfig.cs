@@ -58,6 +58,9 @@ public sealed record RunConfig
     /// <summary>Loop and optimizer.</summary>
     public TrainingSection Training { get; init; } = new();
 
+    /// <summary>Whether checkpoints are written beside the training.</summary>
+    internal bool SavesInBackground => Training.SaveAsync ?? Method != Method.Full;
+
     /// <summary>Checks what can be checked without reading the model.</summary>
     /// <exception cref="ArgumentException">A value is missing or out of range; the message names the key.</exception>
     public RunConfig Validated()
@@ -259,6 +262,12 @@ public sealed record TrainingSection
 
     /// <summary>Checkpoints that are kept.</summary>
     public int SaveTotalLimit { get; init; } = 2;
+
+    /// <summary>
+    /// Whether checkpoints are copied in memory and written while training goes on; null: of adapters, whose copy is small, but not of a
+    /// whole model.
+    /// </summary>
+    public bool? SaveAsync { get; init; }
 
     /// <summary>Evaluations without improvement after which training ends with the best weights; 0 for never.</summary>
     public int EarlyStoppingPatience { get; init; }
