@@ -180,10 +180,14 @@ public sealed class FineTuner
         return model;
     }
 
-    /// <summary>Lets as many layers keep their activations as the memory that the run may take has room for.</summary>
+    /// <summary>Lets all layers keep their activations, or as many as the memory that the run may take has room for.</summary>
     private void KeepActivations(DecoderModel model)
     {
-        if (config.MemoryLimit is { } limit)
+        if (!config.Training.GradientCheckpointing)
+        {
+            model.LayersThatKeepActivations = model.Config.NumHiddenLayers;
+        }
+        else if (config.MemoryLimit is { } limit)
         {
             var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null);
             model.LayersThatKeepActivations = estimate.KeptLayers;

@@ -44,7 +44,10 @@ public sealed record MemoryEstimate
     /// <summary>The inside of one layer: what running it again makes, what its autograd nodes keep, and the gradients of both.</summary>
     public required long Layer { get; init; }
 
-    /// <summary>Layers whose activations fit into <see cref="RunConfig.MemoryLimit"/> beside all else, and are kept from forward to backward.</summary>
+    /// <summary>
+    /// Layers whose activations are kept from forward to backward: as many as fit into <see cref="RunConfig.MemoryLimit"/> beside all else, or
+    /// all without <see cref="TrainingSection.GradientCheckpointing"/>.
+    /// </summary>
     public required int KeptLayers { get; init; }
 
     /// <summary>What these keep.</summary>
@@ -121,7 +124,7 @@ public sealed record MemoryEstimate
         };
         long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
         long activations = tokens * size * KeptOfLayer(model);
-        long kept = Math.Min(spare / activations, model.NumHiddenLayers);
+        long kept = config.Training.GradientCheckpointing ? Math.Min(spare / activations, model.NumHiddenLayers) : model.NumHiddenLayers;
         return estimate with { KeptLayers = (int)kept, KeptActivations = kept * activations };
     }
 

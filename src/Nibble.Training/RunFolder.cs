@@ -19,7 +19,7 @@ internal sealed class RunFolder(RunConfig config)
     private static readonly HashSet<string> Free =
     [
         "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
-        "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract",
+        "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.gradient_checkpointing", "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract",
     ];
 
     private static readonly string[] Written =

@@ -84,6 +84,9 @@ public sealed record RunConfig
         Require(double.IsFinite(t.WeightDecay) && t.WeightDecay >= 0, $"training.weight_decay is {t.WeightDecay}; it must be zero or positive");
         Require(double.IsFinite(t.AdamEpsilon) && t.AdamEpsilon >= 0, $"training.adam_epsilon is {t.AdamEpsilon}; it must be zero or positive");
         Require(t.MaxGradNorm >= 0, $"training.max_grad_norm is {t.MaxGradNorm}; it must be positive, or 0 for no clipping");
+        Require(
+            t.GradientCheckpointing || MemoryLimit is null,
+            "training.gradient_checkpointing is false, so that all layers keep their activations, but memory_limit is to choose how many do; give one of them");
         Require(t.LoggingSteps > 0, $"training.logging_steps is {t.LoggingSteps}; it must be positive");
         Require(t.EvalSteps >= 0, $"training.eval_steps is {t.EvalSteps}; it must be positive, or 0 for the end of each epoch");
         Require(t.SaveSteps >= 0, $"training.save_steps is {t.SaveSteps}; it must be positive, or 0 for the end of each epoch");
@@ -189,7 +192,7 @@ public sealed record QuantizationSection
 }
 
 /// <summary>Section <c>training</c>: transformers' TrainingArguments.</summary>
-public sealed record TrainingSection
+public record TrainingSection
 {
     /// <summary>Passes over the data.</summary>
     public double NumTrainEpochs { get; init; } = 3;
@@ -235,6 +238,9 @@ public sealed record TrainingSection
 
     /// <summary>Where the optimizer's states lie; a CPU's only, GPUs have the paged optimizers.</summary>
     public OffloadDevice OffloadOptimizer { get; init; } = OffloadDevice.None;
+
+    /// <summary>Whether each layer keeps only its input and is computed again in the backward pass; else all of them keep their activations.</summary>
+    public bool GradientCheckpointing { get; init; } = true;
 
     /// <summary>Steps between log lines.</summary>
     public int LoggingSteps { get; init; } = 10;
