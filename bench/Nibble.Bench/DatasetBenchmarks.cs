@@ -55,5 +55,13 @@ public class DatasetBenchmarks
         .Select(line => (CompletionExample)line.Record)
         .Sum(example => tokenizer.Encode(example.Prompt + example.Completion, addSpecialTokens: true).Length);
 
+    [Benchmark(OperationsPerInvoke = Bytes)]
+    public long LoadValidateAndTokenize() => new DataValidator(new ValidationOptions
+    {
+        Map = Columns.Map,
+        CountTokens = record => tokenizer.Encode(((CompletionExample)record).Prompt + ((CompletionExample)record).Completion, addSpecialTokens: true).Length,
+        MaxLength = 2048,
+    }).Validate(path).Records;
+
     private sealed record Row(string Question, string Answer);
 }

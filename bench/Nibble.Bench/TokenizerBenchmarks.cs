@@ -23,6 +23,7 @@ public class TokenizerBenchmarks
 
     private string folder = null!;
     private string text = null!;
+    private string[] halves = null!;
     private Tokenizer microsoft = null!;
     private HfTokenizer warm = null!;
     private HfTokenizer cold = null!;
@@ -37,6 +38,8 @@ public class TokenizerBenchmarks
         folder = Path.Combine(vectors, Vocabulary);
         text = File.ReadAllText(Path.Combine(vectors, "throughput", "war-and-peace.txt"));
         bytes = Encoding.UTF8.GetByteCount(text);
+        int middle = text.IndexOf("\n\n", text.Length / 2, StringComparison.Ordinal);
+        halves = [text[..middle], text[middle..]];
         microsoft = Vocabulary switch
         {
             "llama2" => LlamaTokenizer.Create(File.OpenRead(Path.Combine(folder, "tokenizer.model"))),
@@ -59,6 +62,10 @@ public class TokenizerBenchmarks
     /// <summary>With nothing remembered from texts before.</summary>
     [Benchmark]
     public int NibbleFirstPass() => cold.Encode(text, addSpecialTokens: false).Length;
+
+    /// <summary>The text in two halves at a blank line, each on a thread of its own, as many examples are encoded.</summary>
+    [Benchmark]
+    public int NibbleOnTwoThreads() => halves.AsParallel().WithDegreeOfParallelism(2).Sum(half => warm.Encode(half, addSpecialTokens: false).Length);
 
     private static string Llama3Pattern(string number) =>
         $@"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{number}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";

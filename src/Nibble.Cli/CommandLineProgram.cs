@@ -25,7 +25,7 @@ public static class CommandLineProgram
         var root = new RootCommand("Fine-tunes large language models.")
         {
             TrainCommand.Create(), GenerateCommand.Create(), TokenizeCommand.Create(), RenderCommand.Create(), QuantizeCommand.Create(), MergeCommand.Create(), EvalCommand.Create(),
-            DataCommand.Create(), InfoCommand.Create(), QuickstartCommand.Create(),
+            DataCommand.Create(), ReportCommand.Create(), RunsCommand.Create(), ReproduceCommand.Create(), InfoCommand.Create(), QuickstartCommand.Create(),
         };
         root.Options.Add(verbose);
         ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }); // A prompt may begin with @.

@@ -14,4 +14,7 @@ public sealed record DatasetReadOptions
 
     /// <summary>Is told of each bad line, which is then skipped; null: the first bad line is an error.</summary>
     public Action<BadLine>? OnBadLine { get; init; }
+
+    /// <summary>Told after each row how many of the file have been read.</summary>
+    public Action<long>? Progress { get; init; }
 }

@@ -53,10 +53,11 @@ public static class DatasetReader
     private static IEnumerable<DatasetLine> Records(string path, IEnumerable<SourceRow> rows, DatasetReadOptions options)
     {
         DatasetFormat format = options.Format;
-        bool any = false;
+        long rowsRead = 0;
         foreach (SourceRow row in rows)
         {
-            any = true;
+            rowsRead++;
+            options.Progress?.Invoke(rowsRead);
             (DatasetRecord? record, BadLine? bad) = Parse(path, row, options.Map, ref format);
             if (record is not null)
             {
@@ -72,7 +73,7 @@ public static class DatasetReader
             }
         }
 
-        if (!any)
+        if (rowsRead == 0)
         {
             throw new InvalidDataException($"{path} has no records.");
         }

@@ -53,6 +53,9 @@ public sealed class FineTuner
     /// </summary>
     public bool Profiles { get; init; }
 
+    /// <summary>Is called when everything was found good and the first step is next.</summary>
+    public Action? Began { get; init; }
+
     /// <summary>The first measured steps in Chrome's trace format, for Perfetto or chrome://tracing.</summary>
     public const string TraceFile = "trace.json";
 
@@ -87,6 +90,8 @@ public sealed class FineTuner
         long total = model.ParameterCount + (adapter?.Pairs.Sum(item => item.Pair.A.NumberOfElements + item.Pair.B.NumberOfElements) ?? 0);
         observer.Info(string.Create(
             CultureInfo.InvariantCulture, $"trainable params: {trainable:N0} || all params: {total:N0} || trainable%: {100.0 * trainable / total:0.####}"));
+        var samples = new SampleAnswers(config, evaluation, observer);
+        IReadOnlyList<RunSample> answered = samples.Before(model, cancellation);
         var plan = new BatchPlan(
             train,
             config.Training.PerDeviceTrainBatchSize,
@@ -103,6 +108,8 @@ public sealed class FineTuner
         }
 
         folder.Begin(format);
+        RunSamples.Save(config.OutputDir, answered);
+        Began?.Invoke();
         using var log = new RunLog(config.OutputDir, loop.State.Step);
         try
         {
@@ -115,6 +122,7 @@ public sealed class FineTuner
 
         WriteWeights(model, adapter);
         format.Save(config.OutputDir);
+        RunSamples.Save(config.OutputDir, samples.After(model, answered));
         List<(int Step, double Loss)> losses = [.. log.Earlier.Losses, .. loop.Losses];
         List<EvalMetrics> evaluations = [.. log.Earlier.Evaluations, .. loop.Evaluations];
         var result = new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total)
@@ -126,6 +134,7 @@ public sealed class FineTuner
         AtomicFile.WriteText(Path.Combine(config.OutputDir, "README.md"), ModelCard.Write(config, format, result));
         LossPlot.Save(Path.Combine(config.OutputDir, "loss.png"), losses, evaluations);
         folder.Complete(result, format, model.Device.ToString());
+        RunReport.Save(config.OutputDir);
         return result;
     }
 

@@ -1,6 +1,6 @@
 using Nibble.Evaluation;
-using Nibble.Evaluation.Predictions;
 using Nibble.Evaluation.Likelihood;
+using Nibble.Evaluation.Predictions;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;

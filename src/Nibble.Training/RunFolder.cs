@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Kernels.Runtime;
@@ -13,25 +12,25 @@ namespace Nibble.Training;
 /// <summary>The output folder of a run. Its <c>run.json</c> says whose it is, so that no run writes over another or over anything else.</summary>
 internal sealed class RunFolder(RunConfig config)
 {
-    private const string RunFile = "run.json";
-
     /// <summary>Keys that a resumed run may change: where the folder is, when it ends, and where it computes, what it reports and keeps.</summary>
     private static readonly HashSet<string> Free =
     [
         "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
-        "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.gradient_checkpointing", "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract",
+        "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.gradient_checkpointing",
+        "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract", "training.report_samples",
     ];
 
     private static readonly string[] Written =
     [
         "README.md", "metrics.jsonl", "loss.png", "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
-        "model.safetensors.index.json", FineTuner.TraceFile, PromptFormat.FileName, PromptFormat.TemplateFileName,
+        "model.safetensors.index.json", FineTuner.TraceFile, PromptFormat.FileName, PromptFormat.TemplateFileName, RunSamples.FileName,
+        RunReport.HtmlFile, RunReport.MarkdownFile,
     ];
 
     /// <summary>Whether a resumed run may change a key from one value to another.</summary>
     public static bool MayChange(string key, string? before, string after) => Free.Contains(key) || (key == "training.optim" && Unpaged(before) == Unpaged(after));
 
-    private string RunPath => Path.Combine(config.OutputDir, RunFile);
+    private string RunPath => Path.Combine(config.OutputDir, RunManifest.FileName);
 
     /// <summary>Makes sure that the folder can be written and is free for this run, or is this run's own.</summary>
     /// <exception cref="InvalidDataException">It is not; the message says why.</exception>
@@ -40,7 +39,7 @@ internal sealed class RunFolder(RunConfig config)
         try
         {
             DurableFolder.Create(config.OutputDir);
-            File.Create(Path.Combine(config.OutputDir, $"{RunFile}.tmp"), 1, FileOptions.DeleteOnClose).Dispose();
+            File.Create(Path.Combine(config.OutputDir, $"{RunManifest.FileName}.tmp"), 1, FileOptions.DeleteOnClose).Dispose();
         }
         catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
         {
@@ -69,7 +68,7 @@ internal sealed class RunFolder(RunConfig config)
     {
         if (!File.Exists(RunPath))
         {
-            Write(new { status = "running", config, prompts = prompts.ToJson() });
+            Manifest(DateTimeOffset.UtcNow, prompts).Save(config.OutputDir);
         }
         else if (ReadRun()["prompts"] is { } before)
         {
@@ -78,30 +77,12 @@ internal sealed class RunFolder(RunConfig config)
     }
 
     /// <summary>Writes what the run came to, and on which device.</summary>
-    public void Complete(TrainingResult result, PromptFormat prompts, string device) => Write(new
-    {
-        status = "completed",
-        engine_version = typeof(RunFolder).Assembly.GetName().Version?.ToString(3),
-        torchsharp_version = typeof(TorchSharp.torch).Assembly.GetName().Version?.ToString(3),
-        runtime = Environment.Version.ToString(),
-        device,
-        instruction_set = Kernels.Cpu.Current.ToString(),
-        threads = Kernels.Cpu.Threads,
-        config,
-        prompts = prompts.ToJson(),
-        hashes = Hashes(),
-        results = new
-        {
-            result.Steps,
-            result.TrainableParameters,
-            result.TotalParameters,
-            result.FinalLoss,
-            result.FinalEvalLoss,
-            peak_memory_bytes = PeakMemory.Bytes,
-        },
-    });
+    public void Complete(TrainingResult result, PromptFormat prompts, string device) => Manifest(ReadRun()["started"]?.GetValue<DateTimeOffset>() ?? DateTimeOffset.UtcNow, prompts)
+        .Complete(
+            new RunResults(result.Steps, result.TrainableParameters, result.TotalParameters, result.FinalLoss, result.FinalEvalLoss, PeakMemory.Bytes), device)
+        .Save(config.OutputDir);
 
-    private void Write<T>(T run) => AtomicFile.WriteText(RunPath, ConfigBinder.ToJson(run));
+    private RunManifest Manifest(DateTimeOffset started, PromptFormat prompts) => new(started, Environment.CurrentDirectory, config) { Prompts = prompts.ToJson() };
 
     private JsonObject ReadRun()
     {
@@ -117,8 +98,8 @@ internal sealed class RunFolder(RunConfig config)
 
     private void RequireSame(JsonNode? before, JsonNode? now, string path = "")
     {
-        Dictionary<string, string> values = Values(before, path).ToDictionary();
-        foreach ((string key, string value) in Values(now, path))
+        Dictionary<string, string> values = ConfigBinder.Settings(before, path).ToDictionary();
+        foreach ((string key, string value) in ConfigBinder.Settings(now, path))
         {
             if (values.GetValueOrDefault(key) is var old && old != value && !MayChange(key, old?.Trim('"'), value.Trim('"')))
             {
@@ -139,11 +120,6 @@ internal sealed class RunFolder(RunConfig config)
         _ => optimizer,
     };
 
-    /// <summary>Keys with their sections, and values as JSON.</summary>
-    private static IEnumerable<KeyValuePair<string, string>> Values(JsonNode? node, string path = "") => node is JsonObject section
-        ? section.SelectMany(item => Values(item.Value, path.Length == 0 ? item.Key : $"{path}.{item.Key}"))
-        : [KeyValuePair.Create(path, node?.ToJsonString() ?? "null")];
-
     /// <summary>What a killed process left half done.</summary>
     private void RemoveLeftovers()
     {
@@ -152,33 +128,5 @@ internal sealed class RunFolder(RunConfig config)
         {
             File.Delete(file);
         }
-        CheckpointStore.Recover(config.OutputDir);
-    }
-
-    /// <summary>SHA-256 of the base model's weights and of the data.</summary>
-    private JsonObject Hashes()
-    {
-        var hashes = new JsonObject();
-        using (CheckpointTensors checkpoint = CheckpointTensors.Open(config.Model))
-        {
-            foreach (string file in checkpoint.Files)
-            {
-                hashes[Path.GetFileName(file)] = HashOf(file);
-            }
-        }
-
-        hashes["train"] = HashOf(config.Data.Train);
-        if (config.Data.Eval is { } eval)
-        {
-            hashes["eval"] = HashOf(eval);
-        }
-
-        return hashes;
-    }
-
-    private static string HashOf(string path)
-    {
-        using FileStream stream = File.OpenRead(path);
-        return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 }

@@ -120,6 +120,8 @@ internal sealed class TrainingLoop : IDisposable
         {
             store.RestoreBest(parameters);
         }
+
+        optimizer.Release(); // What the trained model does next may need the memory that its pages hold.
     }
 
     public void Dispose() => optimizer.Dispose();
@@ -189,7 +191,8 @@ internal sealed class TrainingLoop : IDisposable
             loss += mean.item<float>();
             using (Profiler.Pass("backward"))
             {
-                BackwardPass.Run(mean * scale.Value);
+                using Scalar factor = scale.Value; // Named, or the collector may free it while libtorch reads it.
+                BackwardPass.Run(mean * factor);
             }
 
             state = state with { Passes = state.Passes + 1, Tokens = state.Tokens + batch.InputIds.Length };
@@ -201,7 +204,8 @@ internal sealed class TrainingLoop : IDisposable
     private Tensor Forward(TokenBatch batch, long targets)
     {
         using Profiler.Scope pass = Profiler.Pass("forward");
-        return model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / Math.Max(1, targets);
+        using Scalar count = Math.Max(1, targets);
+        return model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / count;
     }
 
     private void DropGradients()

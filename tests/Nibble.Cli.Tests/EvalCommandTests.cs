@@ -69,7 +69,7 @@ public class EvalCommandTests : NibbleProgram
         Result text = Nibble(command);
         Assert.Equal(0, text.Code);
         Assert.Contains("better", text.Output, StringComparison.Ordinal);
-        JsonNode comparison = JsonNode.Parse(Nibble("eval", "--compare", Path.Combine(folder["out"], "base"), folder["out"], "--json").Output)![0]!;
+        JsonNode comparison = JsonNode.Parse(Nibble("eval", "--compare", Path.Combine(folder["out"], "base"), folder["out"], "--json").Output)!["metrics"]![0]!;
         Assert.True((double)comparison["difference"]! < 0, "the adapter lowers the perplexity");
         Assert.True((double)comparison["p"]! < 0.05);
         Assert.True((int)comparison["wins"]! > (int)comparison["losses"]!);
@@ -100,6 +100,25 @@ public class EvalCommandTests : NibbleProgram
             "eval", "--predictions", folder["answers.jsonl"], "--reference-field", "prediction", "--metrics", "llm_judge", "--judge-endpoint", server.Endpoint.ToString(), "--judge-endpoint-model", "m", "--json");
         Assert.Equal(4, Score(result));
         Assert.Equal(1, (int)JsonNode.Parse(result.Output)!["results"]![0]!["details"]!["unscored"]!);
+    }
+
+    [Fact]
+    public void A_judge_chooses_between_the_answers_of_two_evaluations_asked_in_both_orders()
+    {
+        using var folder = new TempFolder();
+        foreach ((string name, string answer) in new[] { ("first", "no"), ("second", "hello there") })
+        {
+            File.WriteAllText(folder[$"{name}.jsonl"], $"{{\"index\": 0, \"prompt\": \"Greet.\", \"prediction\": \"{answer}\", \"references\": [\"hello\"]}}\n");
+            Assert.Equal(0, Nibble("eval", "--predictions", folder[$"{name}.jsonl"], "--metrics", "f1", "--out", folder[name]).Code);
+        }
+
+        using var server = new ChatServer(question => question.IndexOf("hello there", StringComparison.Ordinal) < question.IndexOf("no\n", StringComparison.Ordinal) ? "Better: A" : "Better: B");
+        Result result = Nibble(
+            "eval", "--compare", folder["first"], folder["second"], "--judge-endpoint", server.Endpoint.ToString(), "--judge-endpoint-model", "m", "--json");
+        Assert.True(result.Code == 0, result.Error);
+        JsonNode verdict = JsonNode.Parse(result.Output)!["judge"]!;
+        Assert.Equal((1, 1, 0), ((int)verdict["score"]!, (int)verdict["details"]!["wins"]!, (int)verdict["details"]!["inconsistent"]!));
+        Assert.Equal(2, server.Requests.Count);
     }
 
     [Fact]

@@ -6,7 +6,7 @@ namespace Nibble.Cli.Tests;
 
 /// <summary>Ctrl-C, as the terminal sends it.</summary>
 [Collection("nibble")] // Programs that share the processors would only wait for each other.
-public class InterruptionTests
+public class InterruptionTests : NibbleProgram
 {
     [Fact]
     public void Ctrl_C_saves_a_checkpoint_exits_130_and_the_run_resumes_to_the_same_weights()
@@ -42,7 +42,7 @@ public class InterruptionTests
     /// <summary>The exit code, and the last line on standard error.</summary>
     private static (int Code, string Last) Run(string[] arguments, string? interruptAt)
     {
-        using Process process = Process.Start(new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "nibble"), arguments) { RedirectStandardError = true })!;
+        using Process process = Process.Start(Start(arguments))!;
         string last = "";
         while (process.StandardError.ReadLine() is { } line)
         {

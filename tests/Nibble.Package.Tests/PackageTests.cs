@@ -40,6 +40,11 @@ public class PackageTests
         Run(folder.Path, "dotnet", "tool", "install", "Nibble.Cli", "--tool-path", folder["tools"]);
         string output = Run(folder.Path, folder["tools/nibble"], "generate", "--model", Path.Combine(AppContext.BaseDirectory, "Base"), "--input-ids", "1,2,3", "--max-new-tokens", "2");
         Assert.NotEmpty(output);
+
+        // The registry of runs needs SQLite's native library.
+        File.WriteAllText(folder["data.jsonl"], "{\"input_ids\": [1, 2, 3], \"labels\": [1, 2, 3]}\n");
+        Run(folder.Path, folder["tools/nibble"], "train", "--set", $"model={Path.Combine(AppContext.BaseDirectory, "Base")}", "--set", "data.train=data.jsonl", "--set", "training.max_steps=1");
+        Assert.Contains("\"status\":\"completed\"", Run(folder.Path, folder["tools/nibble"], "runs", "--json"), StringComparison.Ordinal);
     }
 
     private static void CopyFrontEnd(string folder)
@@ -82,6 +87,7 @@ public class PackageTests
     private static string Run(string folder, string program, params string[] arguments)
     {
         var start = new ProcessStartInfo(program, arguments) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["NIBBLE_HOME"] = Path.Combine(folder, "home");
         start.Environment.Remove("NUGET_PACKAGES"); // It would win over the feed's own packages folder.
         using Process process = Process.Start(start)!;
         Task<string> errors = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Nibble.Modeling.Decoder;
 using Nibble.Training;
@@ -55,6 +56,28 @@ internal static class Progress
                 Console.Error.WriteLine($"{title}: {done} of {total}");
             }
         });
+    }
+
+    /// <summary>Does work that counts rows without knowing how many there are: their number on a terminal, a line every ten seconds elsewhere.</summary>
+    public static T Rows<T>(string title, Func<Action<long>, T> work)
+    {
+        IAnsiConsole console = Terminal();
+        return console.Profile.Out.IsTerminal
+            ? console.Status().Start(title, status => work(Every(TimeSpan.FromSeconds(0.1), text => status.Status(text))))
+            : work(Every(TimeSpan.FromSeconds(10), Console.Error.WriteLine));
+
+        Action<long> Every(TimeSpan pause, Action<string> show)
+        {
+            var clock = Stopwatch.StartNew();
+            return rows =>
+            {
+                if (clock.Elapsed > pause)
+                {
+                    show(string.Create(CultureInfo.InvariantCulture, $"{title}: {rows:N0} rows"));
+                    clock.Restart();
+                }
+            };
+        }
     }
 
     public static TrainingResult Show(bool quiet, Func<ITrainingObserver?, TrainingResult> run)

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Nibble.Cli.Registry;
 using Nibble.Training;
 using Nibble.Training.Configuration;
 
@@ -41,7 +42,7 @@ internal static class TrainCommand
                 return Task.FromResult(0);
             }
 
-            TrainingResult outcome = Progress.Show(machine, observer => new FineTuner(run, observer) { Profiles = result.GetValue(profile) }.Run(result.GetValue(resume), cancellation));
+            TrainingResult outcome = RegisteredRun.Train(run, machine, result.GetValue(resume), result.GetValue(profile), cancellation);
             if (machine)
             {
                 Console.WriteLine(JsonSerializer.Serialize(

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Nibble.Cli.Commands;
+using Nibble.Cli.Registry;
 using Nibble.Data;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Decoder;
@@ -39,7 +40,7 @@ internal static class QuickstartRun
             "training.num_train_epochs=3", "training.per_device_train_batch_size=4", "training.gradient_accumulation_steps=1", "training.learning_rate=0.004",
             "training.logging_steps=20", "training.save_steps=1000",
         ]);
-        TrainingResult result = Progress.Show(quiet: false, observer => new FineTuner(config, observer).Run(cancellation: cancellation));
+        TrainingResult result = RegisteredRun.Train(config, quiet: false, resume: false, profile: false, cancellation);
 
         string[] after = Answers(Path.Combine(folder, "adapter"), test, cancellation);
         for (int i = 0; i < 3; i++)
@@ -54,7 +55,7 @@ internal static class QuickstartRun
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"Exactly right: {Correct(before, test)} of {test.Length} before, {Correct(after, test)} after {result.Steps} steps on {result.TrainableParameters:N0} of {result.TotalParameters:N0} parameters; {clock.Elapsed.TotalSeconds:0} s in all."));
-        Console.WriteLine($"Adapter, metrics and loss.png are in {Path.Combine(folder, "adapter")}");
+        Console.WriteLine($"Adapter, metrics and report.html are in {Path.Combine(folder, "adapter")}");
     }
 
     private static int Correct(string[] answers, TrainingExample[] examples) => answers.Zip(examples).Count(pair => pair.First == pair.Second.Output);

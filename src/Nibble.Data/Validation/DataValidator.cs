@@ -28,7 +28,7 @@ public sealed class DataValidator
         using var findings = new Findings(files, options);
         for (int file = 0; file < files.Length; file++)
         {
-            var reading = new DatasetReadOptions { Format = options.Format, Map = options.Map, OnBadLine = findings.Bad };
+            var reading = new DatasetReadOptions { Format = options.Format, Map = options.Map, OnBadLine = findings.Bad, Progress = options.Progress };
             foreach (DatasetLine line in DatasetReader.ReadLines(files[file], reading))
             {
                 cancellation.ThrowIfCancellationRequested();

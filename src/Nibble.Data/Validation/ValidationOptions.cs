@@ -18,4 +18,7 @@ public sealed record ValidationOptions
 
     /// <summary>Issues of one kind that a report keeps; all are counted.</summary>
     public int KeptIssues { get; init; } = 1000;
+
+    /// <summary>Told after each row how many of the file have been read.</summary>
+    public Action<long>? Progress { get; init; }
 }

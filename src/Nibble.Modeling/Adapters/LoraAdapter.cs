@@ -43,7 +43,9 @@ public sealed class LoraAdapter : IDisposable
         return Attach(model, config, layer =>
         {
             double bound = 1 / Math.Sqrt(layer.Weight.InFeatures);
-            Tensor a = rand([config.R, layer.Weight.InFeatures], ScalarType.Float32, generator: random).mul_(2 * bound).sub_(bound);
+            using Scalar width = 2 * bound; // Named, or the collector may free them while libtorch reads them.
+            using Scalar half = bound;
+            Tensor a = rand([config.R, layer.Weight.InFeatures], ScalarType.Float32, generator: random).mul_(width).sub_(half);
             return (a.to(model.Device), zeros(layer.Weight.OutFeatures, config.R, ScalarType.Float32, model.Device));
         });
     }
@@ -88,7 +90,13 @@ public sealed class LoraAdapter : IDisposable
         using IDisposable noGrad = no_grad();
         using DisposeScope scope = NewDisposeScope();
         Tensor weight = layer.Weight.Dequantize(ScalarType.Float32);
-        return (layer.Adapter is { } pair ? weight.add_(pair.B.matmul(pair.A), pair.Scale) : weight).MoveToOuterDisposeScope();
+        if (layer.Adapter is { } pair)
+        {
+            using Scalar scale = pair.Scale; // Named, or the collector may free it while libtorch reads it.
+            weight.add_(pair.B.matmul(pair.A), scale);
+        }
+
+        return weight.MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

@@ -25,7 +25,8 @@ public static class RandomWeights
     private static Tensor Initial(string name, long[] shape, Generator random, ScalarType dtype)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor values = shape.Length == 2 ? randn(shape, generator: random).mul_(0.02)
+        using Scalar deviation = 0.02; // Named, or the collector may free it while libtorch reads it.
+        Tensor values = shape.Length == 2 ? randn(shape, generator: random).mul_(deviation)
             : name.EndsWith(".bias", StringComparison.Ordinal) ? zeros(shape)
             : ones(shape);
         return values.to(dtype).MoveToOuterDisposeScope();

@@ -74,8 +74,11 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
         });
     }
 
-    private static Dictionary<string, Tensor> Copy(IEnumerable<KeyValuePair<string, Tensor>> values) =>
-        values.ToDictionary(item => item.Key, item => item.Value.detach().to(CPU, copy: true).DetachFromDisposeScope());
+    private static Dictionary<string, Tensor> Copy(IEnumerable<KeyValuePair<string, Tensor>> values) => values.ToDictionary(item => item.Key, item =>
+    {
+        using Tensor value = item.Value.detach();
+        return value.to(CPU, copy: true).DetachFromDisposeScope();
+    });
 
     private void Write(TrainingState state, IEnumerable<KeyValuePair<string, Tensor>> weights, IEnumerable<KeyValuePair<string, Tensor>> optimizer, RunLog log)
     {

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Reflection;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Nibble.Data;
 using YamlDotNet.Core;
@@ -86,8 +87,22 @@ public static class ConfigBinder
         WriteIndented = true,
     };
 
+    private static readonly JsonSerializerOptions OneLine = new(Json) { WriteIndented = false };
+
     /// <summary>A configuration, or what contains one, as JSON.</summary>
     public static string ToJson<T>(T value) => JsonSerializer.Serialize(value, Json);
+
+    /// <summary>What <see cref="ToJson"/> wrote; keys of other versions are passed over.</summary>
+    /// <exception cref="JsonException">It is something else.</exception>
+    public static T? FromJson<T>(string json) => JsonSerializer.Deserialize<T>(json, Json);
+
+    /// <summary>All keys of a configuration, with their sections, and their values as JSON.</summary>
+    public static IEnumerable<KeyValuePair<string, string>> Settings(RunConfig config) => Settings(JsonSerializer.SerializeToNode(config, Json));
+
+    /// <summary>The same of a configuration in JSON.</summary>
+    internal static IEnumerable<KeyValuePair<string, string>> Settings(JsonNode? node, string path = "") => node is JsonObject section
+        ? section.SelectMany(item => Settings(item.Value, path.Length == 0 ? item.Key : $"{path}.{item.Key}"))
+        : [KeyValuePair.Create(path, node?.ToJsonString(OneLine) ?? "null")];
 
     private sealed class JsonNames : JsonNamingPolicy
     {

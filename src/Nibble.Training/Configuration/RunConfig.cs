@@ -106,6 +106,7 @@ public sealed record RunConfig
         Require(
             t.MetricForBestModel == TrainingSection.EvalLoss || t.EvalMetrics.Contains(t.MetricForBestModel),
             $"training.metric_for_best_model is '{t.MetricForBestModel}'; it must be {TrainingSection.EvalLoss} or one of training.eval_metrics");
+        Require(t.ReportSamples >= 0, $"training.report_samples is {t.ReportSamples}; it must be positive, or 0 for none");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
         _ = Modeling.Checkpoints.DTypeNames.Parse(Dtype);
         _ = Modeling.Checkpoints.DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
@@ -277,6 +278,9 @@ public record TrainingSection
 
     /// <summary>Evaluations without improvement after which training ends with the best weights; 0 for never.</summary>
     public int EarlyStoppingPatience { get; init; }
+
+    /// <summary>Evaluation examples that the model answers before training and after it, for the report; 0 for none.</summary>
+    public int ReportSamples { get; init; } = 3;
 }
 
 /// <summary>How the learning rate falls.</summary>

@@ -37,7 +37,7 @@ public static class LossPlot
     }
 
     /// <summary>Exponential moving average over about a twentieth of the run, without bias towards its start.</summary>
-    private static double[] Smoothed(IReadOnlyList<(int Step, double Loss)> points)
+    internal static double[] Smoothed(IReadOnlyList<(int Step, double Loss)> points)
     {
         double keep = 1 - (1 / Math.Max(2, points.Count / 20.0));
         (double sum, double weight) = (0, 0);

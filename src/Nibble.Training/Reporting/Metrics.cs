@@ -47,16 +47,31 @@ public sealed class MetricsLog : IDisposable
         {
             string[] kept = [.. File.ReadLines(path).TakeWhile(line => StepOf(line) <= afterStep)];
             AtomicFile.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
-            EarlierLosses = [.. Lines<StepMetrics>("\"loss\"").Select(metrics => (metrics.Step, metrics.Loss))];
-            EarlierEvaluations = [.. Lines<EvalMetrics>("\"eval_loss\"")];
-
-            IEnumerable<T> Lines<T>(string sign) =>
-                kept.Where(line => line.Contains(sign, StringComparison.Ordinal)).Select(line => JsonSerializer.Deserialize<T>(line, SnakeCase)!);
+            (IReadOnlyList<StepMetrics> steps, EarlierEvaluations) = Read(path);
+            EarlierLosses = [.. steps.Select(metrics => (metrics.Step, metrics.Loss))];
         }
 
         var file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
         handle = file.SafeFileHandle;
         writer = new StreamWriter(file) { AutoFlush = true };
+    }
+
+    /// <summary>All that was logged; a line that a crash cut short counts as the last.</summary>
+    /// <exception cref="InvalidDataException">A line is no log line.</exception>
+    public static (IReadOnlyList<StepMetrics> Steps, IReadOnlyList<EvalMetrics> Evaluations) Read(string path)
+    {
+        try
+        {
+            ILookup<bool, string> lines = File.ReadLines(path).TakeWhile(line => StepOf(line) < int.MaxValue)
+                .ToLookup(line => line.Contains("\"eval_loss\"", StringComparison.Ordinal));
+            return ([.. lines[false].Select(Parse<StepMetrics>)], [.. lines[true].Select(Parse<EvalMetrics>)]);
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or KeyNotFoundException)
+        {
+            throw new InvalidDataException($"{path} is damaged: {exception.Message}", exception);
+        }
+
+        static T Parse<T>(string line) => JsonSerializer.Deserialize<T>(line, SnakeCase)!;
     }
 
     /// <summary>Training losses that were logged up to where the run goes on.</summary>

@@ -42,6 +42,9 @@ internal sealed class AskedModel
         }
     }
 
+    /// <summary>Whether the command line names such a model.</summary>
+    public bool IsGiven(ParseResult result) => result.GetValue(endpoint) is not null || result.GetValue(model) is not null;
+
     /// <summary>Requests at once.</summary>
     public int Concurrency(ParseResult result) => result.GetValue(concurrency);
 

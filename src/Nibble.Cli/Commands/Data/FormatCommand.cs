@@ -29,7 +29,8 @@ internal static class FormatCommand
 
             var skipped = new SkippedLines();
             DatasetReadOptions reading = source.Reading(result, skipped);
-            int written = DatasetFormatter.Convert(source.File(result), path, DatasetOptions.Parse(target), reading, result.GetValue(template), cancellation);
+            int written = Progress.Rows("formatting", progress => DatasetFormatter.Convert(
+                source.File(result), path, DatasetOptions.Parse(target), reading with { Progress = progress }, result.GetValue(template), cancellation));
             Console.WriteLine(result.GetValue(json)
                 ? JsonSerializer.Serialize(new { written, skipped = skipped.Count })
                 : $"{written} records written to {path}{skipped}");

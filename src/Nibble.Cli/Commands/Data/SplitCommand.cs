@@ -38,7 +38,7 @@ internal static class SplitCommand
             var skipped = new SkippedLines();
             DatasetReadOptions reading = source.Reading(result, skipped);
             IReadOnlyDictionary<DatasetPart, long> counts = new Dictionary<DatasetPart, long>();
-            CommonOptions.Fill(folder, () => counts = splitter.SplitFile(source.File(result), folder, reading, cancellation));
+            CommonOptions.Fill(folder, () => counts = Progress.Rows("splitting", progress => splitter.SplitFile(source.File(result), folder, reading with { Progress = progress }, cancellation)));
             Dictionary<string, long> parts = counts.ToDictionary(item => item.Key.ToString().ToLowerInvariant(), item => item.Value);
             Console.WriteLine(result.GetValue(json)
                 ? JsonSerializer.Serialize(new Dictionary<string, long>(parts) { ["skipped"] = skipped.Count })

@@ -37,14 +37,14 @@ internal static class ValidateCommand
             }
 
             ModelTokens? tokens = prompts.Of(result, result.GetValue(model)) is { } writing ? new ModelTokens(writing, result.GetValue(maxLength)) : null;
-            var validator = new DataValidator(new ValidationOptions
+            ValidationReport report = Progress.Rows("validating", progress => new DataValidator(new ValidationOptions
             {
+                Progress = progress,
                 Format = source.Format(result),
                 Map = source.Map(result),
                 CountTokens = tokens is null ? null : record => tokens.Encode(record).InputIds.Length,
                 MaxLength = tokens?.MaxLength,
-            });
-            ValidationReport report = validator.Validate(source.File(result), result.GetValue(evaluation), cancellation);
+            }).Validate(source.File(result), result.GetValue(evaluation), cancellation));
             if (result.GetValue(html) is { } page)
             {
                 File.WriteAllText(page, report.ToHtml());

@@ -2,9 +2,13 @@ using System.CommandLine;
 using System.Text.Json;
 using Nibble.Cli.Commands.Data;
 using Nibble.Cli.Commands.Prompts;
+using Nibble.Cli.Registry;
 using Nibble.Data;
+using Nibble.Data.Augmentation;
 using Nibble.Evaluation;
+using Nibble.Evaluation.Judging;
 using Nibble.Evaluation.Predictions;
+using Nibble.Training.Reporting;
 
 namespace Nibble.Cli.Commands.Eval;
 
@@ -50,7 +54,7 @@ internal sealed class EvalCommand
         {
             ({ } folder, null, null or []) => eval.MeasureModelAsync(result, folder, cancellation),
             (null, { } file, null or []) => eval.MeasurePredictionsAsync(result, file, cancellation),
-            (null, null, [string first, string second]) => Task.FromResult(eval.Compare(result, first, second)),
+            (null, null, [string first, string second]) => eval.CompareAsync(result, first, second, cancellation),
             _ => throw new UsageException("give --model with --data, or --predictions, or --compare."),
         });
         return command;
@@ -78,6 +82,11 @@ internal sealed class EvalCommand
         var evaluation = new ModelEvaluation(chosen, answers, examples);
         Measured found = await evaluation.RunAsync(result, loaded, attached, folderOut?.Predictions, cancellation).ConfigureAwait(false);
         folderOut?.Save(found.Report);
+        if (attached is not null || File.Exists(Path.Combine(folder, RunManifest.FileName)))
+        {
+            RunRegistry.AddMetrics(attached ?? folder, found.Report); // Of weights that a run made.
+        }
+
         if (!result.GetValue(againstBase))
         {
             Show(result, found, skipped);
@@ -99,25 +108,32 @@ internal sealed class EvalCommand
         string about = result.GetValue(references) ?? file;
         IReadOnlyList<EvaluationExample> examples = PredictionFile.Pair(file, result.GetValue(references), result.GetValue(referenceField));
         folderOut?.Claim(new { predictions = ExampleFile.HashOf(file), references = ExampleFile.HashOf(about) }, resume: false);
+        folderOut?.Keep(examples);
         EvaluationSuite suite = await chosen.MeasureAsync(model: null, examples, cancellation).ConfigureAwait(false);
-        var found = new Measured(new EvaluationReport(Model: null, Adapter: null, about, ExampleFile.HashOf(about), examples.Count, suite.Results), suite.Summary, examples);
+        var found = new Measured(new EvaluationReport(Model: null, Adapter: null, about, ExampleFile.HashOf(examples), examples.Count, suite.Results), suite.Summary, examples);
         folderOut?.Save(found.Report);
         Show(result, found, new SkippedLines());
         return 0;
     }
 
-    private int Compare(ParseResult result, string first, string second)
+    private async Task<int> CompareAsync(ParseResult result, string first, string second, CancellationToken cancellation)
     {
         var comparison = new ReportComparison(ReportComparison.Load(first), ReportComparison.Load(second));
-        if (result.GetValue(json))
+        EvaluationResult? verdict = null;
+        if (metrics.Judge.IsGiven(result))
         {
-            Console.WriteLine(JsonSerializer.Serialize(comparison.Figures, EvaluationOutput.Json));
-        }
-        else
-        {
-            comparison.Show(Console.Out);
+            using ResilientChatClient client = metrics.Judge.Connect(result, result.GetValue(device)!, new EvaluationOutput(second).JudgeCache, cancellation);
+            verdict = await comparison.JudgeAsync(new PairwiseJudge(client, metrics.Judge.Concurrency(result)), cancellation).ConfigureAwait(false);
         }
 
+        if (result.GetValue(json))
+        {
+            Console.WriteLine(JsonSerializer.Serialize(new { Metrics = comparison.Figures, Judge = verdict is null ? null : Measured.FiguresOf(verdict) }, EvaluationOutput.Json));
+            return 0;
+        }
+
+        comparison.Show(Console.Out);
+        Console.Write(verdict is null ? "" : $"the judge prefers the second: {Measured.Describe(verdict)}");
         return 0;
     }
 

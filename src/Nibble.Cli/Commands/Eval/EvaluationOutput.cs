@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Nibble.Evaluation;
+using Nibble.Evaluation.Predictions;
 using Nibble.Modeling.Checkpoints;
 
 namespace Nibble.Cli.Commands.Eval;
@@ -24,6 +25,16 @@ internal sealed class EvaluationOutput(string folder)
 
     /// <summary>The same of the model without its adapter; a folder in this one.</summary>
     public EvaluationOutput OfBase => new(Path.Combine(folder, "base"));
+
+    /// <summary>Writes answers that were there already.</summary>
+    public void Keep(IReadOnlyList<EvaluationExample> examples)
+    {
+        using var writer = new PredictionWriter(Predictions);
+        for (int i = 0; i < examples.Count; i++)
+        {
+            writer.Write(new Prediction(i, examples[i].Prompt, examples[i].Prediction!, examples[i].References));
+        }
+    }
 
     /// <summary>Writes the figures.</summary>
     public void Save(EvaluationReport report)

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text.Json;
 using Nibble.Data;
 using Nibble.Evaluation;
 using Nibble.Modeling.Tokenizers;
@@ -30,6 +31,10 @@ internal sealed record ExampleFile(string Path, string Sha256, IReadOnlyList<Eva
 
         return new ExampleFile(path, HashOf(path), examples);
     }
+
+    /// <summary>SHA-256 of what answers are compared with.</summary>
+    public static string HashOf(IReadOnlyList<EvaluationExample> examples) =>
+        Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(examples.Select(example => new { example.Prompt, example.References }))));
 
     /// <summary>SHA-256 of a file.</summary>
     public static string HashOf(string path)

@@ -8,10 +8,17 @@ namespace Nibble.Cli.Commands.Eval;
 /// <param name="Examples">With the answers, where there are any.</param>
 internal sealed record Measured(EvaluationReport Report, string Summary, IReadOnlyList<EvaluationExample> Examples)
 {
-    /// <summary>Figures without the examples' own, as JSON.</summary>
-    public object Figures => Report.Results.Select(result => new { result.Metric, result.Score, result.Interval, result.Details, Scored = result.Values.Count(value => value is not null) });
+    /// <summary>Figures without the examples' own, for machines.</summary>
+    public object Figures => Report.Results.Select(FiguresOf);
+
+    /// <inheritdoc cref="Figures"/>
+    public static object FiguresOf(EvaluationResult result) =>
+        new { result.Metric, result.Score, result.Interval, result.Details, Scored = result.Values.Count(value => value is not null) };
+
+    /// <summary>A line of what else a metric tells.</summary>
+    public static string Describe(EvaluationResult result) =>
+        $"{result.Metric}: {string.Join(", ", result.Details.Select(detail => FormattableString.Invariant($"{detail.Key} {detail.Value:0.####}")))}\n";
 
     /// <summary>The table, and what else the metrics tell.</summary>
-    public override string ToString() => Summary + string.Concat(Report.Results.Where(result => result.Details.Count > 0).Select(result =>
-        $"{result.Metric}: {string.Join(", ", result.Details.Select(detail => FormattableString.Invariant($"{detail.Key} {detail.Value:0.####}")))}\n"));
+    public override string ToString() => Summary + string.Concat(Report.Results.Where(result => result.Details.Count > 0).Select(Describe));
 }

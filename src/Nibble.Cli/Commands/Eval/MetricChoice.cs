@@ -14,11 +14,11 @@ internal sealed class MetricChoice
     private const string Perplexity = "perplexity";
     private const string Accuracy = "acc";
     private const string NormalizedAccuracy = "acc_norm";
-    private const string Judge = "llm_judge";
+    private const string LlmJudge = "llm_judge";
 
     private readonly Option<string?> names = new("--metrics")
     {
-        Description = $"With commas between: {Perplexity} (the default with --model), {Accuracy}, {NormalizedAccuracy}, {Judge}, or {string.Join(", ", Metrics.Names)}.",
+        Description = $"With commas between: {Perplexity} (the default with --model), {Accuracy}, {NormalizedAccuracy}, {LlmJudge}, or {string.Join(", ", Metrics.Names)}.",
         HelpName = "NAMES",
     };
 
@@ -29,9 +29,11 @@ internal sealed class MetricChoice
     private readonly Option<string?> extract = new("--extract") { Description = "exact_match, f1, numeric: a regular expression whose group is the answer, such as '#### (.+)'.", HelpName = "REGEX" };
     private readonly Option<double> tolerance = new("--tolerance") { Description = "numeric: how far a number may be off." };
     private readonly Option<string?> schema = new("--schema") { Description = "json_schema: the JSON Schema that answers must satisfy.", HelpName = "FILE" };
-    private readonly AskedModel judge = new("judge");
 
     public MetricChoice() => normalize.AcceptOnlyFromAmong("trim", "squad");
+
+    /// <summary>Who marks answers, or chooses between them.</summary>
+    public AskedModel Judge { get; } = new("judge");
 
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
@@ -41,7 +43,7 @@ internal sealed class MetricChoice
             command.Options.Add(option);
         }
 
-        judge.AddTo(command);
+        Judge.AddTo(command);
     }
 
     /// <summary>The evaluators that the command line names, those of answers made already, so that a mistake shows before a model is loaded.</summary>
@@ -68,10 +70,10 @@ internal sealed class MetricChoice
             Tolerance = result.GetValue(tolerance),
             Schema = result.GetValue(schema),
         };
-        ResilientChatClient? client = wanted.Contains(Judge) ? judge.Connect(result, device, judgeCache, cancellation) : null;
+        ResilientChatClient? client = wanted.Contains(LlmJudge) ? Judge.Connect(result, device, judgeCache, cancellation) : null;
         (string Name, IEvaluator? Evaluator)[] chosen =
         [
-            .. wanted.Distinct().Select(name => (name, NeedsModel(name) ? null : name == Judge ? new LlmJudgeEvaluator(client!, concurrency: judge.Concurrency(result)) : Metrics.Create(name, options))),
+            .. wanted.Distinct().Select(name => (name, NeedsModel(name) ? null : name == LlmJudge ? new LlmJudgeEvaluator(client!, concurrency: Judge.Concurrency(result)) : Metrics.Create(name, options))),
         ];
         return new ChosenMetrics(chosen, client, result.GetValue(window), result.GetValue(stride));
     }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Nibble.Evaluation;
+using Nibble.Evaluation.Judging;
 using Nibble.Evaluation.Predictions;
 using Nibble.Evaluation.Statistics;
 
@@ -67,6 +68,12 @@ internal sealed class ReportComparison
         item.Found.Ties,
         item.Found.Changed,
     });
+
+    /// <summary>How often a judge prefers the second's answer, from 0 to 1, a tie counting as half.</summary>
+    /// <exception cref="InvalidDataException">The answers are not there, or the judge never chose.</exception>
+    public Task<EvaluationResult> JudgeAsync(PairwiseJudge judge, CancellationToken cancellation) => first.Answers.Count > 0 && second.Answers.Count > 0
+        ? judge.CompareAsync(second.Answers, first.Answers, cancellation)
+        : throw new InvalidDataException("A judge reads answers, and one of the evaluations kept none; measure with a metric of answers and --out.");
 
     /// <summary>For people: a table, and the examples that changed most.</summary>
     public void Show(TextWriter output)
