@@ -183,7 +183,15 @@ public sealed class FineTuner
                 throw new InvalidDataException($"{config.Model} is stored in NF4, whose weights cannot be trained; use method qlora.");
             }
 
-            model.UnfreezeAll();
+            try
+            {
+                model.UnfreezeAll(config.Training.Freeze);
+            }
+            catch (ArgumentException)
+            {
+                model.Dispose();
+                throw;
+            }
         }
 
         return model;

@@ -89,7 +89,7 @@ public sealed record MemoryEstimate
         long size = DTypeNames.Parse(config.Dtype) == torch.ScalarType.Float32 ? 4 : 2;
         List<(string Module, long[] Shape)> weights = [.. WeightShapes.Of(model).Select(item => (item.Name[..item.Name.LastIndexOf('.')], item.Shape))];
         bool embeddingLearns = Learns(config, "model.embed_tokens");
-        bool headLearns = model.TieWordEmbeddings ? embeddingLearns || Learns(config, "lm_head") : Learns(config, "lm_head");
+        bool headLearns = model.TieWordEmbeddings ? embeddingLearns || (config.Method != Method.Full && Learns(config, "lm_head")) : Learns(config, "lm_head");
         long vocabulary = (long)model.VocabSize * model.HiddenSize;
         long trained = weights.Where(item => Learns(config, item.Module)).Sum(item => Count(item.Shape)) + Adapters(config, weights);
         if (model.TieWordEmbeddings && config.Method != Method.Full && Learns(config, "lm_head"))
@@ -98,8 +98,8 @@ public sealed record MemoryEstimate
         }
 
         long tokens = (long)config.Training.PerDeviceTrainBatchSize * TrainingData.MaxLength(config, model);
-        long trainedInLayer = weights.Where(item => IsLinear(item.Module, item.Shape) && item.Module.StartsWith("model.layers.0.", StringComparison.Ordinal) && Learns(config, item.Module))
-            .Sum(item => Count(item.Shape));
+        long trainedInLayer = weights.Where(item => IsLinear(item.Module, item.Shape)).GroupBy(item => item.Module.Split('.')[2])
+            .Max(inLayer => inLayer.Where(item => Learns(config, item.Module)).Sum(item => Count(item.Shape)));
         long largest = weights.Where(item => Learns(config, item.Module)).Select(item => Count(item.Shape))
             .Append(config.Method == Method.Full ? 0 : config.Lora.R * (long)Math.Max(model.HiddenSize, model.IntermediateSize)).Max();
         bool accumulates = config.Training.GradientAccumulationSteps > 1;
@@ -194,7 +194,7 @@ public sealed record MemoryEstimate
         : 8 * trained;
 
     private static bool Learns(RunConfig config, string module) =>
-        config.Method == Method.Full || config.Lora.ModulesToSave.Any(wanted => module.EndsWith(wanted, StringComparison.Ordinal));
+        config.Method == Method.Full ? !config.Training.Freeze.Any(pattern => NamePatterns.Matches(pattern, module)) : config.Lora.ModulesToSave.Any(wanted => module.EndsWith(wanted, StringComparison.Ordinal));
 
     private static bool IsLinear(string module, long[] shape) => shape.Length == 2 && module.StartsWith("model.layers.", StringComparison.Ordinal);
 

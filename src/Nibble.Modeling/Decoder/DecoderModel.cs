@@ -83,9 +83,18 @@ public sealed class DecoderModel : IDisposable
     private bool HeadIsTied => Head.Weight is DenseWeight dense && ReferenceEquals(dense.Values, embedding);
 
     /// <summary>Makes every weight learn (full fine-tuning), as float32 masters.</summary>
-    public void UnfreezeAll()
+    /// <param name="except">Patterns of modules that stay frozen (<see cref="NamePatterns"/>); a head tied to the embedding goes with it.</param>
+    /// <exception cref="ArgumentException">A pattern matches no module, or nothing is left to learn.</exception>
+    public void UnfreezeAll(params IReadOnlyList<string> except)
     {
-        foreach (string module in ModuleNames.Where(name => name != "lm_head" || !HeadIsTied).ToList())
+        List<string> modules = [.. ModuleNames.Where(name => name != "lm_head" || !HeadIsTied)];
+        NamePatterns.Require("training.freeze", except, modules);
+        if (modules.RemoveAll(name => except.Any(pattern => NamePatterns.Matches(pattern, name))) > 0 && modules.Count == 0)
+        {
+            throw new ArgumentException("training.freeze leaves nothing to learn.");
+        }
+
+        foreach (string module in modules)
         {
             Unfreeze(module);
         }

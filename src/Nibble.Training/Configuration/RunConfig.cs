@@ -2,6 +2,7 @@ using Nibble.Data;
 using Nibble.Evaluation;
 using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
+using Nibble.Training.Optimization;
 using Nibble.Training.Prompts;
 
 namespace Nibble.Training.Configuration;
@@ -78,6 +79,8 @@ public sealed record RunConfig
         Require(t.PerDeviceTrainBatchSize > 0, $"training.per_device_train_batch_size is {t.PerDeviceTrainBatchSize}; it must be positive");
         Require(t.GradientAccumulationSteps > 0, $"training.gradient_accumulation_steps is {t.GradientAccumulationSteps}; it must be positive");
         Require(double.IsFinite(t.LearningRate) && t.LearningRate >= 0, $"training.learning_rate is {t.LearningRate}; it must be zero or positive");
+        _ = new RateGroups(t.LrGroups);
+        Require(t.Freeze.Count == 0 || Method == Method.Full, "training.freeze is for method full; beside an adapter the whole model is frozen");
         Require(t.WarmupRatio is >= 0 and <= 1, $"training.warmup_ratio is {t.WarmupRatio}; it must lie in [0, 1]");
         Require(t.WarmupSteps >= 0, $"training.warmup_steps is {t.WarmupSteps}; it must be zero or positive");
         Require(t.AdamBeta1 is >= 0 and < 1 && t.AdamBeta2 is >= 0 and < 1, "training.adam_beta1 and adam_beta2 must lie in [0, 1)");
@@ -209,6 +212,12 @@ public record TrainingSection
 
     /// <summary>Highest learning rate.</summary>
     public double LearningRate { get; init; } = 2e-4;
+
+    /// <summary>Factors on the learning rate, <c>pattern=factor</c>, by the names of parameters; the first pattern that matches holds.</summary>
+    public IReadOnlyList<string> LrGroups { get; init; } = [];
+
+    /// <summary>Patterns of modules that stay as they are; <see cref="Method.Full"/> only.</summary>
+    public IReadOnlyList<string> Freeze { get; init; } = [];
 
     /// <summary>Decoupled decay; norms and biases are spared.</summary>
     public double WeightDecay { get; init; } = 0.01;

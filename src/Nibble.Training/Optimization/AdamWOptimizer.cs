@@ -12,16 +12,18 @@ internal sealed class AdamWOptimizer : IDisposable
 {
     private readonly TrainingSection config;
     private readonly IReadOnlyList<Parameter> parameters;
+    private readonly IReadOnlyList<double> factors;
     private readonly Dictionary<string, Tensor> states = [];
     private readonly PagedAdamW? pages;
     private readonly MappedStates? file;
 
-    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU.</exception>
+    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU; or a pattern of lr_groups matches no parameter.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
     public AdamWOptimizer(RunConfig run, IReadOnlyList<Parameter> parameters)
     {
         config = run.Training;
         this.parameters = parameters;
+        factors = new RateGroups(config.LrGroups).Of(parameters);
         pages = config.Optim is OptimizerType.PagedAdamw8bit or OptimizerType.PagedAdamw32bit
             ? PagedAdamW.For([.. parameters.Select(parameter => parameter.Value)], EightBit)
             : null;
@@ -67,7 +69,7 @@ internal sealed class AdamWOptimizer : IDisposable
         Tensor?[] gradients = [.. parameters.Select(parameter => parameter.Value.grad?.contiguous())];
         if (pages is not null)
         {
-            pages.Update(gradients, i => UpdateOf(parameters[i]));
+            pages.Update(gradients, UpdateOf);
         }
         else
         {
@@ -75,7 +77,7 @@ internal sealed class AdamWOptimizer : IDisposable
             {
                 if (gradients[i] is { } gradient)
                 {
-                    Update(parameters[i], gradient, UpdateOf(parameters[i]));
+                    Update(parameters[i], gradient, UpdateOf(i));
                     file?.Release();
                 }
             }
@@ -86,8 +88,8 @@ internal sealed class AdamWOptimizer : IDisposable
             parameter.Value.grad = null;
         }
 
-        AdamW UpdateOf(Parameter parameter) => new(
-            learningRate, config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameter.Decays ? config.WeightDecay : 0, gradScale, step);
+        AdamW UpdateOf(int i) => new(
+            learningRate * factors[i], config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameters[i].Decays ? config.WeightDecay : 0, gradScale, step);
     }
 
     public void Dispose()
