@@ -95,6 +95,15 @@ Task("Cuda").IsDependentOn("Build").Does(() =>
     }
 });
 
+// Communication between processes is compiled with everything else where MPI is found; this insists on it.
+Task("Distributed").IsDependentOn("Build").Does(() =>
+{
+    if (!FileExists("./artifacts/native/release/libnibble_comm_mpi.so"))
+    {
+        throw new CakeException("Runs of several processes need MPI (Debian: apt-get install openmpi-bin libopenmpi-dev).");
+    }
+});
+
 Task("Pack").IsDependentOn("Build").Does(() =>
 {
     CleanDirectory(packages);

@@ -13,10 +13,14 @@ missing=()
 command -v make > /dev/null || missing+=(make)
 [ -e /usr/include/gtest/gtest.h ] || missing+=(libgtest-dev)
 
-# The CUDA kernels need nvcc, or a clang that needs no toolkit. Where neither can be had, their tests skip.
+# The CUDA kernels need nvcc, or a clang that needs no toolkit; several processes need MPI. Where these cannot be had, their
+# tests skip.
 wanted=()
 case "$*" in
     *Cuda* | *Test* | *Pack*) command -v nvcc clang++-19 > /dev/null || wanted+=(clang-19) ;;
+esac
+case "$*" in
+    *Distributed* | *Test*) { command -v mpirun && command -v mpicxx; } > /dev/null || wanted+=(openmpi-bin libopenmpi-dev) ;;
 esac
 
 as_root=()
@@ -37,10 +41,10 @@ fi
 if [ ${#missing[@]} -gt 0 ]; then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
 fi
-if [ ${#wanted[@]} -gt 0 ]; then
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${wanted[@]}" ||
-        echo "build.sh: went on without ${wanted[*]}: no CUDA kernels" >&2
-fi
+for package in "${wanted[@]}"; do # One by one: the want of one is no reason to do without another.
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" ||
+        echo "build.sh: went on without $package; what needs it is left out" >&2
+done
 
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
 dotnet tool restore > /dev/null

@@ -71,15 +71,17 @@ int threads_for(int64_t work) noexcept;
 
 // Code books; see nf4.cpp.
 extern const float nf4_code[16];
-const float* dynamic_map_signed() noexcept;
-const float* dynamic_map_unsigned() noexcept;
-
 // Quantising to a dynamic map looks the nearest code up on an even grid of [-1, 1], as bitsandbytes 0.50 does: a value
 // just beside a midpoint goes where its grid point goes.
 inline constexpr int kCodeGrid = 65536;
 inline constexpr float kCodeGridScale = 32767.5F;
-const uint8_t* nearest_signed() noexcept;
-const uint8_t* nearest_unsigned() noexcept;
+struct DynamicMap {
+    const float* values;     // [256], of each code.
+    const uint8_t* nearest;  // [kCodeGrid], the code nearest to each grid point.
+    const uint16_t* starts;  // [256], the first grid point of each code or a later one.
+};
+const DynamicMap& signed_map() noexcept;
+const DynamicMap& unsigned_map() noexcept;
 
 static inline int code_grid_index(float value) {
     return static_cast<int>((value + 1.0F) * kCodeGridScale + 0.5F);

@@ -66,24 +66,37 @@ std::array<uint8_t, kCodeGrid> make_nearest(const Map& map) {
     return nearest;
 }
 
-const Map signed_map = make_dynamic_map(true);
-const Map unsigned_map = make_dynamic_map(false);
-const auto signed_nearest = make_nearest(signed_map);
-const auto unsigned_nearest = make_nearest(unsigned_map);
+std::array<uint16_t, 256> make_starts(const std::array<uint8_t, kCodeGrid>& nearest) {
+    std::array<uint16_t, 256> starts{};
+    for (size_t code = 0; code < starts.size(); ++code) {
+        starts[code] = static_cast<uint16_t>(std::lower_bound(nearest.begin(), nearest.end(), code) - nearest.begin());
+    }
+    return starts;
+}
+
+struct Tables {
+    Map values;
+    std::array<uint8_t, kCodeGrid> nearest;
+    std::array<uint16_t, 256> starts;
+    DynamicMap view;
+
+    explicit Tables(bool is_signed)
+        : values(make_dynamic_map(is_signed)),
+          nearest(make_nearest(values)),
+          starts(make_starts(nearest)),
+          view{values.data(), nearest.data(), starts.data()} {}
+};
+
+const Tables signed_tables(true);
+const Tables unsigned_tables(false);
 
 }  // namespace
 
-const float* dynamic_map_signed() noexcept {
-    return signed_map.data();
+const DynamicMap& signed_map() noexcept {
+    return signed_tables.view;
 }
-const float* dynamic_map_unsigned() noexcept {
-    return unsigned_map.data();
-}
-const uint8_t* nearest_signed() noexcept {
-    return signed_nearest.data();
-}
-const uint8_t* nearest_unsigned() noexcept {
-    return unsigned_nearest.data();
+const DynamicMap& unsigned_map() noexcept {
+    return unsigned_tables.view;
 }
 
 }  // namespace nibble
@@ -94,10 +107,10 @@ const float* nibble_nf4_code(void) {
     return nf4_code;
 }
 const float* nibble_dynamic_map_signed(void) {
-    return dynamic_map_signed();
+    return signed_map().values;
 }
 const float* nibble_dynamic_map_unsigned(void) {
-    return dynamic_map_unsigned();
+    return unsigned_map().values;
 }
 
 nibble_status nibble_nf4_quantize(const nibble_device* device, nibble_dtype dtype, const void* src, int64_t count,
@@ -149,7 +162,7 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
             // Divided, not multiplied by 1 / largest, which is infinite for a subnormal scale.
             const float divisor = largest > 0.0F ? largest : 1.0F;
             for (int64_t i = first; i < end; ++i) {
-                codes[i] = signed_nearest[code_grid_index((absmax[i] - mean) / divisor)];
+                codes[i] = signed_map().nearest[code_grid_index((absmax[i] - mean) / divisor)];
             }
         }
     });

@@ -49,6 +49,49 @@ TEST(AdamW, five_steps_equal_the_golden_parameters_and_states_with_8_bit_states_
     }
 }
 
+// With beta 0 the moments are the gradient and its square, and with a gradient of 1 in their block their scale is 1.
+TEST(AdamW, every_grid_point_gets_its_nearest_code_on_every_instruction_set) {
+    constexpr int kGrid = 65536;
+    constexpr int kBlock = NIBBLE_ABSMAX_BLOCK;
+    const auto nearest = [](const float* map, float value) {
+        const float point = static_cast<float>(static_cast<int>((value + 1.0F) * 32767.5F + 0.5F)) / 32767.5F - 1.0F;
+        int best = 0;
+        for (int code = 1; code < 256; ++code) {
+            best = std::fabs(map[code] - point) < std::fabs(map[best] - point) ? code : best;
+        }
+        return static_cast<uint8_t>(best);
+    };
+    std::vector<float> grad;
+    const auto add = [&](float value) {
+        if (grad.size() % kBlock == 0) {
+            grad.push_back(1.0F);
+        }
+        grad.push_back(value);
+    };
+    for (int i = 0; i < kGrid; ++i) {
+        const float point = static_cast<float>(i) / 32767.5F - 1.0F;
+        add(point);
+        add(point < 0.0F ? point : std::sqrt(point));
+    }
+    std::vector<uint8_t> first, second;
+    for (const float g : grad) {
+        first.push_back(nearest(nibble_dynamic_map_signed(), g));
+        second.push_back(nearest(nibble_dynamic_map_unsigned(), g * g));
+    }
+    const auto count = static_cast<int64_t>(grad.size());
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
+        std::vector<float> param(grad.size()), absmax1(grad.size() / kBlock + 1), absmax2(absmax1);
+        std::vector<uint8_t> codes1(grad.size()), codes2(grad.size());
+        expect_ok(nibble_adamw_init_8bit(codes1.data(), codes2.data(), absmax1.data(), absmax2.data(), count));
+        const nibble_adamw config{1e-3, 0.0, 0.0, 1e-8, 0.0, 1.0, 1};
+        expect_ok(nibble_adamw_step_8bit(on(), &config, param.data(), grad.data(), codes1.data(), codes2.data(),
+                                         absmax1.data(), absmax2.data(), count));
+        EXPECT_EQ(codes1, first);
+        EXPECT_EQ(codes2, second);
+    }
+}
+
 TEST(AdamW, steps_equal_float64_with_every_setting_on_every_instruction_set) {
     nibble_adamw config{0.02, 0.8, 0.95, 0.1, 0.3, 0.5, 1};
     for (const Machine& machine : machines({NIBBLE_F32})) {

@@ -128,4 +128,11 @@ TEST(Speed, element_wise_kernels_use_what_each_instruction_set_brings) {
     expect_gains("adamw", {1.5, 0.8, 0.8}, [&] {
         expect_ok(nibble_adamw_step_32bit(on(), &config, param.data(), grad.data(), m.data(), v.data(), count));
     });
+    std::vector<uint8_t> codes1(count), codes2(count);
+    std::vector<float> absmax1(count / NIBBLE_ABSMAX_BLOCK), absmax2(absmax1);
+    expect_ok(nibble_adamw_init_8bit(codes1.data(), codes2.data(), absmax1.data(), absmax2.data(), count));
+    expect_gains("adamw with 8-bit states", {0.8, 1.2, 0.8}, [&] {
+        expect_ok(nibble_adamw_step_8bit(on(), &config, param.data(), grad.data(), codes1.data(), codes2.data(),
+                                         absmax1.data(), absmax2.data(), count));
+    });
 }

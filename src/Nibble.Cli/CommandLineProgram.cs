@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Nibble.Cli.Commands;
 using Nibble.Cli.Commands.Data;
 using Nibble.Cli.Commands.Eval;
+using Nibble.Kernels.Communication;
 
 namespace Nibble.Cli;
 
@@ -43,11 +44,23 @@ public static class CommandLineProgram
             // Exceptions come here instead of being printed with their stack. The library would listen for signals only after
             // a command's first await, and the commands have none.
             var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
-            return await parsed.InvokeAsync(configuration, interruption.Token).ConfigureAwait(false);
+            int code = await parsed.InvokeAsync(configuration, interruption.Token).ConfigureAwait(false);
+            Processes.Leave();
+            return code;
         }
         catch (Exception exception)
         {
-            return await ReportAsync(exception, parsed.GetValue(verbose)).ConfigureAwait(false);
+            int code = await ReportAsync(exception, parsed.GetValue(verbose), interruption.Token).ConfigureAwait(false);
+            if (code == Interrupted)
+            {
+                Processes.Leave(); // Rank 0 may still be saving.
+            }
+            else
+            {
+                Processes.Abort(code);
+            }
+
+            return code;
         }
 
         // The first signal lets the command save what it has; a second one ends the process at once.
@@ -60,7 +73,7 @@ public static class CommandLineProgram
 
     private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries));
 
-    private static async Task<int> ReportAsync(Exception exception, bool verbose)
+    private static async Task<int> ReportAsync(Exception exception, bool verbose, CancellationToken ended)
     {
         while (exception is TypeInitializationException or AggregateException && exception.InnerException is { } inner)
         {
@@ -69,13 +82,29 @@ public static class CommandLineProgram
 
         if (exception is OperationCanceledException)
         {
-            await Console.Error.WriteLineAsync("nibble: interrupted").ConfigureAwait(false);
+            await (Processes.Rank == 0 ? Console.Error.WriteLineAsync("nibble: interrupted") : Task.CompletedTask).ConfigureAwait(false);
             return Interrupted;
         }
 
-        string text = verbose ? exception.ToString() : OneLine(exception.Message);
-        await Console.Error.WriteLineAsync($"nibble: {text}").ConfigureAwait(false);
+        if (!await RankZeroHasSpokenAsync(ended).ConfigureAwait(false))
+        {
+            string where = Processes.Count > 1 ? $"rank {Processes.Rank}: " : "";
+            string text = verbose ? exception.ToString() : OneLine(exception.Message);
+            await Console.Error.WriteLineAsync($"nibble: {where}{text}").ConfigureAwait(false);
+        }
+
         return exception is ArgumentException or UsageException ? WrongUse : Failed;
+    }
+
+    /// <summary>What all processes of a run find wrong, rank 0 says; that ends the others, which wait a moment for it.</summary>
+    private static async Task<bool> RankZeroHasSpokenAsync(CancellationToken ended)
+    {
+        if (Processes.Rank > 0)
+        {
+            await Task.Delay(TimeSpan.FromSeconds(2), ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        return Processes.Rank > 0 && ended.IsCancellationRequested;
     }
 }
 

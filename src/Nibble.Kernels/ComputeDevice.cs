@@ -10,7 +10,10 @@ public static class ComputeDevice
     /// <summary>The first GPU that can be used, else the CPU.</summary>
     public const string Auto = "auto";
 
-    private const string Cpu = "cpu";
+
+    /// <summary>The CPU, whatever GPUs there are.</summary>
+    public const string Cpu = "cpu";
+
     private const string Cuda = "cuda:";
 
     /// <summary>Finds the device.</summary>

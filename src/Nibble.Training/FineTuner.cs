@@ -1,5 +1,6 @@
 using System.Globalization;
 using Nibble.Kernels;
+using Nibble.Kernels.Communication;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
@@ -48,6 +49,21 @@ public sealed class FineTuner
     }
 
     /// <summary>
+    /// The processes that train together, each with this very configuration; alone unless given. Each takes its share of every step's
+    /// micro-batches; rank 0 alone tells the observer and writes the output folder.
+    /// </summary>
+    public ICommunicator World
+    {
+        get;
+        init
+        {
+            ArgumentNullException.ThrowIfNull(value);
+            field = value;
+            observer = IsFirst ? observer : new Silent();
+        }
+    } = new SingleProcess();
+
+    /// <summary>
     /// Whether to measure what the operators of each step take; the observer is told, and the output folder gets a
     /// <see cref="TraceFile"/>.
     /// </summary>
@@ -77,10 +93,19 @@ public sealed class FineTuner
         }
     }
 
+    private bool IsFirst => World.Rank == 0;
+
     private TrainingResult Train(bool resume, CancellationToken cancellation)
     {
-        var folder = new RunFolder(config);
-        folder.Require(resume);
+        RequireCpuOfSeveral();
+        World.LimitWaits(TimeSpan.FromSeconds(config.Training.DdpTimeout));
+        var folder = new RunFolder(config, World.Size);
+        if (IsFirst)
+        {
+            folder.Require(resume);
+        }
+
+        World.Barrier().Wait(); // Others may have files of their own in it from now on.
         using DecoderModel model = LoadModel(cancellation);
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, PromptFormat format) = TrainingData.Load(config, model.Config, observer);
         KeepActivations(model);
@@ -90,7 +115,7 @@ public sealed class FineTuner
         long total = model.ParameterCount + (adapter?.Pairs.Sum(item => item.Pair.A.NumberOfElements + item.Pair.B.NumberOfElements) ?? 0);
         observer.Info(string.Create(
             CultureInfo.InvariantCulture, $"trainable params: {trainable:N0} || all params: {total:N0} || trainable%: {100.0 * trainable / total:0.####}"));
-        var samples = new SampleAnswers(config, evaluation, observer);
+        var samples = new SampleAnswers(config, IsFirst ? evaluation : [], observer);
         IReadOnlyList<RunSample> answered = samples.Before(model, cancellation);
         var plan = new BatchPlan(
             train,
@@ -99,12 +124,19 @@ public sealed class FineTuner
             config.Data.Shuffle,
             config.Seed);
         using var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground);
-        StepProfiler? profiler = Profiles ? new StepProfiler() : null;
-        using var loop = new TrainingLoop(config, model, parameters, plan, new HeldOutSet(model, config.Model, evaluation, config.Training), store, observer, profiler);
-        if (resume && store.Latest is { } checkpoint)
+        StepProfiler? profiler = Profiles && IsFirst ? new StepProfiler() : null;
+        using var loop = new TrainingLoop(config, model, parameters, plan, new HeldOutSet(model, config.Model, evaluation, config.Training, World), store, observer, profiler, World);
+        string? checkpoint = resume && IsFirst ? store.Latest : null;
+        if (World.Gather(checkpoint is null ? 0 : 1)[0][0] > 0)
         {
             loop.Resume(checkpoint);
             observer.Info($"Resumed from {checkpoint}.");
+        }
+
+        if (!IsFirst)
+        {
+            loop.Run(log: null, cancellation);
+            return new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total);
         }
 
         folder.Begin(format);
@@ -138,6 +170,15 @@ public sealed class FineTuner
         return result;
     }
 
+    /// <summary>Messages between processes lie in the host's memory.</summary>
+    private void RequireCpuOfSeveral()
+    {
+        if (World.Size > 1 && config.Device is not (ComputeDevice.Auto or ComputeDevice.Cpu))
+        {
+            throw new ArgumentException($"device is {config.Device}, but the {World.Size} processes of this run compute on the CPU; set device to cpu or auto.");
+        }
+    }
+
     private void Report(StepProfiler? profiler)
     {
         if (profiler is { HasSteps: true })
@@ -166,7 +207,7 @@ public sealed class FineTuner
         DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions
         {
             DType = DTypeNames.Parse(config.Dtype),
-            Device = ComputeDevice.Choose(config.Device, observer.Info),
+            Device = ComputeDevice.Choose(World.Size > 1 ? ComputeDevice.Cpu : config.Device, observer.Info),
             QuantizeNf4 = config.Method == Method.Qlora,
             DoubleQuantize = config.Quantization.Bnb4bitUseDoubleQuant,
             Progress = (done, total) =>

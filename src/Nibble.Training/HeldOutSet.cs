@@ -1,6 +1,7 @@
 using Nibble.Evaluation;
 using Nibble.Evaluation.Likelihood;
 using Nibble.Evaluation.Predictions;
+using Nibble.Kernels.Communication;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;
@@ -15,19 +16,21 @@ internal sealed class HeldOutSet
     private readonly DecoderModel model;
     private readonly IReadOnlyList<EncodedExample> examples;
     private readonly TrainingSection settings;
+    private readonly ICommunicator world;
     private readonly IEvaluator[] evaluators;
     private readonly EvaluationExample[] questions = [];
     private readonly AnswerGenerator? generator;
     private EvaluationResult[] results = [];
 
-    /// <summary>Measures the loss, and the answers if there are metrics of them.</summary>
-    public HeldOutSet(DecoderModel model, string folder, IReadOnlyList<EncodedExample> examples, TrainingSection settings)
+    /// <summary>Measures the loss, each process on its share, and on rank 0 the answers if there are metrics of them.</summary>
+    public HeldOutSet(DecoderModel model, string folder, IReadOnlyList<EncodedExample> examples, TrainingSection settings, ICommunicator world)
     {
         this.model = model;
         this.examples = examples;
         this.settings = settings;
+        this.world = world;
         evaluators = [.. settings.EvalMetrics.Select(name => Metrics.Create(name, new MetricOptions { Extract = settings.EvalExtract }))];
-        if (evaluators.Length > 0 && examples.Count > 0)
+        if (evaluators.Length > 0 && examples.Count > 0 && world.Rank == 0)
         {
             HfTokenizer tokenizer = HfTokenizer.FromPretrained(folder);
             questions = [.. examples.Select(example => EvaluationData.Of(example, tokenizer))];
@@ -44,7 +47,9 @@ internal sealed class HeldOutSet
     /// <summary>Evaluates the model as it is.</summary>
     public EvalMetrics Evaluate(int step, double epoch)
     {
-        EvaluationLoss loss = EvaluationLoss.Of(model, examples.Chunk(settings.PerDeviceTrainBatchSize).Select(EncodedExample.Batch));
+        IEnumerable<EncodedExample[]> chunks = examples.Chunk(settings.PerDeviceTrainBatchSize).Where((_, i) => i % world.Size == world.Rank);
+        EvaluationLoss share = EvaluationLoss.Of(model, chunks.Select(EncodedExample.Batch));
+        EvaluationLoss loss = world.Gather(share.Sum, share.Tokens).Select(part => new EvaluationLoss(part[0], (long)part[1])).Aggregate(EvaluationLoss.Add);
         results = generator is null ? [] : Score(generator);
         return new EvalMetrics(step, epoch, loss.Mean, loss.Perplexity)
         {

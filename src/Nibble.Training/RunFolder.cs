@@ -10,14 +10,14 @@ using Nibble.Training.Reporting;
 namespace Nibble.Training;
 
 /// <summary>The output folder of a run. Its <c>run.json</c> says whose it is, so that no run writes over another or over anything else.</summary>
-internal sealed class RunFolder(RunConfig config)
+internal sealed class RunFolder(RunConfig config, int processes)
 {
     /// <summary>Keys that a resumed run may change: where the folder is, when it ends, and where it computes, what it reports and keeps.</summary>
     private static readonly HashSet<string> Free =
     [
         "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
         "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.gradient_checkpointing",
-        "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract", "training.report_samples",
+        "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract", "training.report_samples", "training.zero_stage", "training.ddp_timeout",
     ];
 
     private static readonly string[] Written =
@@ -53,6 +53,7 @@ internal sealed class RunFolder(RunConfig config)
                 throw new InvalidDataException($"{config.OutputDir} holds another run; resume it with --resume, or choose another output_dir.");
             }
 
+            RequireSameSteps();
             RequireSame(ReadRun()["config"], JsonNode.Parse(ConfigBinder.ToJson(config)));
             RemoveLeftovers();
         }
@@ -82,7 +83,7 @@ internal sealed class RunFolder(RunConfig config)
             new RunResults(result.Steps, result.TrainableParameters, result.TotalParameters, result.FinalLoss, result.FinalEvalLoss, PeakMemory.Bytes), device)
         .Save(config.OutputDir);
 
-    private RunManifest Manifest(DateTimeOffset started, PromptFormat prompts) => new(started, Environment.CurrentDirectory, config) { Prompts = prompts.ToJson() };
+    private RunManifest Manifest(DateTimeOffset started, PromptFormat prompts) => new(started, Environment.CurrentDirectory, config) { Processes = processes, Prompts = prompts.ToJson() };
 
     private JsonObject ReadRun()
     {
@@ -96,12 +97,30 @@ internal sealed class RunFolder(RunConfig config)
         }
     }
 
+    /// <summary>A run may go on in more or fewer processes when as many micro-batches make a step.</summary>
+    private void RequireSameSteps()
+    {
+        JsonObject run = ReadRun();
+        int before = Number(run["processes"]) * Number(run["config"]?["training"]?["gradient_accumulation_steps"]);
+        int now = processes * config.Training.GradientAccumulationSteps;
+        if (before != now)
+        {
+            string advice = before % processes == 0
+                ? $"resume with training.gradient_accumulation_steps={before / processes}"
+                : $"resume in a number of processes that divides {before}";
+            throw new InvalidDataException(
+                $"{config.OutputDir} holds a run with {before} micro-batches in a step, not {now} ({processes} x training.gradient_accumulation_steps {config.Training.GradientAccumulationSteps}); {advice}, or choose another output_dir.");
+        }
+
+        static int Number(JsonNode? node) => node?.GetValue<int>() ?? 1;
+    }
+
     private void RequireSame(JsonNode? before, JsonNode? now, string path = "")
     {
         Dictionary<string, string> values = ConfigBinder.Settings(before, path).ToDictionary();
         foreach ((string key, string value) in ConfigBinder.Settings(now, path))
         {
-            if (values.GetValueOrDefault(key) is var old && old != value && !MayChange(key, old?.Trim('"'), value.Trim('"')))
+            if (key != "training.gradient_accumulation_steps" && values.GetValueOrDefault(key) is var old && old != value && !MayChange(key, old?.Trim('"'), value.Trim('"')))
             {
                 throw new InvalidDataException(
                     $"{config.OutputDir} holds a run with {key} {old ?? "missing"}, not {value}; resume with the configuration that it began with, or choose another output_dir.");

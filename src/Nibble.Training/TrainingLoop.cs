@@ -1,9 +1,11 @@
 using System.Diagnostics;
 using Nibble.Kernels;
+using Nibble.Kernels.Communication;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Batching;
 using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
+using Nibble.Training.Distributed;
 using Nibble.Training.Optimization;
 using Nibble.Training.Reporting;
 using TorchSharp;
@@ -22,15 +24,17 @@ internal sealed class TrainingLoop : IDisposable
     private readonly CheckpointStore store;
     private readonly ITrainingObserver observer;
     private readonly LearningRate rate;
-    private readonly AdamWOptimizer optimizer;
+    private readonly ICommunicator world;
+    private readonly ParallelOptimizer optimizer;
     private readonly LossScale scale;
     private readonly StepProfiler? profiler;
+    private readonly int batchesPerStep;
     private readonly int stepsPerEpoch;
     private TrainingState state = new();
 
     public TrainingLoop(
         RunConfig config, DecoderModel model, IReadOnlyList<Parameter> parameters, BatchPlan plan, HeldOutSet evaluation,
-        CheckpointStore store, ITrainingObserver observer, StepProfiler? profiler)
+        CheckpointStore store, ITrainingObserver observer, StepProfiler? profiler, ICommunicator world)
     {
         this.config = config;
         this.model = model;
@@ -40,10 +44,12 @@ internal sealed class TrainingLoop : IDisposable
         this.store = store;
         this.observer = observer;
         this.profiler = profiler;
-        stepsPerEpoch = (plan.BatchesPerEpoch + config.Training.GradientAccumulationSteps - 1) / config.Training.GradientAccumulationSteps;
+        this.world = world;
+        batchesPerStep = config.Training.GradientAccumulationSteps * world.Size;
+        stepsPerEpoch = (plan.BatchesPerEpoch + batchesPerStep - 1) / batchesPerStep;
         TotalSteps = config.Training.MaxSteps > 0 ? config.Training.MaxSteps : (int)Math.Ceiling(config.Training.NumTrainEpochs * stepsPerEpoch);
         rate = new LearningRate(config.Training, TotalSteps);
-        optimizer = new AdamWOptimizer(config, parameters);
+        optimizer = new ParallelOptimizer(config, parameters, world);
         scale = new LossScale(model.ComputeDType);
     }
 
@@ -59,16 +65,18 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Where the run stands.</summary>
     public TrainingState State => state;
 
-    /// <summary>Goes on from a checkpoint.</summary>
-    public void Resume(string checkpoint)
+    /// <summary>Goes on from a checkpoint, which rank 0 reads for all.</summary>
+    public void Resume(string? checkpoint)
     {
-        state = CheckpointStore.Restore(checkpoint, parameters, optimizer.States);
+        state = optimizer.Restore(checkpoint);
         scale.Value = state.LossScale;
         scale.GoodSteps = state.LossScaleGoodSteps;
     }
 
-    /// <summary>Runs to the end, or until cancelled; a cancelled run saves a checkpoint before it throws.</summary>
-    public void Run(RunLog log, CancellationToken cancellation)
+    /// <summary>Runs to the end, or until any process is cancelled; a cancelled run saves a checkpoint before it throws.</summary>
+    /// <param name="log">Where the numbers go; rank 0 has one.</param>
+    /// <param name="cancellation">Cancels all processes.</param>
+    public void Run(RunLog? log, CancellationToken cancellation)
     {
         var clock = new Stopwatch();
         long tokensAtLog = state.Tokens;
@@ -86,7 +94,7 @@ internal sealed class TrainingLoop : IDisposable
             {
                 var metrics = new StepMetrics(
                     state.Step, Epoch, loss, learningRate, norm, state.Tokens, (state.Tokens - tokensAtLog) / clock.Elapsed.TotalSeconds, PeakMemory.Bytes);
-                log.Write(metrics);
+                log?.Write(metrics);
                 observer.Logged(metrics);
                 clock.Reset();
                 tokensAtLog = state.Tokens;
@@ -97,10 +105,10 @@ internal sealed class TrainingLoop : IDisposable
                 EvaluateAndCompare(log);
             }
 
-            bool cancelled = cancellation.IsCancellationRequested && !last && !OutOfPatience; // A run that is through is better finished than left.
+            bool cancelled = AnyCancelled(cancellation) && !last && !OutOfPatience; // A run that is through is better finished than left.
             if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
             {
-                store.Save(state, parameters, optimizer.States, log);
+                optimizer.WithStates(states => store.Save(state, parameters, states, log!)); // Rank 0 alone writes, and has a log.
             }
 
             if (cancelled)
@@ -116,9 +124,9 @@ internal sealed class TrainingLoop : IDisposable
             observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
         }
 
-        if (config.Training.EarlyStoppingPatience > 0)
+        if (config.Training.EarlyStoppingPatience > 0 && world.Rank == 0)
         {
-            store.RestoreBest(parameters);
+            store.RestoreBest(parameters); // It writes them, the others are done.
         }
 
         optimizer.Release(); // What the trained model does next may need the memory that its pages hold.
@@ -130,19 +138,22 @@ internal sealed class TrainingLoop : IDisposable
 
     private bool OutOfPatience => config.Training.EarlyStoppingPatience > 0 && state.EvaluationsWithoutImprovement >= config.Training.EarlyStoppingPatience;
 
+    /// <summary>Signals come at different times to the processes, which must end after the same step.</summary>
+    private bool AnyCancelled(CancellationToken cancellation) =>
+        world.Gather(cancellation.IsCancellationRequested ? 1 : 0).Any(rank => rank[0] > 0);
+
     private bool IsDue(int every, bool epochEnds) => every > 0 ? state.Step % every == 0 : epochEnds;
 
     private (double Loss, double Norm, double Rate) Step()
     {
         (int epoch, int inEpoch) = (state.Step / stepsPerEpoch, state.Step % stepsPerEpoch);
-        int first = inEpoch * config.Training.GradientAccumulationSteps;
-        int count = Math.Min(config.Training.GradientAccumulationSteps, plan.BatchesPerEpoch - first);
+        int first = inEpoch * batchesPerStep;
+        int count = Math.Min(batchesPerStep, plan.BatchesPerEpoch - first);
         List<TokenBatch> batches = [.. Enumerable.Range(first, count).Select(index => plan.Batch(epoch, index))];
         long targets = batches.Sum(batch => batch.ShiftedLabels().LongCount(label => label >= 0));
         int step = state.Step + 1;
         double learningRate = rate.At(step);
         using DisposeScope scope = NewDisposeScope();
-        TrainingState start = state;
         double loss;
         try
         {
@@ -151,17 +162,18 @@ internal sealed class TrainingLoop : IDisposable
         catch (Exception exception) when (ComputeDevice.MeansOutOfMemory(exception) && optimizer.Release())
         {
             // The optimizer's pages take what memory is left after a step; a step that needs more has it back.
-            state = start;
-            DropGradients();
+            optimizer.DropGradients();
             loss = Accumulate(batches, targets);
         }
 
+        loss = world.Gather(loss).Sum(rank => rank[0]);
         using Profiler.Scope update = Profiler.Pass("update");
-        double norm = GradientNorm() / scale.Value;
+        optimizer.Reduce();
+        double norm = optimizer.Norm() / scale.Value;
         double before = scale.Value;
         if (!double.IsFinite(loss) || (!double.IsFinite(norm) && !scale.IsActive))
         {
-            throw new TrainingDivergedException(step, Culprit(loss));
+            throw new TrainingDivergedException(step, double.IsFinite(loss) ? $"gradient of {optimizer.NotFinite() ?? "another process's share"}" : "loss");
         }
 
         state = state with { Step = step };
@@ -173,76 +185,45 @@ internal sealed class TrainingLoop : IDisposable
         }
         else
         {
-            DropGradients();
+            optimizer.DropGradients();
         }
 
         state = state with { LossScale = scale.Value, LossScaleGoodSteps = scale.GoodSteps };
         return (loss, norm, learningRate);
     }
 
-    /// <summary>Adds the gradients of all micro-batches, and returns their loss.</summary>
+    /// <summary>
+    /// Adds the gradients of this process's micro-batches, every <c>Size</c>-th of the step's, and returns their share of the loss. A pass
+    /// has the number, and with it the dropout masks, that it would have in a run of one process.
+    /// </summary>
     private double Accumulate(List<TokenBatch> batches, long targets)
     {
         double loss = 0;
-        foreach (TokenBatch batch in batches)
+        for (int i = world.Rank; i < batches.Count; i += world.Size)
         {
             using DisposeScope scope = NewDisposeScope();
-            Tensor mean = Forward(batch, targets);
+            Tensor mean = Forward(batches[i], targets, state.Passes + i);
             loss += mean.item<float>();
             using (Profiler.Pass("backward"))
             {
                 using Scalar factor = scale.Value; // Named, or the collector may free it while libtorch reads it.
                 BackwardPass.Run(mean * factor);
             }
-
-            state = state with { Passes = state.Passes + 1, Tokens = state.Tokens + batch.InputIds.Length };
         }
 
+        state = state with { Passes = state.Passes + batches.Count, Tokens = state.Tokens + batches.Sum(batch => (long)batch.InputIds.Length) };
         return loss;
     }
 
-    private Tensor Forward(TokenBatch batch, long targets)
+    private Tensor Forward(TokenBatch batch, long targets, long number)
     {
         using Profiler.Scope pass = Profiler.Pass("forward");
         using Scalar count = Math.Max(1, targets);
-        return model.TokenLosses(batch, new DropoutState(config.Seed, (uint)state.Passes)).sum() / count;
-    }
-
-    private void DropGradients()
-    {
-        foreach (Parameter parameter in parameters)
-        {
-            parameter.Value.grad = null;
-        }
-    }
-
-    private double GradientNorm()
-    {
-        using Profiler.Scope measured = Profiler.Operator("GradientNorm");
-        using DisposeScope scope = NewDisposeScope();
-        double squares = 0;
-        foreach (Parameter parameter in parameters)
-        {
-            if (parameter.Value.grad is { } gradient)
-            {
-                double norm = gradient.norm().item<float>();
-                squares += norm * norm;
-            }
-        }
-
-        return Math.Sqrt(squares);
-    }
-
-    /// <summary>The first gradient that is not finite, or the loss.</summary>
-    private string Culprit(double loss)
-    {
-        using DisposeScope scope = NewDisposeScope();
-        Parameter? bad = parameters.FirstOrDefault(parameter => parameter.Value.grad is { } gradient && !gradient.isfinite().all().item<bool>());
-        return !double.IsFinite(loss) ? "loss" : $"gradient of {bad?.Name}";
+        return model.TokenLosses(batch, new DropoutState(config.Seed, (uint)number)).sum() / count;
     }
 
     /// <summary>Evaluates, and keeps the best weights.</summary>
-    private void EvaluateAndCompare(RunLog log)
+    private void EvaluateAndCompare(RunLog? log)
     {
         optimizer.Release(); // Evaluation batches may need the memory that its pages hold.
         EvalMetrics metrics = evaluation.Evaluate(state.Step, Epoch);
@@ -251,7 +232,7 @@ internal sealed class TrainingLoop : IDisposable
             throw new TrainingDivergedException(state.Step, "evaluation loss");
         }
 
-        log.Write(metrics);
+        log?.Write(metrics);
         Evaluations.Add(metrics);
         observer.Evaluated(metrics);
         if (Overfitting.Between(Losses, Evaluations) is { } warning)
@@ -259,14 +240,14 @@ internal sealed class TrainingLoop : IDisposable
             observer.Info(warning);
         }
 
-        double badness = evaluation.Badness(metrics);
+        double badness = world.Gather(evaluation.Badness(metrics))[0][0]; // Rank 0 has the answers.
         bool better = state.BestEvaluation is not { } best || badness < best;
         state = state with
         {
             BestEvaluation = better ? badness : state.BestEvaluation,
             EvaluationsWithoutImprovement = better ? 0 : state.EvaluationsWithoutImprovement + 1,
         };
-        if (better)
+        if (better && world.Rank == 0)
         {
             store.SaveBest(parameters);
         }

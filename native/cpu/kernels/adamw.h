@@ -33,44 +33,107 @@ inline void adamw_32bit(const AdamWFactors& factors, float* param, const float* 
     });
 }
 
-inline void requantize(const float* values, int64_t count, const uint8_t* nearest, uint8_t* codes, float* absmax) {
-    const float scale = largest_magnitude(values, count);
-    *absmax = scale;
-    const bool scaled = scale > 0.0F;
-    int32_t index[NIBBLE_ABSMAX_BLOCK];
-    for (int64_t i = 0; i < count; ++i) {
-        index[i] = code_grid_index(scaled ? values[i] / scale : 0.0F);
+// One of the two moments as codes and a scale for each block.
+class Moment {
+  public:
+#if defined(__AVX512BW__)
+    explicit Moment(const DynamicMap& map) : map_(map.values), nearest_(map.starts) {}
+#else
+    explicit Moment(const DynamicMap& map) : map_(map.values), nearest_(map.nearest) {}
+#endif
+
+    // Of one block, still without its scale.
+    void decode(const uint8_t* codes, int64_t count, float* values) const {
+#if defined(__AVX512BW__)
+        for (int64_t i = 0; i < count; i += 2 * kLanes) {
+            Vec front;
+            Vec back;
+            map_.look_up(_mm256_maskz_loadu_epi8(first_lanes(count - i), codes + i), front, back);
+            store(values + i, front);
+            store(values + i + kLanes, back);
+        }
+#else
+        for (int64_t i = 0; i < count; ++i) {
+            values[i] = map_[codes[i]];
+        }
+#endif
     }
-    for (int64_t i = 0; i < count; ++i) {
-        codes[i] = nearest[index[i]];
+
+    void encode(const float* values, int64_t count, uint8_t* codes, float* absmax) const {
+        const float scale = largest_magnitude(values, count);
+        *absmax = scale;
+        if (!(scale > 0.0F)) {
+            static constexpr float kZeros[NIBBLE_ABSMAX_BLOCK] = {};
+            return quantize(kZeros, 1.0F, count, codes);
+        }
+        quantize(values, scale, count, codes);
     }
-}
+
+  private:
+    void quantize(const float* values, float scale, int64_t count, uint8_t* codes) const {
+#if defined(__AVX512BW__)
+        for (int64_t i = 0; i < count; i += NearestCodes::kValues) {
+            __m256i found[NearestCodes::kValues / 32];
+            nearest_.find(values + i, scale, found);
+            std::memcpy(codes + i, found, static_cast<size_t>(min_of(NearestCodes::kValues, count - i)));
+        }
+#else
+        int32_t points[NIBBLE_ABSMAX_BLOCK];
+        for (int64_t i = 0; i < count; ++i) {
+            points[i] = code_grid_index(values[i] / scale);
+        }
+        for (int64_t i = 0; i < count; ++i) {
+            codes[i] = nearest_[points[i]];
+        }
+#endif
+    }
+
+#if defined(__AVX512BW__)
+    static __mmask32 first_lanes(int64_t count) {
+        return count < 32 ? (1U << count) - 1 : ~0U;
+    }
+
+    MapWords map_;
+    NearestCodes nearest_;
+#else
+    const float* map_;
+    const uint8_t* nearest_;
+#endif
+};
 
 inline void adamw_8bit(const AdamWFactors& factors, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
                        float* absmax1, float* absmax2, int64_t count) {
-    const float* map1 = dynamic_map_signed();
-    const float* map2 = dynamic_map_unsigned();
+    const Moment first(signed_map());
+    const Moment second(unsigned_map());
     const int workers = threads_for(count);
 #pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t block = 0; block < ceil_div(count, NIBBLE_ABSMAX_BLOCK); ++block) {
         float moment1[NIBBLE_ABSMAX_BLOCK];
         float moment2[NIBBLE_ABSMAX_BLOCK];
-        const int64_t first = block * NIBBLE_ABSMAX_BLOCK;
-        const int64_t length = min_of(NIBBLE_ABSMAX_BLOCK, count - first);
-        for (int64_t i = 0; i < length; ++i) {
-            moment1[i] = map1[codes1[first + i]];
-            moment2[i] = map2[codes2[first + i]];
+        const int64_t begin = block * NIBBLE_ABSMAX_BLOCK;
+        const int64_t length = min_of(NIBBLE_ABSMAX_BLOCK, count - begin);
+        // Asked for while the blocks before it are computed: one block is more than the processor looks ahead.
+        constexpr int64_t kAhead = 2 * NIBBLE_ABSMAX_BLOCK;
+        for (int64_t i = begin + kAhead; i < begin + kAhead + NIBBLE_ABSMAX_BLOCK; i += 64) {
+            __builtin_prefetch(codes1 + i);
+            __builtin_prefetch(codes2 + i);
+            for (int64_t line = i; line < i + 64; line += 16) {
+                __builtin_prefetch(param + line);
+                __builtin_prefetch(grad + line);
+            }
         }
+        first.decode(codes1 + begin, length, moment1);
+        second.decode(codes2 + begin, length, moment2);
         each_register(0, length, [&](int64_t i, auto lanes) {
-            const Vec p = load_as_float(param + first + i, lanes);
-            const Vec g = load_as_float(grad + first + i, lanes);
+            const Vec p = load_as_float(param + begin + i, lanes);
+            const Vec g = load_as_float(grad + begin + i, lanes);
             Vec m = load_as_float(moment1 + i, lanes) * absmax1[block];
             Vec v = load_as_float(moment2 + i, lanes) * absmax2[block];
-            store_from_float(param + first + i, adamw_update(factors, p, g, m, v), lanes);
+            store_from_float(param + begin + i, adamw_update(factors, p, g, m, v), lanes);
             store_from_float(moment1 + i, m, lanes);
             store_from_float(moment2 + i, v, lanes);
         });
-        requantize(moment1, length, nearest_signed(), codes1 + first, absmax1 + block);
-        requantize(moment2, length, nearest_unsigned(), codes2 + first, absmax2 + block);
+        first.encode(moment1, length, codes1 + begin, absmax1 + block);
+        second.encode(moment2, length, codes2 + begin, absmax2 + block);
     }
 }

@@ -3,7 +3,7 @@
 // The scales of NF4 blocks; double-quantised ones are decoded here, in registers.
 class BlockScales {
   public:
-    explicit BlockScales(const nibble_weight& weight) : weight_(weight), map_(dynamic_map_signed()) {}
+    explicit BlockScales(const nibble_weight& weight) : weight_(weight) {}
 
     float operator[](int64_t block) const {
         if (weight_.absmax != nullptr) {
@@ -16,23 +16,38 @@ class BlockScales {
 
     // `count` of them from one on.
     void fill(int64_t first, int64_t count, float* dst) const {
-        int64_t i = 0;
-#if defined(__AVX512F__)
-        for (; weight_.absmax == nullptr && i + 16 <= count && first % 16 == 0; i += 16) {
-            const int64_t block = first + i;  // Sixteen from here on share their outer scale.
-            const auto* codes = reinterpret_cast<const __m128i*>(weight_.absmax_codes + block);
-            const Vec values = _mm512_i32gather_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(codes)), map_, sizeof(float));
-            store(dst + i, values * weight_.nested_absmax[block / NIBBLE_ABSMAX_BLOCK] + weight_.absmax_offset);
+        if (weight_.absmax != nullptr) {
+            std::memcpy(dst, weight_.absmax + first, sizeof(float) * static_cast<size_t>(count));
+            return;
         }
-#endif
-        for (; i < count; ++i) {
+#if defined(__AVX512BW__)
+        for (int64_t i = 0; i < count;) {
+            const int64_t block = first + i;
+            const int64_t some =  // That share their outer scale.
+                min_of(min_of(2 * kLanes, count - i), NIBBLE_ABSMAX_BLOCK - block % NIBBLE_ABSMAX_BLOCK);
+            const auto there = static_cast<__mmask32>((uint64_t{1} << some) - 1);
+            Vec front;
+            Vec back;
+            words_.look_up(_mm256_maskz_loadu_epi8(there, weight_.absmax_codes + block), front, back);
+            const float outer = weight_.nested_absmax[block / NIBBLE_ABSMAX_BLOCK];
+            _mm512_mask_storeu_ps(dst + i, static_cast<__mmask16>(there), front * outer + weight_.absmax_offset);
+            _mm512_mask_storeu_ps(dst + i + kLanes, static_cast<__mmask16>(there >> kLanes),
+                                  back * outer + weight_.absmax_offset);
+            i += some;
+        }
+#else
+        for (int64_t i = 0; i < count; ++i) {
             dst[i] = (*this)[first + i];
         }
+#endif
     }
 
   private:
     nibble_weight weight_;
-    const float* map_;
+    const float* map_ = signed_map().values;
+#if defined(__AVX512BW__)
+    MapWords words_{map_};
+#endif
 };
 
 // A whole block of 64 from 32 bytes.

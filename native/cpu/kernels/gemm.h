@@ -69,10 +69,11 @@ void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, floa
 template <typename Finish, typename... Terms>
 void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms) {
     const int workers = threads_for(m * n * (... + terms.a.depth()) / kLanes);
-    // Large pieces reuse what they read; but there must be enough of them, or of short rows, for every thread.
-    const int64_t wanted = workers > 1 ? 4 * workers : 1;
-    const int64_t strips = ceil_div(n, kStripCols);
     const bool large = (... + terms.a.bytes()) > kLargePanelBytes;
+    // Large pieces reuse what they read; but there must be enough of them, or of short rows, for every thread: several,
+    // so that a slow one gets fewer, or one where each would pack a right side that is as deep as the panel is large.
+    const int64_t wanted = workers > 1 ? (large ? 1 : 4) * workers : 1;
+    const int64_t strips = ceil_div(n, kStripCols);
     const int64_t block = kStripCols * (large                             ? min_of(strips, kLargePanelBlockStrips)
                                         : strips >= kBlockStrips * wanted ? kBlockStrips
                                                                           : 1);

@@ -97,14 +97,43 @@ void join(const float* src, int64_t rows, int64_t cols, int64_t stride, int64_t 
     });
 }
 
+// How a panel of x meets a weight: the order of its elements in depth, and the term that the two make.
+template <typename T>
+struct ByTiles {
+    using Element = Multiplied<T>;
+
+    template <typename Reader>
+    static Reader order(const Reader& reader) {
+        return reader;
+    }
+    static auto term(const Panel<Element>& x, const nibble_weight& weight) {
+        return Term{x, PackTransposed{RunReader<Element>(weight)}};
+    }
+};
+
+#if defined(__AVX512BF16__)
+struct ByWords {
+    using Element = BFloat16;
+
+    template <typename Reader>
+    static auto order(const Reader& reader) {
+        return PairedReader<Reader>(reader);
+    }
+    static Nf4Term term(const Panel<Element>& x, const nibble_weight& weight) {
+        return {x, RunReader<Element>(weight)};
+    }
+};
+#endif
+
 // hidden[rows, rank] = drop(x) * A^T of one panel.
-template <typename Element>
-void lora_down(const nibble_lora& lora, const Panel<Element>& dropped, float* hidden) {
+template <typename Way>
+void lora_down(const nibble_lora& lora, const Panel<typename Way::Element>& dropped, float* hidden) {
+    using Element = typename Way::Element;
     auto a = Parts<Element>::stacked(lora.a, lora.rank, dropped.depth());
     const int64_t cols = a.view().rows;
     Scratch sums(dropped.rows() * cols * static_cast<int64_t>(sizeof(float)));
     multiply(dropped.rows(), cols, StoreTiles<float>{sums.as<float>(), cols},
-             Term{dropped, PackTransposed{RunReader<Element>(a.view())}});
+             Term{dropped, PackTransposed{Way::order(RunReader<Element>(a.view()))}});
     join<Element>(sums.as<float>(), dropped.rows(), lora.rank, cols, lora.rank, dropout_scale(lora), hidden);
 }
 
@@ -132,12 +161,12 @@ void linear_few_rows(const nibble_weight& weight, const T* bias, const nibble_lo
 }
 
 // Rows [row_first, row_first + a.rows()) of y.
-template <typename T, typename Element>
+template <typename Way, typename T>
 void multiply_panel(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* hidden,
-                    const Panel<Element>& a, T* y) {
+                    const Panel<typename Way::Element>& a, T* y) {
     const int64_t n = weight.rows;
     const StoreTiles<T> finish{y, n, 1.0F, bias};
-    const Term base{a, PackTransposed{RunReader<Element>(weight)}};
+    const auto base = Way::term(a, weight);
     if (lora == nullptr) {
         return multiply(a.rows(), n, finish, base);
     }
@@ -151,35 +180,49 @@ void multiply_panel(const nibble_weight& weight, const T* bias, const nibble_lor
     multiply(a.rows(), n, finish, base, Term{adapter, PackTransposed{RunReader<float>(right)}});
 }
 
-template <typename T>
-void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x, int64_t m, T* y,
+template <typename Way, typename T>
+void linear_forward_by(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x, int64_t m, T* y,
                        float* lora_hidden) {
-    using Element = Multiplied<T>;
+    using Element = typename Way::Element;
     const int64_t rank = lora == nullptr ? 0 : lora->rank;
     Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
     float* hidden = lora_hidden == nullptr ? own_hidden.as<float>() : lora_hidden;
     const nibble_weight inputs = dense(x, m, weight.cols, dtype_of<T>());
-    const bool packs = y != nullptr && !are_few_rows<T>(weight, m);
+    const bool packs = y != nullptr && m > kFewRows;
     const bool drops = lora != nullptr && lora->dropout > 0.0F;
     for_each_panel(m, [&](int64_t row_first, int64_t rows) {
         float* panel_hidden = hidden + row_first * rank;
         if (drops) {
-            lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows), panel_hidden);
+            const Panel<Element> dropped(Way::order(DroppedReader<Element>(inputs, *lora)), row_first, rows);
+            lora_down<Way>(*lora, dropped, panel_hidden);
         }
         if (!packs && (drops || lora == nullptr)) {
             return;
         }
-        const Panel<Element> panel(RunReader<Element>(inputs), row_first, rows);
+        const Panel<Element> panel(Way::order(RunReader<Element>(inputs)), row_first, rows);
         if (lora != nullptr && !drops) {
-            lora_down(*lora, panel, panel_hidden);
+            lora_down<Way>(*lora, panel, panel_hidden);
         }
         if (packs) {
-            multiply_panel(weight, bias, lora, panel_hidden, panel, y + row_first * weight.rows);
+            multiply_panel<Way>(weight, bias, lora, panel_hidden, panel, y + row_first * weight.rows);
         }
     });
     if (y != nullptr && !packs) {
         linear_few_rows(weight, bias, lora, hidden, x, m, y);
     }
+}
+
+template <typename T>
+void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x, int64_t m, T* y,
+                       float* lora_hidden) {
+#if defined(__AVX512BF16__)
+    if constexpr (std::is_same_v<T, BFloat16>) {
+        if (meets_blocks<T>(weight) && weight.cols >= kTileDepth && m <= kMostTermRows) {
+            return linear_forward_by<ByWords>(weight, bias, lora, x, m, y, lora_hidden);
+        }
+    }
+#endif
+    linear_forward_by<ByTiles<T>>(weight, bias, lora, x, m, y, lora_hidden);
 }
 
 inline void linear_forward(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
@@ -296,8 +339,8 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
     const float* hidden = lora_hidden;
     if (hidden == nullptr) {
         for_each_panel(m, [&](int64_t row_first, int64_t rows) {
-            lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows),
-                      own_hidden.as<float>() + row_first * rank);
+            lora_down<ByTiles<T>>(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows),
+                                  own_hidden.as<float>() + row_first * rank);
         });
         hidden = own_hidden.as<float>();
     }

@@ -34,6 +34,23 @@ inline Run decode_run(const uint8_t* bytes, float scale) {
     const __m512i odd = _mm512_permutexvar_epi16(pairs, table);
     return {_mm512_unpacklo_epi16(even, odd), _mm512_unpackhi_epi16(even, odd)};
 }
+
+// A word of NF4 holds eight elements. Shifted by 4, 8 or 12 bits it has pairs of them at the lower end of its halves,
+// in this order; what is multiplied by such pairs is put into the same order.
+inline constexpr int64_t kPairedRun = 8;
+
+inline __m512i in_pairs(__m512i elements) {
+    const auto word = [](int first, int second) {
+        return (2 * first) | (2 * first + 1) << 8 | (2 * second) << 16 | (2 * second + 1) << 24;
+    };
+    const __m128i order = _mm_setr_epi32(word(1, 5), word(0, 4), word(3, 7), word(2, 6));
+    return _mm512_shuffle_epi8(elements, _mm512_broadcast_i32x4(order));
+}
+
+// The code book as words to look up, twice, since a look-up takes five bits.
+inline __m512i nf4_code_words() {
+    return _mm512_broadcast_i64x4(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(nf4_code))));
+}
 #endif
 
 template <typename E>
@@ -117,6 +134,31 @@ class RunReader {
     nibble_weight matrix_;
     BlockScales scales_;
 };
+
+#if defined(__AVX512BF16__)
+// Whole runs of what another reader reads, in pairs.
+template <typename Reader>
+class PairedReader {
+  public:
+    using Element = BFloat16;
+
+    explicit PairedReader(const Reader& reader) : reader_(reader) {}
+
+    const nibble_weight& matrix() const { return reader_.matrix(); }
+
+    void prefetch(int64_t first, int64_t count) const { reader_.prefetch(first, count); }
+
+    void read(int64_t first, int64_t count, BFloat16* dst) const {
+        reader_.read(first, count, dst);
+        for (int64_t i = 0; i < kRun; i += 2 * kLanes) {
+            _mm512_storeu_si512(dst + i, in_pairs(_mm512_loadu_si512(dst + i)));
+        }
+    }
+
+  private:
+    Reader reader_;
+};
+#endif
 
 // A matrix with the dropped elements of an adapter's input set to zero; the others are not yet scaled.
 template <typename E>

@@ -20,8 +20,8 @@ void add_sums(const Vec (*sum)[2], float* acc, int64_t acc_stride) {
 
 // acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols]. A tile is summed on its own and then added, so that the
 // rounding error of a long sum grows with the number of tiles and not of terms.
-template <int R>
-void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* tile, float* acc,
+template <int R, typename Stride>
+void multiply_tile(const float* a, Stride stride, int64_t depth, const float* tile, float* acc,
                    int64_t acc_stride = kTileCols) {
     Vec sum[R][2] = {};
     for (int64_t d = 0; d < depth; ++d) {
@@ -38,8 +38,8 @@ void multiply_tile(const float* a, int64_t stride, int64_t depth, const float* t
 
 #if defined(__AVX512BF16__)
 // The same over pairs of BFloat16; of an odd depth the last pair's second half is zero in the tile.
-template <int R>
-void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloat16* tile, float* acc,
+template <int R, typename Stride>
+void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat16* tile, float* acc,
                    int64_t acc_stride = kTileCols) {
     __m512 sum[R][2] = {};
     for (int64_t d = 0; d < depth; d += 2) {
@@ -57,19 +57,33 @@ void multiply_tile(const BFloat16* a, int64_t stride, int64_t depth, const BFloa
 }
 #endif
 
-// Any number of rows, in groups that are as even as they can be: a narrow last one would leave the units waiting.
-template <typename Element>
-void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, float* acc) {
-    using Kernel = void (*)(const Element*, int64_t, int64_t, const Element*, float*, int64_t);
-    static constexpr auto kKernels = []<int... R>(std::integer_sequence<int, R...>) {
-        return std::array<Kernel, sizeof...(R)>{static_cast<Kernel>(&multiply_tile<R + 1>)...};
+// Any number of rows, in groups that are as even as they can be: a narrow last one would leave the units waiting. Body:
+// void(std::integral_constant<int, R>, int64_t first) takes R <= Most rows.
+template <int Most, typename Body>
+void for_each_group(int64_t rows, const Body& body) {
+    using Call = void (*)(const Body&, int64_t);
+    static constexpr auto kCalls = []<int... R>(std::integer_sequence<int, R...>) {
+        return std::array<Call, sizeof...(R)>{
+            [](const Body& of, int64_t first) { of(std::integral_constant<int, R + 1>{}, first); }...};
     }
-    (std::make_integer_sequence<int, kTileRows>{});
-    const int64_t groups = ceil_div(rows, kTileRows);
+    (std::make_integer_sequence<int, Most>{});
+    const int64_t groups = ceil_div(rows, Most);
     for (int64_t group = 0; group < groups; ++group) {
         const int64_t first = rows * group / groups;
-        const int64_t count = rows * (group + 1) / groups - first;
-        kKernels[static_cast<size_t>(count - 1)](a + first * stride, stride, depth, tile, acc + first * kTileCols,
-                                                 kTileCols);
+        kCalls[static_cast<size_t>(rows * (group + 1) / groups - first - 1)](body, first);
+    }
+}
+
+template <typename Element>
+void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, float* acc) {
+    const auto multiply_by = [&](auto step) {
+        for_each_group<kTileRows>(rows, [&](auto count, int64_t first) {
+            multiply_tile<count>(a + first * step, step, depth, tile, acc + first * kTileCols);
+        });
+    };
+    if (stride == kTileDepth) {
+        multiply_by(std::integral_constant<int64_t, kTileDepth>{});  // Rows at fixed distances need no registers.
+    } else {
+        multiply_by(stride);
     }
 }

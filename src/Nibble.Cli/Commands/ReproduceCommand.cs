@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Nibble.Cli.Registry;
+using Nibble.Kernels.Communication;
 using Nibble.Training.Configuration;
 using Nibble.Training.Reporting;
 
@@ -17,11 +18,21 @@ internal static class ReproduceCommand
         command.SetAction((result, cancellation) =>
         {
             RunRecord original = RunArgument.Load(result.GetValue(run)!);
+            if (original.Manifest.Processes is var processes && processes != Processes.Count)
+            {
+                throw new UsageException($"{original.Folder} is a run of {processes} processes, not {Processes.Count}; sums depend on that: mpirun -n {processes} nibble reproduce ...");
+            }
+
             RunConfig located = original.Manifest.Located();
             (original.Manifest.Hashes ?? throw new InvalidDataException($"{original.Folder}: the run has not come to its end; it goes on with 'nibble train --resume'."))
                 .Require(located);
             RunConfig config = located with { OutputDir = result.GetValue(target) ?? $"{original.Folder}-reproduced" };
-            RegisteredRun.Train(config, quiet: false, result.GetValue(resume), profile: false, cancellation);
+            RegisteredRun.Train(config, quiet: Processes.Rank > 0, result.GetValue(resume), profile: false, cancellation);
+            if (Processes.Rank > 0)
+            {
+                return Task.FromResult(0);
+            }
+
             var comparison = RunComparison.Of(original, RunRecord.Load(config.OutputDir));
             Console.WriteLine(comparison);
             return Task.FromResult(comparison.IsIdentical ? 0 : CommandLineProgram.Failed);

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Nibble.Cli.Registry;
+using Nibble.Kernels.Communication;
 using Nibble.Training;
 using Nibble.Training.Configuration;
 
@@ -35,14 +36,25 @@ internal static class TrainCommand
                 throw new UsageException("--memory needs --dry-run: it says what would fit, and changes nothing by itself.");
             }
 
+            bool speaks = Processes.Rank == 0;
             if (result.GetValue(dryRun))
             {
+                if (!speaks)
+                {
+                    return Task.FromResult(0);
+                }
+
                 DryRun report = new FineTuner(run).DryRun(budget);
                 Console.WriteLine(machine ? report.ToJson() : Describe(report));
                 return Task.FromResult(0);
             }
 
-            TrainingResult outcome = RegisteredRun.Train(run, machine, result.GetValue(resume), result.GetValue(profile), cancellation);
+            TrainingResult outcome = RegisteredRun.Train(run, machine || !speaks, result.GetValue(resume), result.GetValue(profile), cancellation);
+            if (!speaks)
+            {
+                return Task.FromResult(0);
+            }
+
             if (machine)
             {
                 Console.WriteLine(JsonSerializer.Serialize(

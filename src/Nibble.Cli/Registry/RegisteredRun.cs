@@ -1,4 +1,5 @@
 using Nibble.Cli.Commands;
+using Nibble.Kernels.Communication;
 using Nibble.Training;
 using Nibble.Training.Configuration;
 
@@ -16,6 +17,7 @@ internal static class RegisteredRun
             TrainingResult result = Progress.Show(quiet, observer => new FineTuner(config, observer)
             {
                 Profiles = profile,
+                World = Processes.World,
                 Began = () => id = RunRegistry.Begin(config, resume),
             }.Run(resume, cancellation));
             End("completed");

@@ -109,6 +109,8 @@ public sealed record RunConfig
         Require(
             t.MetricForBestModel == TrainingSection.EvalLoss || t.EvalMetrics.Contains(t.MetricForBestModel),
             $"training.metric_for_best_model is '{t.MetricForBestModel}'; it must be {TrainingSection.EvalLoss} or one of training.eval_metrics");
+        Require(t.ZeroStage is >= 0 and <= 2, $"training.zero_stage is {t.ZeroStage}; it must be 0, 1 or 2");
+        Require(t.DdpTimeout > 0, $"training.ddp_timeout is {t.DdpTimeout}; it must be positive");
         Require(t.ReportSamples >= 0, $"training.report_samples is {t.ReportSamples}; it must be positive, or 0 for none");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
         _ = Modeling.Checkpoints.DTypeNames.Parse(Dtype);
@@ -204,10 +206,10 @@ public record TrainingSection
     /// <summary>Optimizer steps; overrides the epochs unless -1.</summary>
     public int MaxSteps { get; init; } = -1;
 
-    /// <summary>Sequences in a micro-batch.</summary>
+    /// <summary>Sequences in a micro-batch of one process.</summary>
     public int PerDeviceTrainBatchSize { get; init; } = 4;
 
-    /// <summary>Micro-batches in a step.</summary>
+    /// <summary>Micro-batches of each process in a step.</summary>
     public int GradientAccumulationSteps { get; init; } = 4;
 
     /// <summary>Highest learning rate.</summary>
@@ -287,6 +289,12 @@ public record TrainingSection
 
     /// <summary>Evaluations without improvement after which training ends with the best weights; 0 for never.</summary>
     public int EarlyStoppingPatience { get; init; }
+
+    /// <summary>What several processes share out (ZeRO, arXiv:1910.02054): 0 nothing, 1 the optimizer's states, 2 the summed gradients as well.</summary>
+    public int ZeroStage { get; init; }
+
+    /// <summary>Seconds that processes wait for one of them before they all end.</summary>
+    public int DdpTimeout { get; init; } = 1800;
 
     /// <summary>Evaluation examples that the model answers before training and after it, for the report; 0 for none.</summary>
     public int ReportSamples { get; init; } = 3;

@@ -17,7 +17,7 @@ internal sealed class AdamWOptimizer : IDisposable
     private readonly PagedAdamW? pages;
     private readonly MappedStates? file;
 
-    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU; or a pattern of lr_groups matches no parameter.</exception>
+    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
     public AdamWOptimizer(RunConfig run, IReadOnlyList<Parameter> parameters)
     {
@@ -37,10 +37,9 @@ internal sealed class AdamWOptimizer : IDisposable
         for (int i = 0; i < parameters.Count; i++)
         {
             using DisposeScope scope = NewDisposeScope();
-            IReadOnlyList<Tensor> zero = pages?.StatesOf(i) ?? Zero(parameters[i].Value);
-            foreach ((string name, Tensor state) in StateNames.Zip(zero))
+            foreach ((string name, Tensor state) in pages is null ? ZeroStates(parameters[i]) : Named(parameters[i], pages.StatesOf(i)))
             {
-                states.Add($"{parameters[i].Name}.{name}", (file?.Add(state) ?? state).DetachFromDisposeScope());
+                states.Add(name, (file?.Add(state) ?? state).DetachFromDisposeScope());
             }
         }
     }
@@ -103,9 +102,15 @@ internal sealed class AdamWOptimizer : IDisposable
         file?.Dispose();
     }
 
+    /// <summary>The states of a parameter that was never updated, by name.</summary>
+    public IEnumerable<(string Name, Tensor State)> ZeroStates(Parameter parameter) => Named(parameter, Zero(parameter.Value));
+
     private bool EightBit => config.Optim is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit;
 
     private string[] StateNames => EightBit ? ["state1", "state2", "absmax1", "absmax2"] : ["exp_avg", "exp_avg_sq"];
+
+    private IEnumerable<(string Name, Tensor State)> Named(Parameter parameter, IReadOnlyList<Tensor> parts) =>
+        StateNames.Zip(parts, (name, part) => ($"{parameter.Name}.{name}", part));
 
     private long BytesOf(Parameter parameter)
     {

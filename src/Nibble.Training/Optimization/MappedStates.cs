@@ -23,7 +23,7 @@ internal sealed class MappedStates : IDisposable
     /// <exception cref="IOException">The disk has not so much space.</exception>
     public MappedStates(string folder, long bytes)
     {
-        file = new FileStream(Path.Combine(folder, "optimizer-states.tmp"), new FileStreamOptions
+        file = new FileStream(Path.Combine(folder, $"optimizer-states.{Guid.NewGuid():N}.tmp"), new FileStreamOptions
         {
             Mode = FileMode.Create,
             Access = FileAccess.ReadWrite,

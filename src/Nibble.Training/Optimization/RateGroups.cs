@@ -11,13 +11,13 @@ internal sealed class RateGroups
     /// <exception cref="ArgumentException">A group is not of that form.</exception>
     public RateGroups(IEnumerable<string> texts) => groups = [.. texts.Select(Parse)];
 
-    /// <summary>The factor of each parameter, 1 for those of no group.</summary>
-    /// <exception cref="ArgumentException">A pattern matches no parameter.</exception>
-    public IReadOnlyList<double> Of(IReadOnlyList<Parameter> parameters)
-    {
+    /// <exception cref="ArgumentException">A pattern matches none of the run's parameters.</exception>
+    public void Require(IEnumerable<Parameter> parameters) =>
         NamePatterns.Require("training.lr_groups", groups.Select(group => group.Pattern), [.. parameters.Select(parameter => parameter.Name)]);
-        return [.. parameters.Select(parameter => groups.FirstOrDefault(group => NamePatterns.Matches(group.Pattern, parameter.Name), ("", 1)).Item2)];
-    }
+
+    /// <summary>The factor of each parameter, 1 for those of no group.</summary>
+    public IReadOnlyList<double> Of(IEnumerable<Parameter> parameters) =>
+        [.. parameters.Select(parameter => groups.FirstOrDefault(group => NamePatterns.Matches(group.Pattern, parameter.Name), (Pattern: "", Factor: 1)).Factor)];
 
     private static (string Pattern, double Factor) Parse(string text)
     {

@@ -30,6 +30,9 @@ public sealed record RunManifest(DateTimeOffset Started, string Directory, RunCo
     /// <summary>When it came to its end.</summary>
     public DateTimeOffset? Ended { get; init; }
 
+    /// <summary>In how many processes; a step has so many times the micro-batches that the configuration says.</summary>
+    public int Processes { get; init; } = 1;
+
     /// <summary>How its records became prompts.</summary>
     public JsonNode? Prompts { get; init; }
 

@@ -1,0 +1,259 @@
+// The C interface over MPI: arguments are checked, the operation is started, and what is left to do waits in its
+// request.
+#include <mpi.h>
+
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+#include "failure.h"
+#include "nibble_comm.h"
+#include "processes.h"
+
+using namespace nibble_comm_mpi;
+
+struct nibble_comm_request {
+    const char* operation = "";
+    int64_t number = 0;
+    MPI_Request request = MPI_REQUEST_NULL;
+    std::vector<int> counts;  // MPI reads them until the operation is complete.
+    std::vector<int> offsets;
+    std::vector<float> values;  // bfloat16 widened, and its sums.
+    std::vector<float> sums;
+    std::function<void()> finish;
+};
+
+namespace nibble_comm_mpi {
+namespace {
+
+char last_error[1024] = "";
+std::optional<Processes> processes;
+
+Processes& joined(const char* operation) {
+    require(processes.has_value(), std::string(operation) + ": nibble_comm_init was not called");
+    return *processes;
+}
+
+std::unique_ptr<nibble_comm_request> begin(const char* operation, nibble_comm_request** out) {
+    require(out != nullptr, std::string(operation) + ": request is null");
+    *out = nullptr;
+    auto request = std::make_unique<nibble_comm_request>();
+    request->operation = operation;
+    request->number = joined(operation).next_operation();
+    return request;
+}
+
+// Each rank's count, their sum within what MPI can count, as MPI takes them.
+std::vector<int> counted(const char* operation, const char* argument, const int64_t* counts) {
+    const int size = joined(operation).size();
+    require(counts != nullptr, std::string(operation) + ": " + argument + " is null");
+    int64_t sum = 0;
+    for (int rank = 0; rank < size; ++rank) {
+        const int64_t count = counts[rank];
+        require(count >= 0 && count <= INT_MAX - sum, std::string(operation) + ": " + argument + "[" +
+                                                          std::to_string(rank) + "] is " + std::to_string(count) +
+                                                          ", expected 0 to " + std::to_string(INT_MAX) + " in all");
+        sum += count;
+    }
+    return {counts, counts + size};
+}
+
+void require_buffer(const char* operation, const char* argument, const void* data, int64_t count) {
+    require(count >= 0 && count <= INT_MAX, std::string(operation) + ": " + argument + " has " + std::to_string(count) +
+                                                " elements, expected 0 to " + std::to_string(INT_MAX));
+    require(data != nullptr || count == 0, std::string(operation) + ": " + argument + " is null");
+}
+
+void require_summable(const char* operation, nibble_dtype dtype) {
+    require(dtype == NIBBLE_F32 || dtype == NIBBLE_BF16, std::string(operation) + ": dtype is " +
+                                                             std::to_string(static_cast<int>(dtype)) +
+                                                             ", expected 0 (float32) or 1 (bfloat16)");
+}
+
+std::vector<float> widened(const void* bfloat16, size_t count) {
+    const auto* bits = static_cast<const uint16_t*>(bfloat16);
+    std::vector<float> values(count);
+    for (size_t i = 0; i < count; ++i) {
+        const uint32_t wide = static_cast<uint32_t>(bits[i]) << 16;
+        std::memcpy(&values[i], &wide, sizeof(wide));
+    }
+    return values;
+}
+
+// To the nearest, ties to even; NaN stays NaN.
+void narrow(const std::vector<float>& values, void* bfloat16) {
+    auto* bits = static_cast<uint16_t*>(bfloat16);
+    for (size_t i = 0; i < values.size(); ++i) {
+        uint32_t wide = 0;
+        std::memcpy(&wide, &values[i], sizeof(wide));
+        const bool nan = (wide & 0x7FFFFFFFU) > 0x7F800000U;
+        bits[i] = static_cast<uint16_t>(nan ? (wide >> 16) | 0x40U : (wide + 0x7FFFU + ((wide >> 16) & 1U)) >> 16);
+    }
+}
+
+}  // namespace
+
+void set_last_error(const char* text) noexcept {
+    std::snprintf(last_error, sizeof(last_error), "%s", text);
+}
+
+}  // namespace nibble_comm_mpi
+
+int32_t nibble_comm_abi_version(void) {
+    return NIBBLE_COMM_ABI_VERSION;
+}
+
+const char* nibble_comm_last_error(void) {
+    return last_error;
+}
+
+nibble_status nibble_comm_init(void) {
+    return guarded([] {
+        int before = 0;
+        MPI_Initialized(&before);
+        require(before == 0, "init: MPI is initialised already, which it can be once in the life of a process");
+        processes.emplace();
+    });
+}
+
+nibble_status nibble_comm_finalize(void) {
+    return guarded([] {
+        joined("finalize").leave();
+        processes.reset();
+    });
+}
+
+void nibble_comm_abort(int32_t code) {
+    MPI_Abort(MPI_COMM_WORLD, code);
+}
+
+int32_t nibble_comm_rank(void) {
+    return processes ? processes->rank() : 0;
+}
+
+int32_t nibble_comm_size(void) {
+    return processes ? processes->size() : 1;
+}
+
+int32_t nibble_comm_sharers(void) {
+    return processes ? processes->sharers() : 1;
+}
+
+nibble_status nibble_comm_set_timeout(double seconds) {
+    return guarded([&] {
+        require(seconds > 0, "set_timeout: seconds is " + std::to_string(seconds) + ", expected more than 0");
+        joined("set_timeout").set_timeout(seconds);
+    });
+}
+
+nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_t root, nibble_comm_request** request) {
+    return guarded([&] {
+        Processes& all = joined("broadcast");
+        require_buffer("broadcast", "data", data, bytes);
+        require(root >= 0 && root < all.size(),
+                "broadcast: root is " + std::to_string(root) + ", expected 0 to " + std::to_string(all.size() - 1));
+        auto started = begin("broadcast", request);
+        check(MPI_Ibcast(data, static_cast<int>(bytes), MPI_BYTE, root, all.operations(), &started->request),
+              "broadcast");
+        *request = started.release();
+    });
+}
+
+nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t count, nibble_comm_request** request) {
+    return guarded([&] {
+        Processes& all = joined("all_reduce");
+        require_summable("all_reduce", dtype);
+        require_buffer("all_reduce", "data", data, count);
+        auto started = begin("all_reduce", request);
+        void* sums = data;
+        if (dtype == NIBBLE_BF16) {
+            started->sums = widened(data, static_cast<size_t>(count));
+            sums = started->sums.data();
+            started->finish = [result = started.get(), data] { narrow(result->sums, data); };
+        }
+        check(MPI_Iallreduce(MPI_IN_PLACE, sums, static_cast<int>(count), MPI_FLOAT, MPI_SUM, all.operations(),
+                             &started->request),
+              "all_reduce");
+        *request = started.release();
+    });
+}
+
+nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts, void* share,
+                                         nibble_comm_request** request) {
+    return guarded([&] {
+        Processes& all = joined("reduce_scatter");
+        require_summable("reduce_scatter", dtype);
+        std::vector<int> parts = counted("reduce_scatter", "counts", counts);
+        const auto total = std::accumulate(parts.begin(), parts.end(), size_t{0});
+        const int own = parts[static_cast<size_t>(all.rank())];
+        require_buffer("reduce_scatter", "values", values, static_cast<int64_t>(total));
+        require_buffer("reduce_scatter", "share", share, own);
+        auto started = begin("reduce_scatter", request);
+        started->counts = std::move(parts);
+        if (dtype == NIBBLE_BF16) {
+            started->values = widened(values, total);
+            started->sums.resize(static_cast<size_t>(own));
+            started->finish = [result = started.get(), share] { narrow(result->sums, share); };
+            values = started->values.data();
+            share = started->sums.data();
+        }
+        if (total > 0) {
+            check(MPI_Ireduce_scatter(values, share, started->counts.data(), MPI_FLOAT, MPI_SUM, all.operations(),
+                                      &started->request),
+                  "reduce_scatter");
+        }
+        *request = started.release();
+    });
+}
+
+nibble_status nibble_comm_all_gather(const void* share, const int64_t* bytes, void* all,
+                                     nibble_comm_request** request) {
+    return guarded([&] {
+        Processes& ranks = joined("all_gather");
+        std::vector<int> parts = counted("all_gather", "bytes", bytes);
+        const auto total = std::accumulate(parts.begin(), parts.end(), int64_t{0});
+        const int own = parts[static_cast<size_t>(ranks.rank())];
+        require_buffer("all_gather", "share", share, own);
+        require_buffer("all_gather", "all", all, total);
+        auto started = begin("all_gather", request);
+        started->offsets.resize(parts.size());
+        std::exclusive_scan(parts.begin(), parts.end(), started->offsets.begin(), 0);
+        started->counts = std::move(parts);
+        if (total > 0) {
+            check(MPI_Iallgatherv(share, own, MPI_BYTE, all, started->counts.data(), started->offsets.data(), MPI_BYTE,
+                                  ranks.operations(), &started->request),
+                  "all_gather");
+        }
+        *request = started.release();
+    });
+}
+
+nibble_status nibble_comm_barrier(nibble_comm_request** request) {
+    return guarded([&] {
+        Processes& all = joined("barrier");
+        auto started = begin("barrier", request);
+        check(MPI_Ibarrier(all.operations(), &started->request), "barrier");
+        *request = started.release();
+    });
+}
+
+nibble_status nibble_comm_wait(nibble_comm_request* request) {
+    return guarded([&] {
+        require(request != nullptr, "wait: request is null");
+        std::unique_ptr<nibble_comm_request> started(request);
+        try {
+            joined("wait").wait(started->request, started->number, started->operation);
+        } catch (...) {
+            started.release();  // MPI may still write to its buffers.
+            throw;
+        }
+        if (started->finish) {
+            started->finish();
+        }
+    });
+}

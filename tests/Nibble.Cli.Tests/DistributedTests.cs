@@ -1,0 +1,163 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Nibble.Modeling.Checkpoints;
+using Nibble.Tests;
+using TorchSharp;
+
+namespace Nibble.Cli.Tests;
+
+/// <summary>Runs of several processes, as mpirun starts them.</summary>
+[Collection("nibble")] // Programs that share the processors would only wait for each other.
+public class DistributedTests
+{
+    [Theory]
+    [InlineData("lora", "float32", "adamw_torch", 0, 1e-5)]
+    [InlineData("qlora", "float32", "adamw_torch", 0, 1e-5)]
+    [InlineData("full", "float32", "adamw_torch", 0, 1e-5)]
+    [InlineData("full", "float32", "adamw_torch", 1, 1e-5)]
+    [InlineData("full", "float32", "adamw_8bit", 2, 1e-5)]
+    [InlineData("full", "bfloat16", "adamw_torch", 2, 2e-3)] // Eight bits of each activation.
+    public void One_two_and_four_processes_have_the_same_losses_evaluations_and_weights(string method, string dtype, string optimizer, int stage, double tolerance)
+    {
+        using var folder = new TempFolder();
+        string[] settings = ["--set", $"dtype={dtype}", "--set", $"training.optim={optimizer}", "--set", $"training.zero_stage={stage}", "--set", "training.max_steps=4"];
+        foreach (int processes in new[] { 1, 2, 4 })
+        {
+            (int code, List<string> lines) = Run(processes, Train(folder[$"{processes}"], method, accumulation: 4 / processes, settings));
+            Assert.True(code == 0, string.Join('\n', lines));
+            Assert.Equal(4, lines.Count(line => line.StartsWith("step ", StringComparison.Ordinal) && !line.Contains("eval", StringComparison.Ordinal))); // Rank 0's alone.
+        }
+
+        AssertSame(folder["1"], folder["2"], tolerance);
+        AssertSame(folder["1"], folder["4"], tolerance);
+    }
+
+    [Fact]
+    public void A_run_goes_on_in_another_number_of_processes()
+    {
+        using var folder = new TempFolder();
+        string[] Steps(int steps) => ["--set", "training.lr_scheduler_type=constant", "--set", "training.save_steps=1", "--set", $"training.max_steps={steps}"];
+        Assert.Equal(0, Run(1, Train(folder["whole"], "full", 4, Steps(6))).Code);
+        Assert.Equal(0, Run(2, Train(folder["parts"], "full", 2, [.. Steps(2), "--set", "training.zero_stage=2", "--set", "training.optim=adamw_torch"])).Code);
+
+        (int code, List<string> lines) = Run(4, Train(folder["parts"], "full", 2, [.. Steps(4), "--resume"]));
+        Assert.Equal(1, code);
+        Assert.Contains("resume with training.gradient_accumulation_steps=1", Assert.Single(lines, line => line.StartsWith("nibble:", StringComparison.Ordinal)), StringComparison.Ordinal);
+
+        Assert.Equal(0, Run(4, Train(folder["parts"], "full", 1, [.. Steps(4), "--set", "training.zero_stage=1", "--resume"])).Code);
+        Assert.Equal(0, Run(1, Train(folder["parts"], "full", 4, [.. Steps(6), "--resume"])).Code);
+        AssertSame(folder["whole"], folder["parts"], 1e-5);
+    }
+
+    [Fact]
+    public void A_process_that_is_killed_ends_the_run_which_goes_on_with_fewer()
+    {
+        using var folder = new TempFolder();
+        (int code, List<string> lines) = Run(2, Train(folder["out"], "lora", 1, ["--set", "training.max_steps=100000", "--set", "training.save_steps=1"]), signal: "-KILL");
+        Assert.NotEqual(0, code);
+        Assert.Contains(lines, line => line.Contains("rank 1", StringComparison.Ordinal) && line.Contains("signal 9", StringComparison.Ordinal));
+
+        int saved = Directory.GetDirectories(folder["out"], "checkpoint-*").Max(name => int.Parse(name[(name.LastIndexOf('-') + 1)..], CultureInfo.InvariantCulture));
+        (code, lines) = Run(1, Train(folder["out"], "lora", 2, ["--set", $"training.max_steps={saved + 1}", "--resume"]));
+        Assert.True(code == 0, string.Join('\n', lines));
+        Assert.Contains(lines, line => line.StartsWith($"step {saved + 1} ", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_process_that_hangs_ends_the_run_in_time_and_is_named()
+    {
+        using var folder = new TempFolder();
+        var clock = Stopwatch.StartNew();
+        (int code, List<string> lines) = Run(3, Train(folder["out"], "lora", 1, ["--set", "training.max_steps=100000", "--set", "training.ddp_timeout=4"]), signal: "-STOP");
+        Assert.NotEqual(0, code);
+        Assert.Contains(lines, line => line.StartsWith("nibble: rank ", StringComparison.Ordinal)
+            && line.Contains(": rank 1 (process ", StringComparison.Ordinal) && line.EndsWith("did not come to this step within 4 s", StringComparison.Ordinal));
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(60), $"it took {clock.Elapsed}");
+    }
+
+    [Theory]
+    [InlineData("model=/nonexistent", 1, "/nonexistent is not a folder")]
+    [InlineData("training.zero_stage=3", 2, "training.zero_stage is 3; it must be 0, 1 or 2")]
+    [InlineData("device=cuda:0", 2, "the 2 processes of this run compute on the CPU")]
+    public void What_all_processes_find_wrong_is_said_once(string setting, int expected, string text)
+    {
+        using var folder = new TempFolder();
+        (int code, List<string> lines) = Run(2, Train(folder["out"], "lora", 1, ["--set", setting]));
+        Assert.Equal(expected, code);
+        string line = Assert.Single(lines, line => line.StartsWith("nibble:", StringComparison.Ordinal));
+        Assert.StartsWith("nibble: rank 0: ", line, StringComparison.Ordinal);
+        Assert.Contains(text, line, StringComparison.Ordinal);
+    }
+
+    private static string[] Train(string output, string method, int accumulation, string[] settings) =>
+    [
+        "train", "--set", $"model={SharedFolder.Path("models", "stories260K", "hf")}", "--set", $"output_dir={output}", "--set", $"method={method}", "--set", "dtype=float32",
+        "--set", $"data.train={SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl")}", "--set", "data.max_length=256", "--set", "data.eval_ratio=0.2",
+        "--set", "device=cpu", "--set", "training.per_device_train_batch_size=1", "--set", $"training.gradient_accumulation_steps={accumulation}",
+        "--set", "training.learning_rate=1e-3", "--set", "training.logging_steps=1", "--set", "training.eval_steps=4", "--set", "training.save_steps=1000", .. settings,
+    ];
+
+    /// <summary>The exit code and the lines on standard error; rank 1 gets the signal at the third step.</summary>
+    private static (int Code, List<string> Lines) Run(int processes, string[] arguments, string? signal = null)
+    {
+        string program = Path.Combine(AppContext.BaseDirectory, "nibble");
+        string? mpirun = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(path => Path.Combine(path, "mpirun")).FirstOrDefault(File.Exists);
+        if (processes > 1 && (mpirun is null || !File.Exists(Path.Combine(AppContext.BaseDirectory, "runtimes", "linux-x64", "native", "libnibble_comm_mpi.so"))))
+        {
+            Assert.Skip("No MPI: ./build.sh --target=Distributed installs Open MPI.");
+        }
+
+        ProcessStartInfo start = processes == 1 ? new ProcessStartInfo(program, arguments)
+            : new ProcessStartInfo(mpirun!, ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", $"{processes}", program, .. arguments]);
+        start.RedirectStandardOutput = true;
+        start.RedirectStandardError = true;
+        using Process process = Process.Start(start)!;
+        Task<string> output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        var lines = new List<string>();
+        while (process.StandardError.ReadLine() is { } line)
+        {
+            lines.Add(line);
+            if (signal is not null && line.StartsWith("step 3 ", StringComparison.Ordinal))
+            {
+                Process.Start("kill", [signal, ProcessOfRank1(process.Id)]).WaitForExit();
+            }
+        }
+
+        process.WaitForExit();
+        output.Wait(TestContext.Current.CancellationToken);
+        return (process.ExitCode, lines);
+    }
+
+    private static string ProcessOfRank1(int launcher) => File.ReadAllText($"/proc/{launcher}/task/{launcher}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)
+        .First(child => File.ReadAllText($"/proc/{child}/environ").Split('\0').Contains("OMPI_COMM_WORLD_RANK=1"));
+
+    private static void AssertSame(string expected, string actual, double tolerance)
+    {
+        foreach (string key in new[] { "loss", "eval_loss", "grad_norm" })
+        {
+            double[] ours = Logged(actual, key);
+            Assert.NotEmpty(ours);
+            Assert.All(Logged(expected, key).Zip(ours), pair => Assert.InRange(Math.Abs(pair.First - pair.Second) / pair.First, 0, tolerance));
+            Assert.Equal(Logged(expected, key).Length, ours.Length);
+        }
+
+        string name = File.Exists(Path.Combine(expected, "model.safetensors")) ? "model.safetensors" : "adapter_model.safetensors";
+        using SafetensorsFile reference = SafetensorsFile.Open(Path.Combine(expected, name));
+        using SafetensorsFile weights = SafetensorsFile.Open(Path.Combine(actual, name));
+        using DisposeScope scope = torch.NewDisposeScope();
+        double difference = 0;
+        double size = 0;
+        foreach (string tensor in reference.Tensors.Keys)
+        {
+            torch.Tensor whole = reference.View(tensor).to(torch.ScalarType.Float64);
+            difference += (weights.View(tensor).to(torch.ScalarType.Float64) - whole).square().sum().item<double>();
+            size += whole.square().sum().item<double>();
+        }
+
+        Assert.InRange(Math.Sqrt(difference / size), 0, tolerance);
+    }
+
+    private static double[] Logged(string run, string key) =>
+        [.. File.ReadLines(Path.Combine(run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)![key]).Where(value => value is not null).Select(value => (double)value!)];
+}
