@@ -59,7 +59,7 @@ public class KillTests
         bool Run(string output, Action<Process, string> kill) => Killed(
             kill, output, $"method={method}", $"training.optim={optimizer}", $"training.max_steps={Steps}", "training.save_steps=2", "training.logging_steps=1",
             "training.gradient_accumulation_steps=2", "training.per_device_train_batch_size=2", "data.max_length=128", "data.eval_ratio=0.1", "training.eval_steps=4",
-            "training.early_stopping_patience=99");
+            "training.early_stopping_patience=99", "training.report_samples=0");
     }
 
     private static Action<Process, string> AtTime(TimeSpan time) => (process, _) =>
