@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/native" "$work/bench"
 cp -r "$native/../cmake" "$work/"
 cp -r "$native/../bench/peaks" "$work/bench/"
-cp -r "$native"/{CMakeLists.txt,api,cpu,cuda,include,simt,tests} "$work/native/"
+cp -r "$native"/{CMakeLists.txt,api,comm,cpu,cuda,include,simt,tests} "$work/native/"
 
 cmake -S "$work/native" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=ON -DNIBBLE_BUILD_GPU_BENCH=OFF > "$work/log"
 build() { cmake --build "$work/build" --target nibble_cuda_emulated > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }; }

@@ -16,11 +16,16 @@ public static class Recompute
     /// needed: in the backward pass only its graph is, so that the layer's last product may be left out.
     /// </param>
     /// <param name="inputGradient">Whether anyone needs the gradient of x; without it x receives none.</param>
-    public static Tensor Apply(Tensor x, Func<Tensor, bool, Tensor> layer, bool inputGradient = true)
+    /// <param name="finished">Is called in the backward pass, when the layer's parameters have received their gradients; null for nothing.</param>
+    public static Tensor Apply(Tensor x, Func<Tensor, bool, Tensor> layer, bool inputGradient = true, Action? finished = null)
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(layer);
-        return is_grad_enabled() && x.requires_grad ? LayerFunction.apply(x, layer, inputGradient) : layer(x, true);
+        return is_grad_enabled() && x.requires_grad ? LayerFunction.apply(x, layer, inputGradient, finished ?? Nothing) : layer(x, true);
+    }
+
+    private static void Nothing()
+    {
     }
 
     private sealed class LayerFunction : autograd.SingleTensorFunction<LayerFunction>
@@ -34,11 +39,12 @@ public static class Recompute
             ctx.save_for_backward([x]);
             ctx.save_data("layer", layer);
             ctx.save_data("input gradient", vars[2]);
+            ctx.save_data("finished", vars[3]);
             using DisposeScope scope = NewDisposeScope();
             return layer(x, true).MoveToOuterDisposeScope();
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(3, () =>
+        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
         {
             using DisposeScope scope = NewDisposeScope();
             bool inputGradient = (bool)ctx.get_data("input gradient");
@@ -52,7 +58,8 @@ public static class Recompute
                 }
             }
 
-            return [inputGradient ? input.grad!.MoveToOuterDisposeScope() : null!, null!, null!];
+            ((Action)ctx.get_data("finished"))();
+            return [inputGradient ? input.grad!.MoveToOuterDisposeScope() : null!, null!, null!, null!];
         });
 
         private static Tensor Again(Func<Tensor, bool, Tensor> layer, Tensor input)

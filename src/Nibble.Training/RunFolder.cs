@@ -101,7 +101,7 @@ internal sealed class RunFolder(RunConfig config, int processes)
     private void RequireSameSteps()
     {
         JsonObject run = ReadRun();
-        int before = Number(run["processes"]) * Number(run["config"]?["training"]?["gradient_accumulation_steps"]);
+        int before = Number(run["processes"]) * Number(((run["config"] as JsonObject)?["training"] as JsonObject)?["gradient_accumulation_steps"]);
         int now = processes * config.Training.GradientAccumulationSteps;
         if (before != now)
         {
@@ -112,7 +112,7 @@ internal sealed class RunFolder(RunConfig config, int processes)
                 $"{config.OutputDir} holds a run with {before} micro-batches in a step, not {now} ({processes} x training.gradient_accumulation_steps {config.Training.GradientAccumulationSteps}); {advice}, or choose another output_dir.");
         }
 
-        static int Number(JsonNode? node) => node?.GetValue<int>() ?? 1;
+        static int Number(JsonNode? node) => node is JsonValue value && value.TryGetValue(out int number) ? number : 1;
     }
 
     private void RequireSame(JsonNode? before, JsonNode? now, string path = "")

@@ -50,6 +50,7 @@ internal sealed class TrainingLoop : IDisposable
         TotalSteps = config.Training.MaxSteps > 0 ? config.Training.MaxSteps : (int)Math.Ceiling(config.Training.NumTrainEpochs * stepsPerEpoch);
         rate = new LearningRate(config.Training, TotalSteps);
         optimizer = new ParallelOptimizer(config, parameters, world);
+        model.LayerFinished = optimizer.LayerFinished;
         scale = new LossScale(model.ComputeDType);
     }
 
@@ -132,7 +133,11 @@ internal sealed class TrainingLoop : IDisposable
         optimizer.Release(); // What the trained model does next may need the memory that its pages hold.
     }
 
-    public void Dispose() => optimizer.Dispose();
+    public void Dispose()
+    {
+        model.LayerFinished = null;
+        optimizer.Dispose();
+    }
 
     private double Epoch => (double)state.Step / stepsPerEpoch;
 
@@ -166,9 +171,7 @@ internal sealed class TrainingLoop : IDisposable
             loss = Accumulate(batches, targets);
         }
 
-        loss = world.Gather(loss).Sum(rank => rank[0]);
         using Profiler.Scope update = Profiler.Pass("update");
-        optimizer.Reduce();
         double norm = optimizer.Norm() / scale.Value;
         double before = scale.Value;
         if (!double.IsFinite(loss) || (!double.IsFinite(norm) && !scale.IsActive))
@@ -193,25 +196,32 @@ internal sealed class TrainingLoop : IDisposable
     }
 
     /// <summary>
-    /// Adds the gradients of this process's micro-batches, every <c>Size</c>-th of the step's, and returns their share of the loss. A pass
-    /// has the number, and with it the dropout masks, that it would have in a run of one process.
+    /// Adds the gradients of all micro-batches, of which every <c>Size</c>-th is this process's, and returns their loss. A pass has the
+    /// number, and with it the dropout masks, that it would have in a run of one process.
     /// </summary>
     private double Accumulate(List<TokenBatch> batches, long targets)
     {
         double loss = 0;
-        for (int i = world.Rank; i < batches.Count; i += world.Size)
+        for (int first = 0; first < batches.Count; first += world.Size)
         {
-            using DisposeScope scope = NewDisposeScope();
-            Tensor mean = Forward(batches[i], targets, state.Passes + i);
-            loss += mean.item<float>();
-            using (Profiler.Pass("backward"))
-            {
-                using Scalar factor = scale.Value; // Named, or the collector may free it while libtorch reads it.
-                BackwardPass.Run(mean * factor);
-            }
+            int own = first + world.Rank;
+            optimizer.BeginPass(last: first + world.Size >= batches.Count);
+            loss += own < batches.Count ? ForwardAndBackward(batches[own], targets, state.Passes + own) : 0;
+            optimizer.EndPass();
         }
 
         state = state with { Passes = state.Passes + batches.Count, Tokens = state.Tokens + batches.Sum(batch => (long)batch.InputIds.Length) };
+        return world.Gather(loss).Sum(rank => rank[0]);
+    }
+
+    private double ForwardAndBackward(TokenBatch batch, long targets, long number)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor mean = Forward(batch, targets, number);
+        double loss = mean.item<float>();
+        using Profiler.Scope pass = Profiler.Pass("backward");
+        using Scalar factor = scale.Value; // Named, or the collector may free it while libtorch reads it.
+        BackwardPass.Run(mean * factor);
         return loss;
     }
 

@@ -51,6 +51,12 @@ public sealed class DecoderModel : IDisposable
     /// </summary>
     public int LayersThatKeepActivations { get; set; }
 
+    /// <summary>
+    /// Is called in a backward pass with the number of a layer whose parameters, adapters too, have received their gradients. Layers are
+    /// finished from the last to the first; those that keep their activations are by the time that another one is.
+    /// </summary>
+    public Action<int>? LayerFinished { get; set; }
+
     /// <summary>Parameters of the base model that learn; adapters have theirs on their own.</summary>
     public IEnumerable<Parameter> Parameters
     {
@@ -195,9 +201,10 @@ public sealed class DecoderModel : IDisposable
 
         for (int i = 0; i < layers.Length; i++)
         {
+            int number = i;
             DecoderLayer layer = layers[i];
             hidden = i < layers.Length - LayersThatKeepActivations
-                ? Recompute.Apply(hidden, (x, outputNeeded) => layer.Forward(x, context, outputNeeded), inputLearns)
+                ? Recompute.Apply(hidden, (x, outputNeeded) => layer.Forward(x, context, outputNeeded), inputLearns, () => LayerFinished?.Invoke(number))
                 : Keep(layer, hidden, context);
             inputLearns = true;
         }

@@ -1,8 +1,6 @@
-using System.Text.Json;
 using Nibble.Kernels;
 using Nibble.Kernels.Communication;
 using Nibble.Modeling.Decoder;
-using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
 using Nibble.Training.Optimization;
 using TorchSharp;
@@ -15,7 +13,7 @@ namespace Nibble.Training.Distributed;
 /// parameter itself, or, with ZeRO (arXiv:1910.02054), the share whose states it keeps: stage 1 shares out the states, stage 2 the
 /// summed gradients as well. Updated shares are gathered, so that between steps all processes have the same parameters.
 /// </summary>
-internal sealed class ParallelOptimizer : IDisposable
+internal sealed partial class ParallelOptimizer : IDisposable
 {
     private readonly ICommunicator world;
     private readonly IReadOnlyList<Parameter> parameters;
@@ -24,6 +22,8 @@ internal sealed class ParallelOptimizer : IDisposable
     private readonly Dictionary<int, Parameter> shares = [];
     private readonly IReadOnlyList<Parameter> owned;
     private readonly AdamWOptimizer optimizer;
+    private Queue<FlatLayout.Bucket> unsent = [];
+    private Action receive = Nothing;
 
     /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU; or a pattern of lr_groups matches no parameter.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
@@ -32,7 +32,7 @@ internal sealed class ParallelOptimizer : IDisposable
         this.world = world;
         this.parameters = parameters;
         new RateGroups(run.Training.LrGroups).Require(parameters); // Of a share, none may match.
-        layout = new FlatLayout([.. parameters.Select(parameter => parameter.Value.NumberOfElements)], world.Size);
+        layout = new FlatLayout([.. parameters.Select(parameter => (parameter.Name, parameter.Value.NumberOfElements))], world.Size);
         stage = world.Size > 1 ? run.Training.ZeroStage : 0;
         if (stage > 0)
         {
@@ -52,35 +52,33 @@ internal sealed class ParallelOptimizer : IDisposable
     /// <summary>Frees the GPU memory that paged states hold between steps; false when there is none.</summary>
     public bool Release() => optimizer.Release();
 
-    /// <summary>Makes the gradients those of all processes, each bucket under way while the next is laid out.</summary>
-    public void Reduce()
+    /// <summary>
+    /// Begins one of a step's passes, of which all processes make as many. During the last one, with ZeRO 2 during each, gradients are summed
+    /// over all processes: a bucket is under way while the backward pass goes on, and with ZeRO 2 its gradients do not outlast it.
+    /// </summary>
+    public void BeginPass(bool last)
     {
-        if (world.Size == 1)
+        if (world.Size > 1 && (last || stage == 2))
         {
-            return;
+            unsent = new Queue<FlatLayout.Bucket>(layout.Buckets.OrderByDescending(bucket => bucket.Layer));
         }
+    }
 
-        using Profiler.Scope measured = Profiler.Operator("GradientReduction");
-        using IDisposable noGrad = no_grad();
-        using DisposeScope scope = NewDisposeScope();
-        Action complete = () => { };
-        foreach (FlatLayout.Bucket bucket in layout.Buckets)
+    /// <summary>Sends the gradients that are complete when a layer's backward pass is through.</summary>
+    public void LayerFinished(int layer)
+    {
+        while (unsent.TryPeek(out FlatLayout.Bucket? bucket) && bucket.Layer >= layer)
         {
-            Tensor flat = Flatten(bucket);
-            long[] counts = layout.Shares(bucket);
-            Tensor share = stage == 2 ? empty(counts[world.Rank]) : flat.narrow(0, counts.Take(world.Rank).Sum(), counts[world.Rank]);
-            ICollective pending = stage == 2 ? world.ReduceScatter(flat, counts, share) : world.AllReduce(flat);
-            complete();
-            complete = () =>
-            {
-                pending.Wait();
-                GiveGradients(bucket, flat, share);
-                share.Dispose();
-                flat.Dispose();
-            };
+            Send(unsent.Dequeue());
         }
+    }
 
-        complete();
+    /// <summary>Ends a pass, which this process may have had no micro-batch for.</summary>
+    public void EndPass()
+    {
+        LayerFinished(FlatLayout.NoLayer);
+        receive();
+        receive = Nothing;
     }
 
     /// <summary>The global norm of the gradients.</summary>
@@ -129,74 +127,6 @@ internal sealed class ParallelOptimizer : IDisposable
         }
     }
 
-    /// <summary>Hands all states by name, as one process would have them, to rank 0's writer; every process takes part.</summary>
-    public void WithStates(Action<IReadOnlyDictionary<string, Tensor>> write)
-    {
-        if (stage == 0)
-        {
-            if (world.Rank == 0)
-            {
-                write(optimizer.States);
-            }
-
-            return;
-        }
-
-        using DisposeScope scope = NewDisposeScope();
-        var whole = new Dictionary<string, Tensor>();
-        foreach ((string name, int parameter, Tensor state) in WholeStates())
-        {
-            Tensor share = optimizer.States.TryGetValue(name, out Tensor? own) ? own.view(-1) : empty(0, state.dtype);
-            world.AllGather(share, CountsOf(parameter, state), state.view(-1)).Wait();
-            if (world.Rank == 0)
-            {
-                whole.Add(name, state);
-            }
-            else
-            {
-                state.Dispose();
-            }
-        }
-
-        if (world.Rank == 0)
-        {
-            write(whole);
-        }
-    }
-
-    /// <summary>Puts rank 0's checkpoint into the parameters and states of all processes, however many wrote it.</summary>
-    /// <param name="folder">The checkpoint; rank 0 reads it.</param>
-    /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
-    public TrainingState Restore(string? folder)
-    {
-        using DisposeScope scope = NewDisposeScope();
-        IReadOnlyDictionary<string, Tensor> states = stage == 0 ? optimizer.States
-            : world.Rank == 0 ? WholeStates().ToDictionary(item => item.Name, item => item.State)
-            : new Dictionary<string, Tensor>();
-        TrainingState read = world.Rank == 0 ? CheckpointStore.Restore(folder!, parameters, states) : new TrainingState();
-        if (world.Size > 1)
-        {
-            foreach (Parameter parameter in parameters)
-            {
-                world.Broadcast(parameter.Value).Wait();
-            }
-
-            foreach ((string name, int parameter, Tensor state) in WholeStates())
-            {
-                Tensor whole = states.GetValueOrDefault(name, state);
-                world.Broadcast(whole).Wait();
-                if (stage > 0 && optimizer.States.TryGetValue(name, out Tensor? own))
-                {
-                    own.view(-1).copy_(whole.view(-1).narrow(0, CountsOf(parameter, state).Take(world.Rank).Sum(), own.NumberOfElements));
-                }
-
-                state.Dispose();
-            }
-        }
-
-        return JsonSerializer.Deserialize<TrainingState>(world.BroadcastBytes(JsonSerializer.SerializeToUtf8Bytes(read)))!;
-    }
-
     public void Dispose()
     {
         optimizer.Dispose();
@@ -204,6 +134,30 @@ internal sealed class ParallelOptimizer : IDisposable
         {
             share.Value.Dispose();
         }
+    }
+
+    private static void Nothing()
+    {
+    }
+
+    /// <summary>Starts to sum a bucket over all processes, then takes in the one before it.</summary>
+    private void Send(FlatLayout.Bucket bucket)
+    {
+        using Profiler.Scope measured = Profiler.Operator("GradientReduction");
+        using IDisposable noGrad = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor flat = Flatten(bucket).DetachFromDisposeScope();
+        long[] counts = layout.Shares(bucket);
+        Tensor share = (stage == 2 ? empty(counts[world.Rank]) : flat.narrow(0, counts.Take(world.Rank).Sum(), counts[world.Rank])).DetachFromDisposeScope();
+        ICollective pending = stage == 2 ? world.ReduceScatter(flat, counts, share) : world.AllReduce(flat);
+        receive();
+        receive = () =>
+        {
+            pending.Wait();
+            GiveGradients(bucket, flat, share);
+            share.Dispose();
+            flat.Dispose();
+        };
     }
 
     /// <summary>The gradients of a bucket's parameters end to end, taken from them; zero for one that has none on this process.</summary>
@@ -228,6 +182,8 @@ internal sealed class ParallelOptimizer : IDisposable
 
     private void GiveGradients(FlatLayout.Bucket bucket, Tensor flat, Tensor share)
     {
+        using IDisposable noGrad = no_grad();
+        using DisposeScope scope = NewDisposeScope();
         if (stage == 0)
         {
             foreach ((int parameter, long offset, long count) in bucket.Places)
@@ -241,7 +197,9 @@ internal sealed class ParallelOptimizer : IDisposable
 
         foreach (Slice slice in layout.SlicesOf(bucket, world.Rank))
         {
-            shares[slice.Parameter].Value.grad = share.narrow(0, slice.InShare, slice.Count);
+            Tensor owner = shares[slice.Parameter].Value;
+            Tensor part = share.narrow(0, slice.InShare, slice.Count);
+            owner.grad = owner.grad is { } earlier ? earlier.add_(part) : part;
         }
     }
 
@@ -278,30 +236,5 @@ internal sealed class ParallelOptimizer : IDisposable
         }
 
         complete();
-    }
-
-    /// <summary>Every state of every parameter, of its size in one process and not yet filled, made when its turn comes.</summary>
-    private IEnumerable<(string Name, int Parameter, Tensor State)> WholeStates()
-    {
-        for (int i = 0; i < parameters.Count; i++)
-        {
-            foreach ((string name, Tensor state) in optimizer.ZeroStates(parameters[i]))
-            {
-                yield return (name, i, state);
-            }
-        }
-    }
-
-    /// <summary>How much of a parameter's state each rank has: an element for each of its own, or for each block of them.</summary>
-    private long[] CountsOf(int parameter, Tensor state)
-    {
-        FlatLayout.Bucket bucket = layout.Buckets.First(bucket => bucket.Places[^1].Parameter >= parameter);
-        bool each = state.NumberOfElements == parameters[parameter].Value.NumberOfElements;
-        return
-        [
-            .. Enumerable.Range(0, world.Size)
-                .Select(rank => layout.SlicesOf(bucket, rank).FirstOrDefault(slice => slice.Parameter == parameter).Count)
-                .Select(count => each ? count : (count + AdamW.StateBlock - 1) / AdamW.StateBlock),
-        ];
     }
 }
