@@ -123,7 +123,7 @@ public sealed class FineTuner
             config.Data.Packing ? TrainingData.MaxLength(config, model.Config) : null,
             config.Data.Shuffle,
             config.Seed);
-        var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit);
+        using var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground);
         StepProfiler? profiler = Profiles && IsFirst ? new StepProfiler() : null;
         using var loop = new TrainingLoop(config, model, parameters, plan, new HeldOutSet(model, config.Model, evaluation, config.Training, World), store, observer, profiler, World);
         string? checkpoint = resume && IsFirst ? store.Latest : null;
@@ -224,16 +224,28 @@ public sealed class FineTuner
                 throw new InvalidDataException($"{config.Model} is stored in NF4, whose weights cannot be trained; use method qlora.");
             }
 
-            model.UnfreezeAll();
+            try
+            {
+                model.UnfreezeAll(config.Training.Freeze);
+            }
+            catch (ArgumentException)
+            {
+                model.Dispose();
+                throw;
+            }
         }
 
         return model;
     }
 
-    /// <summary>Lets as many layers keep their activations as the memory that the run may take has room for.</summary>
+    /// <summary>Lets all layers keep their activations, or as many as the memory that the run may take has room for.</summary>
     private void KeepActivations(DecoderModel model)
     {
-        if (config.MemoryLimit is { } limit)
+        if (!config.Training.GradientCheckpointing)
+        {
+            model.LayersThatKeepActivations = model.Config.NumHiddenLayers;
+        }
+        else if (config.MemoryLimit is { } limit)
         {
             var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null);
             model.LayersThatKeepActivations = estimate.KeptLayers;
@@ -259,7 +271,7 @@ public sealed class FineTuner
             AdapterFolder.Save(adapter, config.OutputDir, config.Model);
             foreach (string name in ModelWriter.CompanionsOf(config.Model).Where(DescribesText))
             {
-                File.WriteAllBytes(Path.Combine(config.OutputDir, name), File.ReadAllBytes(Path.Combine(config.Model, name)));
+                AtomicFile.Copy(Path.Combine(config.Model, name), Path.Combine(config.OutputDir, name));
             }
         }
     }

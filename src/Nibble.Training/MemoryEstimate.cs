@@ -44,7 +44,10 @@ public sealed record MemoryEstimate
     /// <summary>The inside of one layer: what running it again makes, what its autograd nodes keep, and the gradients of both.</summary>
     public required long Layer { get; init; }
 
-    /// <summary>Layers whose activations fit into <see cref="RunConfig.MemoryLimit"/> beside all else, and are kept from forward to backward.</summary>
+    /// <summary>
+    /// Layers whose activations are kept from forward to backward: as many as fit into <see cref="RunConfig.MemoryLimit"/> beside all else, or
+    /// all without <see cref="TrainingSection.GradientCheckpointing"/>.
+    /// </summary>
     public required int KeptLayers { get; init; }
 
     /// <summary>What these keep.</summary>
@@ -52,6 +55,9 @@ public sealed record MemoryEstimate
 
     /// <summary>Logits of a chunk of the loss, and gradients of the vocabulary's matrices before they are added to what is there.</summary>
     public required long Workspace { get; init; }
+
+    /// <summary>Trained parameters and optimizer states once more, while a checkpoint is written beside the training (<c>save_async</c>); a GPU's lies in the host's memory.</summary>
+    public required long CheckpointCopy { get; init; }
 
     /// <summary>What is taken before the model is loaded.</summary>
     public required long Runtime { get; init; }
@@ -64,7 +70,7 @@ public sealed record MemoryEstimate
     public IReadOnlyList<(string Name, long Bytes)> Parts =>
     [
         ("frozen weights", Weights), ("trained parameters", TrainedParameters), ("gradients", Gradients), ("optimizer states", OptimizerStates),
-        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("kept activations", KeptActivations), ("workspace", Workspace), ("runtime", Runtime),
+        ("inputs of all layers", LayerInputs), ("inside of one layer", Layer), ("kept activations", KeptActivations), ("workspace", Workspace), ("copy for a checkpoint", CheckpointCopy), ("runtime", Runtime),
     ];
 
     /// <summary>The three largest consumers in words, the runtime, which no setting changes, not among them.</summary>
@@ -83,7 +89,7 @@ public sealed record MemoryEstimate
         long size = DTypeNames.Parse(config.Dtype) == torch.ScalarType.Float32 ? 4 : 2;
         List<(string Module, long[] Shape)> weights = [.. WeightShapes.Of(model).Select(item => (item.Name[..item.Name.LastIndexOf('.')], item.Shape))];
         bool embeddingLearns = Learns(config, "model.embed_tokens");
-        bool headLearns = model.TieWordEmbeddings ? embeddingLearns || Learns(config, "lm_head") : Learns(config, "lm_head");
+        bool headLearns = model.TieWordEmbeddings ? embeddingLearns || (config.Method != Method.Full && Learns(config, "lm_head")) : Learns(config, "lm_head");
         long vocabulary = (long)model.VocabSize * model.HiddenSize;
         long trained = weights.Where(item => Learns(config, item.Module)).Sum(item => Count(item.Shape)) + Adapters(config, weights);
         if (model.TieWordEmbeddings && config.Method != Method.Full && Learns(config, "lm_head"))
@@ -92,8 +98,8 @@ public sealed record MemoryEstimate
         }
 
         long tokens = (long)config.Training.PerDeviceTrainBatchSize * TrainingData.MaxLength(config, model);
-        long trainedInLayer = weights.Where(item => IsLinear(item.Module, item.Shape) && item.Module.StartsWith("model.layers.0.", StringComparison.Ordinal) && Learns(config, item.Module))
-            .Sum(item => Count(item.Shape));
+        long trainedInLayer = weights.Where(item => IsLinear(item.Module, item.Shape)).GroupBy(item => item.Module.Split('.')[2])
+            .Max(inLayer => inLayer.Where(item => Learns(config, item.Module)).Sum(item => Count(item.Shape)));
         long largest = weights.Where(item => Learns(config, item.Module)).Select(item => Count(item.Shape))
             .Append(config.Method == Method.Full ? 0 : config.Lora.R * (long)Math.Max(model.HiddenSize, model.IntermediateSize)).Max();
         bool accumulates = config.Training.GradientAccumulationSteps > 1;
@@ -107,17 +113,18 @@ public sealed record MemoryEstimate
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
             TrainedParameters = 4 * trained,
             Gradients = 4 * trained,
-            OptimizerStates = States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained, gpu),
+            OptimizerStates = Held(config.Training.Optim, States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained), gpu),
             LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
             Layer = layer,
             KeptLayers = 0,
             KeptActivations = 0,
             Workspace = workspace,
+            CheckpointCopy = config.SavesInBackground && !gpu ? (4 * trained) + States(config.Training.Optim, trained) : 0,
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
         long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
         long activations = tokens * size * KeptOfLayer(model);
-        long kept = Math.Min(spare / activations, model.NumHiddenLayers);
+        long kept = config.Training.GradientCheckpointing ? Math.Min(spare / activations, model.NumHiddenLayers) : model.NumHiddenLayers;
         return estimate with { KeptLayers = (int)kept, KeptActivations = kept * activations };
     }
 
@@ -176,16 +183,18 @@ public sealed record MemoryEstimate
     private static long Adapters(RunConfig config, List<(string Module, long[] Shape)> weights) => config.Method == Method.Full ? 0
         : weights.Where(item => IsLinear(item.Module, item.Shape) && config.Lora.Targets(item.Module)).Sum(item => config.Lora.R * (item.Shape[0] + item.Shape[1]));
 
-    private static long States(OptimizerType optimizer, long trained, bool gpu)
+    private static long Held(OptimizerType optimizer, long states, bool gpu)
     {
-        bool eightBit = optimizer is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit;
         bool paged = gpu && optimizer is (OptimizerType.PagedAdamw8bit or OptimizerType.PagedAdamw32bit);
-        long states = eightBit ? (2 * trained) + (8 * trained / Kernels.AdamW.StateBlock) : 8 * trained;
         return paged ? Math.Min(states, PagesHeld) : states;
     }
 
+    private static long States(OptimizerType optimizer, long trained) => optimizer is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit
+        ? (2 * trained) + (8 * trained / Kernels.AdamW.StateBlock)
+        : 8 * trained;
+
     private static bool Learns(RunConfig config, string module) =>
-        config.Method == Method.Full || config.Lora.ModulesToSave.Any(wanted => module.EndsWith(wanted, StringComparison.Ordinal));
+        config.Method == Method.Full ? !config.Training.Freeze.Any(pattern => NamePatterns.Matches(pattern, module)) : config.Lora.ModulesToSave.Any(wanted => module.EndsWith(wanted, StringComparison.Ordinal));
 
     private static bool IsLinear(string module, long[] shape) => shape.Length == 2 && module.StartsWith("model.layers.", StringComparison.Ordinal);
 

@@ -22,6 +22,8 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
     /// <summary>Every key that a proposal may change.</summary>
     private static readonly (string Key, Func<RunConfig, string> Value)[] Keys =
     [
+        ("training.gradient_checkpointing", config => config.Training.GradientCheckpointing ? "true" : "false"),
+        ("training.save_async", config => config.SavesInBackground ? "true" : "false"),
         ("training.optim", config => ConfigBinder.KeyOf(config.Training.Optim.ToString())),
         ("training.per_device_train_batch_size", config => $"{config.Training.PerDeviceTrainBatchSize}"),
         ("training.gradient_accumulation_steps", config => $"{config.Training.GradientAccumulationSteps}"),
@@ -76,10 +78,17 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
 
     /// <summary>What can be changed, in the order of harm, each with its candidates in that order.</summary>
     private static IEnumerable<Func<RunConfig, DecoderConfig, IEnumerable<RunConfig>>> Steps(bool gpu) =>
-        [.. gpu ? [Paged] : Array.Empty<Func<RunConfig, DecoderConfig, IEnumerable<RunConfig>>>(), SmallerBatches, DoubleQuantised, EightBitStates, Quantised, Shorter];
+        [.. gpu ? [Paged] : Array.Empty<Func<RunConfig, DecoderConfig, IEnumerable<RunConfig>>>(), ComputedAgain, SavedInTurn, SmallerBatches, DoubleQuantised, EightBitStates, Quantised, Shorter];
 
     private static IEnumerable<RunConfig> Paged(RunConfig config, DecoderConfig model) =>
         [WithOptimizer(config, config.Training.Optim is OptimizerType.Adamw8bit or OptimizerType.PagedAdamw8bit ? OptimizerType.PagedAdamw8bit : OptimizerType.PagedAdamw32bit)];
+
+    private static IEnumerable<RunConfig> ComputedAgain(RunConfig config, DecoderConfig model) =>
+        [config with { Training = config.Training with { GradientCheckpointing = true } }];
+
+    /// <summary>The copies of adapters are too small to be worth a proposal.</summary>
+    private static IEnumerable<RunConfig> SavedInTurn(RunConfig config, DecoderConfig model) =>
+        config.Method == Method.Full ? [config with { Training = config.Training with { SaveAsync = false } }] : [];
 
     /// <summary>As many sequences a step, in more micro-batches.</summary>
     private static IEnumerable<RunConfig> SmallerBatches(RunConfig config, DecoderConfig model)

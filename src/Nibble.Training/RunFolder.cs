@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Nibble.Kernels.Runtime;
 using Nibble.Modeling.Checkpoints;
+using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
 using Nibble.Training.Prompts;
 using Nibble.Training.Reporting;
@@ -14,8 +16,8 @@ internal sealed class RunFolder(RunConfig config, int processes)
     private static readonly HashSet<string> Free =
     [
         "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
-        "training.save_total_limit", "training.early_stopping_patience", "training.offload_optimizer", "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract",
-        "training.report_samples", "training.zero_stage", "training.ddp_timeout",
+        "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.gradient_checkpointing",
+        "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract", "training.report_samples", "training.zero_stage", "training.ddp_timeout",
     ];
 
     private static readonly string[] Written =
@@ -36,7 +38,7 @@ internal sealed class RunFolder(RunConfig config, int processes)
     {
         try
         {
-            Directory.CreateDirectory(config.OutputDir);
+            DurableFolder.Create(config.OutputDir);
             File.Create(Path.Combine(config.OutputDir, $"{RunManifest.FileName}.tmp"), 1, FileOptions.DeleteOnClose).Dispose();
         }
         catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
@@ -137,17 +139,13 @@ internal sealed class RunFolder(RunConfig config, int processes)
         _ => optimizer,
     };
 
-    /// <summary>What a killed process was about to write.</summary>
+    /// <summary>What a killed process left half done.</summary>
     private void RemoveLeftovers()
     {
+        CheckpointStore.Recover(config.OutputDir);
         foreach (string file in Directory.EnumerateFiles(config.OutputDir, "*.tmp"))
         {
             File.Delete(file);
-        }
-
-        foreach (string folder in Directory.EnumerateDirectories(config.OutputDir, ".checkpoint-*.tmp"))
-        {
-            Directory.Delete(folder, recursive: true);
         }
     }
 }

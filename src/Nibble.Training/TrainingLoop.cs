@@ -83,6 +83,7 @@ internal sealed class TrainingLoop : IDisposable
         long tokensAtLog = state.Tokens;
         while (state.Step < TotalSteps && !OutOfPatience)
         {
+            store.Check();
             clock.Start();
             (double loss, double norm, double learningRate) = profiler is null ? Step() : profiler.Measure(Step);
             clock.Stop(); // Evaluating and saving are not training.
@@ -108,15 +109,17 @@ internal sealed class TrainingLoop : IDisposable
             bool cancelled = AnyCancelled(cancellation) && !last && !OutOfPatience; // A run that is through is better finished than left.
             if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
             {
-                optimizer.WithStates(states => store.Save(state, parameters, states));
+                optimizer.WithStates(states => store.Save(state, parameters, states, log!)); // Rank 0 alone writes, and has a log.
             }
 
             if (cancelled)
             {
+                store.Wait();
                 throw new OperationCanceledException(cancellation);
             }
         }
 
+        store.Wait();
         if (OutOfPatience)
         {
             observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");

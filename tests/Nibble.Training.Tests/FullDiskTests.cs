@@ -7,8 +7,10 @@ namespace Nibble.Training.Tests;
 
 public class FullDiskTests
 {
-    [Fact]
-    public void A_disk_that_fills_up_costs_no_finished_checkpoint_and_the_run_resumes_with_the_same_losses()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_disk_that_fills_up_costs_no_finished_checkpoint_and_the_run_resumes_with_the_same_losses(bool saveAsync)
     {
         using var folder = new TempFolder();
         TrainingResult undisturbed = new FineTuner(Config(folder["undisturbed"])).Run(cancellation: TestContext.Current.CancellationToken);
@@ -16,12 +18,13 @@ public class FullDiskTests
         using var disk = new SmallDisk(folder["disk"]);
         string output = Path.Combine(disk.Path, "out");
         string filler = Path.Combine(disk.Path, "filler");
-        Exception error = Assert.ThrowsAny<IOException>(() => { new FineTuner(Config(output), new FillAt(5, filler)).Run(cancellation: TestContext.Current.CancellationToken); });
-        Assert.Contains("No space left", error.Message, StringComparison.Ordinal);
+        Exception error = Assert.ThrowsAny<IOException>(() => { new FineTuner(Config(output, saveAsync), new FillAt(5, filler, Path.Combine(output, "checkpoint-4"))).Run(cancellation: TestContext.Current.CancellationToken); });
+        Assert.StartsWith("checkpoint-8 could not be written, those before it are untouched: No space left", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', error.Message);
         Assert.Equal(["checkpoint-4"], Directory.EnumerateDirectories(output).Select(Path.GetFileName));
 
         File.Delete(filler);
-        TrainingResult resumed = new FineTuner(Config(output)).Run(resume: true, TestContext.Current.CancellationToken);
+        TrainingResult resumed = new FineTuner(Config(output, saveAsync)).Run(resume: true, TestContext.Current.CancellationToken);
         Assert.Equal(undisturbed.Losses.Skip(4), resumed.Losses);
         Assert.Equal(8, File.ReadLines(Path.Combine(output, "metrics.jsonl")).Count(line => JsonNode.Parse(line)!["loss"] is not null));
     }
@@ -40,20 +43,21 @@ public class FullDiskTests
         Assert.Empty(Directory.EnumerateFiles(config.OutputDir));
     }
 
-    private static RunConfig Config(string output) => new()
+    private static RunConfig Config(string output, bool saveAsync = false) => new()
     {
         Model = SharedFolder.Path("models", "stories260K", "hf"),
         OutputDir = output,
         Data = new DataSection { Train = SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl"), MaxLength = 256 },
-        Training = new TrainingSection { MaxSteps = 8, SaveSteps = 4, GradientAccumulationSteps = 1, LoggingSteps = 1 },
+        Training = new TrainingSection { MaxSteps = 8, SaveSteps = 4, GradientAccumulationSteps = 1, LoggingSteps = 1, SaveAsync = saveAsync },
     };
 
-    private sealed class FillAt(int step, string file) : ITrainingObserver
+    private sealed class FillAt(int step, string file, string checkpoint) : ITrainingObserver
     {
         public void Progress(int done, int totalSteps, double loss)
         {
             if (done == step)
             {
+                Assert.True(SpinWait.SpinUntil(() => Directory.Exists(checkpoint), TimeSpan.FromSeconds(10)));
                 Assert.Throws<IOException>(() => File.WriteAllBytes(file, new byte[4 << 20]));
             }
         }

@@ -64,6 +64,30 @@ public class MemoryEstimateTests
     }
 
     [Fact]
+    public void What_is_copied_to_be_written_counts_on_the_host_and_a_plan_proposes_to_wait_instead()
+    {
+        RunConfig waits = Config(Method.Full);
+        RunConfig copies = waits with { Training = waits.Training with { SaveAsync = true } };
+        MemoryEstimate estimate = MemoryEstimate.Of(copies, Llama1B, gpu: false);
+        Assert.Equal(12 * Parameters1B, estimate.CheckpointCopy);
+        Assert.Equal(0, MemoryEstimate.Of(copies, Llama1B, gpu: true).CheckpointCopy);
+        Assert.Equal(12 * 1_703_936, MemoryEstimate.Of(Config(Method.Lora), Llama1B, gpu: false).CheckpointCopy);
+        MemoryPlan plan = MemoryPlan.Of(copies, Llama1B, gpu: false, estimate.Total - 1);
+        Assert.Equal([new MemoryChange("training.save_async", "true", "false", MemoryEstimate.Of(waits, Llama1B, gpu: false).Total)], plan.Changes);
+    }
+
+    [Fact]
+    public void Without_gradient_checkpointing_all_layers_count_and_a_plan_proposes_it()
+    {
+        RunConfig again = Config(Method.Full);
+        RunConfig keeps = again with { Training = again.Training with { GradientCheckpointing = false } };
+        MemoryEstimate estimate = MemoryEstimate.Of(keeps, Llama1B, gpu: true);
+        Assert.Equal(16, estimate.KeptLayers);
+        MemoryPlan plan = MemoryPlan.Of(keeps with { Training = keeps.Training with { Optim = OptimizerType.PagedAdamw32bit } }, Llama1B, gpu: true, 30 * GiB);
+        Assert.Equal("training.gradient_checkpointing", plan.Changes[0].Key);
+    }
+
+    [Fact]
     public void A_plan_takes_the_least_harm_first_and_keeps_the_tokens_of_a_step()
     {
         MemoryPlan plan = MemoryPlan.Of(Config(Method.Lora), Llama8B, gpu: true, 8 * GiB);

@@ -24,6 +24,10 @@ public class MemoryLimitTests
         Assert.Equal(0, Recomputed(keeping.Profile!));
         Assert.Equal(recomputing.Losses, keeping.Losses);
 
+        TrainingResult without = Run(config with { OutputDir = folder["without"], Training = config.Training with { GradientCheckpointing = false } });
+        Assert.Equal(0, Recomputed(without.Profile!));
+        Assert.Equal(recomputing.Losses, without.Losses);
+
         long each = MemoryEstimate.Of(config with { MemoryLimit = "8GiB" }, ConfigReader.Read(config.Model), gpu: false).KeptActivations / Layers;
         string limit = FormattableString.Invariant($"{(least + (2 * each) + 1000) / 1e6:0.000}MB");
         TrainingResult some = Run(config with { OutputDir = folder["some"], MemoryLimit = limit });
@@ -40,6 +44,8 @@ public class MemoryLimitTests
             .Run(cancellation: TestContext.Current.CancellationToken);
         Assert.Equal(Layers, Recomputed(result.Profile!));
         Assert.Contains(lines.Messages, message => message.StartsWith("memory_limit is 10MiB, but the run needs about ", StringComparison.Ordinal));
+        Assert.Contains("give one of them", Assert.Throws<ArgumentException>(
+            () => new RunConfig { Model = "m", Data = new DataSection { Train = "t" }, MemoryLimit = "8GiB", Training = new TrainingSection { GradientCheckpointing = false } }.Validated()).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => Config(folder["out"], "lora") with { MemoryLimit = "much" } is var config ? config.Validated() : null);
     }
 

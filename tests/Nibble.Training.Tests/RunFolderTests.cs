@@ -99,6 +99,23 @@ public class RunFolderTests
         Assert.Empty(Directory.EnumerateFileSystemEntries(folder["out"], "*.tmp"));
     }
 
+    [Fact]
+    public void A_checkpoint_that_a_killed_process_was_about_to_replace_is_put_back_unless_the_new_one_is_whole()
+    {
+        using var folder = new TempFolder();
+        Run(folder, "training.save_steps=2");
+        string whole = Path.Combine(folder["out"], "checkpoint-4");
+        string replaced = Path.Combine(folder["out"], ".checkpoint-4.replaced");
+        Directory.Move(whole, replaced);
+        Directory.CreateDirectory(Path.Combine(folder["out"], ".checkpoint-4.tmp"));
+        Assert.Empty(Run(folder, resume: true).Losses);
+        Assert.True(Directory.Exists(whole));
+
+        Directory.CreateDirectory(replaced);
+        Assert.Empty(Run(folder, resume: true).Losses);
+        Assert.Equal(["checkpoint-2", "checkpoint-4"], Directory.EnumerateDirectories(folder["out"]).Select(Path.GetFileName).Order());
+    }
+
     [Theory]
     [InlineData("{\"input_ids\": [1, 600], \"labels\": [1, 2]}", "has token 600, but the model's vocabulary has 512")]
     [InlineData("{\"input_ids\": [1, 2], \"labels\": [1, 600]}", "has label 600; expected -100")]

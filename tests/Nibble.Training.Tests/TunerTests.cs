@@ -72,6 +72,23 @@ public class TunerTests
             () => { new ChatTuner(Model, config with { LoadIn4bit = true }).Train(Chats, folder["none"]); }).Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void The_full_finetuner_has_the_guides_defaults_and_trains_as_a_configuration_does()
+    {
+        var defaults = new FullFinetuneConfig();
+        Assert.Equal((2e-5, 3.0, 4, 8), (defaults.LearningRate, defaults.NumTrainEpochs, defaults.PerDeviceTrainBatchSize, defaults.GradientAccumulationSteps));
+        Assert.Equal((0.03, 0.01, 1.0, true, "bfloat16"), (defaults.WarmupRatio, defaults.WeightDecay, defaults.MaxGradNorm, defaults.GradientCheckpointing, defaults.ComputeDtype));
+
+        using var folder = new TempFolder();
+        var data = new DataSection { Train = SharedFolder.Path("vectors", "training", "short", "full", "train.jsonl"), MaxLength = 256 };
+        TrainingResult result = new FullFinetuner(Model, defaults with { MaxSteps = 3 }).Train(data, folder["trainer"], cancellation: TestContext.Current.CancellationToken);
+        var training = new TrainingSection { MaxSteps = 3, LearningRate = 2e-5, GradientAccumulationSteps = 8 };
+        TrainingResult expected = new FineTuner(new RunConfig { Model = Model, Method = Method.Full, OutputDir = folder["config"], Data = data, Training = training })
+            .Run(cancellation: TestContext.Current.CancellationToken);
+        Assert.Equal(expected.Losses, result.Losses);
+        Assert.Equal(File.ReadAllBytes(Path.Combine(folder["config"], "model.safetensors")), File.ReadAllBytes(Path.Combine(folder["trainer"], "model.safetensors")));
+    }
+
     [Theory]
     [InlineData("deepseek-r1-distill", 1, "'ssistant｜><think>\\n</think>' becomes 'ssistant｜>The first step is to'")]
     [InlineData("phi-3", 2, "'.<|end|>\\n</s>' becomes '.<|end|>\\n<|user|>\\nAre blue lig'")]

@@ -32,19 +32,19 @@ public static class ModelWriter
     /// <param name="folder">Must exist.</param>
     /// <param name="dtype">The dtype of the file.</param>
     /// <param name="linearWeight">Overrides how a linear layer's weight is taken, to merge an adapter; null for its plain values.</param>
-    public static void Write(DecoderModel model, string source, string folder, ScalarType dtype, Func<LinearLayer, Tensor>? linearWeight = null)
+    /// <param name="shardBytes">Bytes of weights in a file at most.</param>
+    public static void Write(
+        DecoderModel model, string source, string folder, ScalarType dtype, Func<LinearLayer, Tensor>? linearWeight = null, long shardBytes = ShardWriter.DefaultBytes)
     {
         ArgumentNullException.ThrowIfNull(model);
-        using DisposeScope scope = NewDisposeScope();
-        var tensors = new Dictionary<string, Tensor>();
-        model.VisitWeights((name, value) => tensors.Add(name, value.to(dtype, CPU, copy: true).MoveToOuterDisposeScope()), linearWeight);
-        SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors);
+        List<TensorToWrite> tensors = [.. model.Weights(dtype, linearWeight)];
+        ShardWriter.Write(folder, tensors, model.ParameterCount, shardBytes);
         CopyCompanions(source, folder);
         WriteConfig(source, folder, config =>
         {
             config.Remove("quantization_config");
             config[config.ContainsKey("dtype") ? "dtype" : "torch_dtype"] = DTypeNames.Of(dtype);
-            if (!tensors.ContainsKey("lm_head.weight"))
+            if (!tensors.Exists(tensor => tensor.Name == "lm_head.weight"))
             {
                 config["tie_word_embeddings"] = true;
             }
@@ -56,33 +56,19 @@ public static class ModelWriter
     }
 
     /// <summary>Writes a quantised model as bitsandbytes stores it.</summary>
-    public static void WriteQuantized(DecoderModel model, string source, string folder)
+    /// <param name="model">The model.</param>
+    /// <param name="source">The folder it was loaded from.</param>
+    /// <param name="folder">Must exist.</param>
+    /// <param name="shardBytes">Bytes of weights in a file at most.</param>
+    public static void WriteQuantized(DecoderModel model, string source, string folder, long shardBytes = ShardWriter.DefaultBytes)
     {
         ArgumentNullException.ThrowIfNull(model);
         using DisposeScope scope = NewDisposeScope();
-        var quantized = model.Linears.Where(linear => linear.Weight is Nf4Weight).ToDictionary(linear => $"{linear.Name}.weight");
-        var tensors = new Dictionary<string, Tensor>();
-        model.VisitWeights(
-            (name, value) =>
-            {
-                if (!quantized.ContainsKey(name))
-                {
-                    tensors.Add(name, value.to(model.ComputeDType, copy: true).MoveToOuterDisposeScope());
-                }
-            },
-            linear => linear.Weight is Nf4Weight ? empty(0) : linear.Weight.Dequantize(ScalarType.Float32));
-        bool nested = false;
-        foreach (LinearLayer linear in quantized.Values)
-        {
-            var weight = (Nf4Weight)linear.Weight;
-            nested |= weight.NestedAbsmax is not null;
-            foreach ((string name, Tensor part) in Nf4Checkpoint.Parts(linear.Name, weight, model.ComputeDType))
-            {
-                tensors.Add(name, part);
-            }
-        }
-
-        SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors);
+        Dictionary<string, Nf4Weight> quantized = model.Linears.Where(linear => linear.Weight is Nf4Weight).ToDictionary(linear => linear.Name, linear => (Nf4Weight)linear.Weight);
+        bool nested = quantized.Values.Any(weight => weight.NestedAbsmax is not null);
+        IEnumerable<TensorToWrite> plain = model.Weights(model.ComputeDType).Where(tensor => !quantized.ContainsKey(tensor.Name.Replace(".weight", "", StringComparison.Ordinal)));
+        IEnumerable<TensorToWrite> parts = quantized.SelectMany(item => Nf4Checkpoint.Parts(item.Key, item.Value, model.ComputeDType)).Select(TensorToWrite.Of);
+        ShardWriter.Write(folder, plain.Concat(parts), model.ParameterCount, shardBytes);
         CopyCompanions(source, folder);
         WriteConfig(source, folder, config =>
         {
@@ -105,8 +91,7 @@ public static class ModelWriter
     {
         foreach (string name in CompanionsOf(source))
         {
-            // Content only: a read-only source must not make the copy read-only.
-            File.WriteAllBytes(Path.Combine(folder, name), File.ReadAllBytes(Path.Combine(source, name)));
+            AtomicFile.Copy(Path.Combine(source, name), Path.Combine(folder, name));
         }
     }
 

@@ -35,7 +35,7 @@ public static class SafetensorsWriter
 
     /// <summary>Writes tensors that exist already; they stay the caller's.</summary>
     public static void Write(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors) =>
-        Write(path, [.. tensors.Select(item => new TensorToWrite(item.Key, item.Value.dtype, item.Value.shape, () => item.Value.detach().alias()))]);
+        Write(path, [.. tensors.Select(TensorToWrite.Of)]);
 
     private static void WriteHeader(Stream stream, IReadOnlyList<TensorToWrite> tensors)
     {
@@ -98,6 +98,9 @@ public static class SafetensorsWriter
 /// <param name="Make">Makes it when it is written.</param>
 public sealed record TensorToWrite(string Name, ScalarType DType, long[] Shape, Func<Tensor> Make)
 {
+    /// <summary>One that exists already; it stays the caller's.</summary>
+    public static TensorToWrite Of(KeyValuePair<string, Tensor> item) => new(item.Key, item.Value.dtype, item.Value.shape, () => item.Value.detach());
+
     /// <summary>Its size in the file.</summary>
     public long Bytes => Shape.Aggregate(Kernels.Runtime.TensorMemory.ElementSize(DType), (product, size) => checked(product * size));
 }

@@ -1,4 +1,5 @@
 using Nibble.Kernels;
+using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -88,9 +89,18 @@ public sealed class DecoderModel : IDisposable
     private bool HeadIsTied => Head.Weight is DenseWeight dense && ReferenceEquals(dense.Values, embedding);
 
     /// <summary>Makes every weight learn (full fine-tuning), as float32 masters.</summary>
-    public void UnfreezeAll()
+    /// <param name="except">Patterns of modules that stay frozen (<see cref="NamePatterns"/>); a head tied to the embedding goes with it.</param>
+    /// <exception cref="ArgumentException">A pattern matches no module, or nothing is left to learn.</exception>
+    public void UnfreezeAll(params IReadOnlyList<string> except)
     {
-        foreach (string module in ModuleNames.Where(name => name != "lm_head" || !HeadIsTied).ToList())
+        List<string> modules = [.. ModuleNames.Where(name => name != "lm_head" || !HeadIsTied)];
+        NamePatterns.Require("training.freeze", except, modules);
+        if (modules.RemoveAll(name => except.Any(pattern => NamePatterns.Matches(pattern, name))) > 0 && modules.Count == 0)
+        {
+            throw new ArgumentException("training.freeze leaves nothing to learn.");
+        }
+
+        foreach (string module in modules)
         {
             Unfreeze(module);
         }
@@ -131,53 +141,36 @@ public sealed class DecoderModel : IDisposable
         return [.. layer.Parameters];
     }
 
-    /// <summary>Every weight of the base model with its checkpoint name, dequantised one at a time as float32 and disposed after use.</summary>
-    /// <param name="use">Receives name and tensor; must not keep it.</param>
-    /// <param name="linearWeight">Overrides how a linear layer's weight is taken; null for its plain values.</param>
-    public void VisitWeights(Action<string, Tensor> use, Func<LinearLayer, Tensor>? linearWeight = null)
+    /// <summary>Every weight of the base model with its checkpoint name.</summary>
+    /// <param name="dtype">As what they are to be written; each is made on the CPU, dequantised, when its turn comes.</param>
+    /// <param name="linearWeight">Overrides how a linear layer's weight is taken, in float32; null for its plain values.</param>
+    internal IEnumerable<TensorToWrite> Weights(ScalarType dtype, Func<LinearLayer, Tensor>? linearWeight = null)
     {
-        ArgumentNullException.ThrowIfNull(use);
         linearWeight ??= linear => linear.Weight.Dequantize(ScalarType.Float32);
-        using IDisposable noGrad = no_grad();
-
-        void Visit(string name, Tensor value)
+        TensorToWrite Plain(string name, Tensor value) => new(name, dtype, value.shape, () =>
         {
-            using DisposeScope scope = NewDisposeScope();
-            use(name, value.detach().to(ScalarType.Float32));
-        }
+            using Tensor frozen = value.detach();
+            return frozen.to(dtype, CPU);
+        });
 
-        void VisitLinear(LinearLayer linear)
+        IEnumerable<TensorToWrite> OfLinear(LinearLayer linear)
         {
-            using (Tensor values = linearWeight(linear))
+            yield return new TensorToWrite($"{linear.Name}.weight", dtype, [linear.Weight.OutFeatures, linear.Weight.InFeatures], () =>
             {
-                use($"{linear.Name}.weight", values);
-            }
-
+                using IDisposable noGrad = no_grad();
+                using Tensor values = linearWeight(linear);
+                return values.to(dtype, CPU);
+            });
             if (linear.Bias is { } bias)
             {
-                Visit($"{linear.Name}.bias", bias);
+                yield return Plain($"{linear.Name}.bias", bias);
             }
         }
 
-        Visit("model.embed_tokens.weight", embedding);
-        foreach (DecoderLayer layer in layers)
-        {
-            foreach (LinearLayer linear in layer.Linears)
-            {
-                VisitLinear(linear);
-            }
-
-            foreach (NormLayer item in layer.Norms)
-            {
-                Visit($"{item.Name}.weight", item.Weight);
-            }
-        }
-
-        Visit($"{norm.Name}.weight", norm.Weight);
-        if (!HeadIsTied)
-        {
-            VisitLinear(Head);
-        }
+        return layers.SelectMany(layer => layer.Linears.SelectMany(OfLinear).Concat(layer.Norms.Select(item => Plain($"{item.Name}.weight", item.Weight))))
+            .Prepend(Plain("model.embed_tokens.weight", embedding))
+            .Append(Plain($"{norm.Name}.weight", norm.Weight))
+            .Concat(HeadIsTied ? [] : OfLinear(Head));
     }
 
     /// <summary>Hidden states after the last norm.</summary>

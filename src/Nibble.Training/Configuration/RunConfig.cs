@@ -2,6 +2,7 @@ using Nibble.Data;
 using Nibble.Evaluation;
 using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
+using Nibble.Training.Optimization;
 using Nibble.Training.Prompts;
 
 namespace Nibble.Training.Configuration;
@@ -58,6 +59,9 @@ public sealed record RunConfig
     /// <summary>Loop and optimizer.</summary>
     public TrainingSection Training { get; init; } = new();
 
+    /// <summary>Whether checkpoints are written beside the training.</summary>
+    internal bool SavesInBackground => Training.SaveAsync ?? Method != Method.Full;
+
     /// <summary>Checks what can be checked without reading the model.</summary>
     /// <exception cref="ArgumentException">A value is missing or out of range; the message names the key.</exception>
     public RunConfig Validated()
@@ -75,12 +79,17 @@ public sealed record RunConfig
         Require(t.PerDeviceTrainBatchSize > 0, $"training.per_device_train_batch_size is {t.PerDeviceTrainBatchSize}; it must be positive");
         Require(t.GradientAccumulationSteps > 0, $"training.gradient_accumulation_steps is {t.GradientAccumulationSteps}; it must be positive");
         Require(double.IsFinite(t.LearningRate) && t.LearningRate >= 0, $"training.learning_rate is {t.LearningRate}; it must be zero or positive");
+        _ = new RateGroups(t.LrGroups);
+        Require(t.Freeze.Count == 0 || Method == Method.Full, "training.freeze is for method full; beside an adapter the whole model is frozen");
         Require(t.WarmupRatio is >= 0 and <= 1, $"training.warmup_ratio is {t.WarmupRatio}; it must lie in [0, 1]");
         Require(t.WarmupSteps >= 0, $"training.warmup_steps is {t.WarmupSteps}; it must be zero or positive");
         Require(t.AdamBeta1 is >= 0 and < 1 && t.AdamBeta2 is >= 0 and < 1, "training.adam_beta1 and adam_beta2 must lie in [0, 1)");
         Require(double.IsFinite(t.WeightDecay) && t.WeightDecay >= 0, $"training.weight_decay is {t.WeightDecay}; it must be zero or positive");
         Require(double.IsFinite(t.AdamEpsilon) && t.AdamEpsilon >= 0, $"training.adam_epsilon is {t.AdamEpsilon}; it must be zero or positive");
         Require(t.MaxGradNorm >= 0, $"training.max_grad_norm is {t.MaxGradNorm}; it must be positive, or 0 for no clipping");
+        Require(
+            t.GradientCheckpointing || MemoryLimit is null,
+            "training.gradient_checkpointing is false, so that all layers keep their activations, but memory_limit is to choose how many do; give one of them");
         Require(t.LoggingSteps > 0, $"training.logging_steps is {t.LoggingSteps}; it must be positive");
         Require(t.EvalSteps >= 0, $"training.eval_steps is {t.EvalSteps}; it must be positive, or 0 for the end of each epoch");
         Require(t.SaveSteps >= 0, $"training.save_steps is {t.SaveSteps}; it must be positive, or 0 for the end of each epoch");
@@ -189,7 +198,7 @@ public sealed record QuantizationSection
 }
 
 /// <summary>Section <c>training</c>: transformers' TrainingArguments.</summary>
-public sealed record TrainingSection
+public record TrainingSection
 {
     /// <summary>Passes over the data.</summary>
     public double NumTrainEpochs { get; init; } = 3;
@@ -205,6 +214,12 @@ public sealed record TrainingSection
 
     /// <summary>Highest learning rate.</summary>
     public double LearningRate { get; init; } = 2e-4;
+
+    /// <summary>Factors on the learning rate, <c>pattern=factor</c>, by the names of parameters; the first pattern that matches holds.</summary>
+    public IReadOnlyList<string> LrGroups { get; init; } = [];
+
+    /// <summary>Patterns of modules that stay as they are; <see cref="Method.Full"/> only.</summary>
+    public IReadOnlyList<string> Freeze { get; init; } = [];
 
     /// <summary>Decoupled decay; norms and biases are spared.</summary>
     public double WeightDecay { get; init; } = 0.01;
@@ -236,6 +251,9 @@ public sealed record TrainingSection
     /// <summary>Where the optimizer's states lie; a CPU's only, GPUs have the paged optimizers.</summary>
     public OffloadDevice OffloadOptimizer { get; init; } = OffloadDevice.None;
 
+    /// <summary>Whether each layer keeps only its input and is computed again in the backward pass; else all of them keep their activations.</summary>
+    public bool GradientCheckpointing { get; init; } = true;
+
     /// <summary>Steps between log lines.</summary>
     public int LoggingSteps { get; init; } = 10;
 
@@ -262,6 +280,12 @@ public sealed record TrainingSection
 
     /// <summary>Checkpoints that are kept.</summary>
     public int SaveTotalLimit { get; init; } = 2;
+
+    /// <summary>
+    /// Whether checkpoints are copied in memory and written while training goes on; null: of adapters, whose copy is small, but not of a
+    /// whole model.
+    /// </summary>
+    public bool? SaveAsync { get; init; }
 
     /// <summary>Evaluations without improvement after which training ends with the best weights; 0 for never.</summary>
     public int EarlyStoppingPatience { get; init; }

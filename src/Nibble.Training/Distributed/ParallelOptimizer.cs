@@ -25,12 +25,13 @@ internal sealed partial class ParallelOptimizer : IDisposable
     private Queue<FlatLayout.Bucket> unsent = [];
     private Action receive = Nothing;
 
-    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU.</exception>
+    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU; or a pattern of lr_groups matches no parameter.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
     public ParallelOptimizer(RunConfig run, IReadOnlyList<Parameter> parameters, ICommunicator world)
     {
         this.world = world;
         this.parameters = parameters;
+        new RateGroups(run.Training.LrGroups).Require(parameters); // Of a share, none may match.
         layout = new FlatLayout([.. parameters.Select(parameter => (parameter.Name, parameter.Value.NumberOfElements))], world.Size);
         stage = world.Size > 1 ? run.Training.ZeroStage : 0;
         if (stage > 0)

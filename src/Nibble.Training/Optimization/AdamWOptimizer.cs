@@ -12,6 +12,7 @@ internal sealed class AdamWOptimizer : IDisposable
 {
     private readonly TrainingSection config;
     private readonly IReadOnlyList<Parameter> parameters;
+    private readonly IReadOnlyList<double> factors;
     private readonly Dictionary<string, Tensor> states = [];
     private readonly PagedAdamW? pages;
     private readonly MappedStates? file;
@@ -22,6 +23,7 @@ internal sealed class AdamWOptimizer : IDisposable
     {
         config = run.Training;
         this.parameters = parameters;
+        factors = new RateGroups(config.LrGroups).Of(parameters);
         pages = config.Optim is OptimizerType.PagedAdamw8bit or OptimizerType.PagedAdamw32bit
             ? PagedAdamW.For([.. parameters.Select(parameter => parameter.Value)], EightBit)
             : null;
@@ -66,7 +68,7 @@ internal sealed class AdamWOptimizer : IDisposable
         Tensor?[] gradients = [.. parameters.Select(parameter => parameter.Value.grad?.contiguous())];
         if (pages is not null)
         {
-            pages.Update(gradients, i => UpdateOf(parameters[i]));
+            pages.Update(gradients, UpdateOf);
         }
         else
         {
@@ -74,7 +76,7 @@ internal sealed class AdamWOptimizer : IDisposable
             {
                 if (gradients[i] is { } gradient)
                 {
-                    Update(parameters[i], gradient, UpdateOf(parameters[i]));
+                    Update(parameters[i], gradient, UpdateOf(i));
                     file?.Release();
                 }
             }
@@ -85,8 +87,8 @@ internal sealed class AdamWOptimizer : IDisposable
             parameter.Value.grad = null;
         }
 
-        AdamW UpdateOf(Parameter parameter) => new(
-            learningRate, config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameter.Decays ? config.WeightDecay : 0, gradScale, step);
+        AdamW UpdateOf(int i) => new(
+            learningRate * factors[i], config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameters[i].Decays ? config.WeightDecay : 0, gradScale, step);
     }
 
     public void Dispose()

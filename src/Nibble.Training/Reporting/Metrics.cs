@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Microsoft.Win32.SafeHandles;
 using Nibble.Modeling.Checkpoints;
 
 namespace Nibble.Training.Reporting;
@@ -36,6 +37,7 @@ public sealed class MetricsLog : IDisposable
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     };
 
+    private readonly SafeFileHandle handle;
     private readonly StreamWriter writer;
 
     /// <summary>Opens the log of a run that goes on after <paramref name="afterStep"/>; later lines are dropped.</summary>
@@ -49,7 +51,9 @@ public sealed class MetricsLog : IDisposable
             EarlierLosses = [.. steps.Select(metrics => (metrics.Step, metrics.Loss))];
         }
 
-        writer = new StreamWriter(path, append: true) { AutoFlush = true };
+        var file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
+        handle = file.SafeFileHandle;
+        writer = new StreamWriter(file) { AutoFlush = true };
     }
 
     /// <summary>All that was logged; a line that a crash cut short counts as the last.</summary>
@@ -78,6 +82,9 @@ public sealed class MetricsLog : IDisposable
 
     /// <summary>Adds a line.</summary>
     public void Write<T>(T metrics) => writer.WriteLine(JsonSerializer.Serialize(metrics, SnakeCase));
+
+    /// <summary>Waits until the lines are on the disk; any thread may.</summary>
+    public void Sync() => RandomAccess.FlushToDisk(handle);
 
     /// <inheritdoc/>
     public void Dispose() => writer.Dispose();

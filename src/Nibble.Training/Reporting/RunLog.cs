@@ -29,6 +29,9 @@ internal sealed class RunLog(string folder, int afterStep) : IDisposable
         }
     }
 
+    /// <summary>Waits until the numbers are on the disk; any thread may.</summary>
+    public void Sync() => lines.Sync();
+
     public void Dispose()
     {
         lines.Dispose();
