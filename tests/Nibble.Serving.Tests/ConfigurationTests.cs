@@ -10,7 +10,7 @@ public class ConfigurationTests
     private static readonly string[] Others =
     [
         "dtype", "device", "memory_limit", "lora.bias", "quantization.bnb_4bit_quant_type", "quantization.bnb_4bit_compute_dtype", "training.eval_extract",
-        "training.metric_for_best_model",
+        "training.metric_for_best_model", "training.eval_metrics", "training.freeze", "training.lr_groups", "lora.target_modules", "lora.modules_to_save",
     ];
 
     [Fact]
@@ -18,7 +18,7 @@ public class ConfigurationTests
         Assert.Equal(Paths.Concat(Others).Order(StringComparer.Ordinal), Texts(typeof(RunConfig), "").Order(StringComparer.Ordinal));
 
     private static IEnumerable<string> Texts(Type section, string path) => section.GetProperties().Where(property => property.CanWrite).SelectMany(property =>
-        property.PropertyType == typeof(string) ? [path + ConfigBinder.KeyOf(property.Name)]
+        property.PropertyType == typeof(string) || property.PropertyType == typeof(IReadOnlyList<string>) ? [path + ConfigBinder.KeyOf(property.Name)]
         : property.PropertyType.Name.EndsWith("Section", StringComparison.Ordinal) ? Texts(property.PropertyType, $"{path}{ConfigBinder.KeyOf(property.Name)}.")
         : []);
 }
