@@ -1,5 +1,6 @@
 using Nibble.Kernels;
 using Nibble.Modeling.Configuration;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Modeling.Decoder;
@@ -7,6 +8,9 @@ namespace Nibble.Modeling.Decoder;
 /// <summary>One pre-norm transformer layer: attention and a gated feed-forward block, each added to the residual stream.</summary>
 internal sealed class DecoderLayer : IDisposable
 {
+    /// <summary>A plain + makes such a scalar for each call, and the collector may free it while libtorch reads it.</summary>
+    private static readonly Scalar One = 1;
+
     public DecoderLayer(DecoderConfig config, int layer, DecoderParts parts)
     {
         string path = $"model.layers.{layer}";
@@ -47,7 +51,7 @@ internal sealed class DecoderLayer : IDisposable
     private static Tensor Add(Tensor residual, Tensor update)
     {
         using Profiler.Scope measured = Profiler.Operator("Residual");
-        return residual + update;
+        return residual.add(update, One);
     }
 
     public void Dispose()

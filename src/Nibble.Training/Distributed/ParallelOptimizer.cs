@@ -15,6 +15,9 @@ namespace Nibble.Training.Distributed;
 /// </summary>
 internal sealed partial class ParallelOptimizer : IDisposable
 {
+    /// <summary>Kept, because the collector may free a scalar that nobody holds while libtorch reads it.</summary>
+    private static readonly Scalar One = 1;
+
     private readonly ICommunicator world;
     private readonly IReadOnlyList<Parameter> parameters;
     private readonly FlatLayout layout;
@@ -199,7 +202,7 @@ internal sealed partial class ParallelOptimizer : IDisposable
         {
             Tensor owner = shares[slice.Parameter].Value;
             Tensor part = share.narrow(0, slice.InShare, slice.Count);
-            owner.grad = owner.grad is { } earlier ? earlier.add_(part) : part;
+            owner.grad = owner.grad is { } earlier ? earlier.add_(part, One) : part;
         }
     }
 
