@@ -102,7 +102,8 @@ public sealed record RunHashes(
         var several => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(several.Select(file => $"{file.Value}  {file.Key}\n"))))),
     };
 
-    private static string OfFile(string path)
+    /// <summary>The hash of a file.</summary>
+    public static string OfFile(string path)
     {
         using FileStream stream = File.OpenRead(path);
         return Convert.ToHexStringLower(SHA256.HashData(stream));

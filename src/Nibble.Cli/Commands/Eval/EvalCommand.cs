@@ -107,7 +107,7 @@ internal sealed class EvalCommand
         using MetricChoice.ChosenMetrics chosen = metrics.Choose(result, withModel: false, result.GetValue(device)!, folderOut?.JudgeCache, cancellation);
         string about = result.GetValue(references) ?? file;
         IReadOnlyList<EvaluationExample> examples = PredictionFile.Pair(file, result.GetValue(references), result.GetValue(referenceField));
-        folderOut?.Claim(new { predictions = ExampleFile.HashOf(file), references = ExampleFile.HashOf(about) }, resume: false);
+        folderOut?.Claim(new { predictions = RunHashes.OfFile(file), references = RunHashes.OfFile(about) }, resume: false);
         folderOut?.Keep(examples);
         EvaluationSuite suite = await chosen.MeasureAsync(model: null, examples, cancellation).ConfigureAwait(false);
         var found = new Measured(new EvaluationReport(Model: null, Adapter: null, about, ExampleFile.HashOf(examples), examples.Count, suite.Results), suite.Summary, examples);

@@ -5,12 +5,13 @@ using Nibble.Evaluation;
 using Nibble.Modeling.Tokenizers;
 using Nibble.Training;
 using Nibble.Training.Batching;
+using Nibble.Training.Reporting;
 
 namespace Nibble.Cli.Commands.Eval;
 
 /// <summary>The examples that a model is measured on.</summary>
 /// <param name="Path">Their file.</param>
-/// <param name="Sha256">Of the file and of how many of its examples are read.</param>
+/// <param name="Sha256">Of the file, of which <paramref name="Examples"/> may be the first few.</param>
 /// <param name="Examples">As the model sees them.</param>
 internal sealed record ExampleFile(string Path, string Sha256, IReadOnlyList<EvaluationExample> Examples)
 {
@@ -29,17 +30,10 @@ internal sealed record ExampleFile(string Path, string Sha256, IReadOnlyList<Eva
             throw new InvalidDataException($"{path}: record {text + 1} is plain text, in which no answer can be told from its prompt; measure perplexity instead.");
         }
 
-        return new ExampleFile(path, HashOf(path), examples);
+        return new ExampleFile(path, RunHashes.OfFile(path), examples);
     }
 
     /// <summary>SHA-256 of what answers are compared with.</summary>
     public static string HashOf(IReadOnlyList<EvaluationExample> examples) =>
         Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(examples.Select(example => new { example.Prompt, example.References }))));
-
-    /// <summary>SHA-256 of a file.</summary>
-    public static string HashOf(string path)
-    {
-        using FileStream stream = File.OpenRead(path);
-        return Convert.ToHexStringLower(SHA256.HashData(stream));
-    }
 }
