@@ -33,6 +33,7 @@ namespace {
 #include "kernels/tile.h"
 #include "kernels/gemm.h"
 #include "kernels/nf4_term.h"
+#include "kernels/nf4_pack.h"
 #include "kernels/few_rows.h"
 #include "kernels/nf4_quantize.h"
 #include "kernels/linear.h"

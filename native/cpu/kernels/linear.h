@@ -267,26 +267,43 @@ struct DropSums {
     }
 };
 
+// Calls body with what packs the weight as it lies.
+template <typename T, typename Body>
+void with_straight(const nibble_weight& weight, const Body& body) {
+    const RunReader<Multiplied<T>> reader(weight);
+#if defined(__AVX512BF16__)
+    if constexpr (std::is_same_v<T, BFloat16>) {
+        if (meets_blocks<T>(weight)) {
+            const TurnedScales scales(reader);
+            return body(PackNf4{reader, scales});
+        }
+    }
+#endif
+    body(PackStraight{reader});
+}
+
 // dx = dy * W + drop(scale * dy * B * A) of one panel of dy, whose first row is row_first.
 template <typename T, typename Element>
 void backward_input(const nibble_weight& weight, const nibble_lora* lora, const float* grad_hidden,
                     const Panel<Element>& dy, int64_t row_first, T* dx) {
     const int64_t k = weight.cols;
     const StoreTiles<T> finish{dx, k};
-    const Term base{dy, PackStraight{RunReader<Element>(weight)}};
-    if (lora == nullptr) {
-        return multiply(dy.rows(), k, finish, base);
-    }
-    const nibble_weight left = dense(grad_hidden, dy.rows(), lora->rank, NIBBLE_F32);
-    const nibble_weight right = dense(lora->a, lora->rank, k, NIBBLE_F32);
-    const Panel<float> adapter(RunReader<float>(left), 0, dy.rows());
-    const PackStraight down{RunReader<float>(right)};
-    if (lora->dropout > 0.0F) {
-        const DropSums drop{*lora, k, row_first};
-        multiply(dy.rows(), k, finish, Term{adapter, down, drop}, base);  // It acts on the adapter's share alone.
-    } else {
-        multiply(dy.rows(), k, finish, base, Term{adapter, down});
-    }
+    with_straight<T>(weight, [&](const auto& pack) {
+        const Term base{dy, pack};
+        if (lora == nullptr) {
+            return multiply(dy.rows(), k, finish, base);
+        }
+        const nibble_weight left = dense(grad_hidden, dy.rows(), lora->rank, NIBBLE_F32);
+        const nibble_weight right = dense(lora->a, lora->rank, k, NIBBLE_F32);
+        const Panel<float> adapter(RunReader<float>(left), 0, dy.rows());
+        const PackStraight down{RunReader<float>(right)};
+        if (lora->dropout > 0.0F) {
+            const DropSums drop{*lora, k, row_first};
+            multiply(dy.rows(), k, finish, Term{adapter, down, drop}, base);  // It acts on the adapter's share alone.
+        } else {
+            multiply(dy.rows(), k, finish, base, Term{adapter, down});
+        }
+    });
 }
 
 // dst[rank, n] = left^T[m, rank] * what a reader reads, [m, n], times a factor; left is float32.
