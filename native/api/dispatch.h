@@ -16,10 +16,11 @@ struct KernelTable {
                            const void* x, int64_t m, void* y, float* lora_hidden);
     void (*linear_backward)(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
                             const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db);
-    void (*rms_norm_forward)(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols,
-                             float eps, void* y, float* inv_rms);
+    void (*rms_norm_forward)(nibble_dtype dtype, const void* x, const void* update, const float* weight, int64_t rows,
+                             int64_t cols, float eps, void* sum, void* y, float* inv_rms);
     void (*rms_norm_backward)(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,
-                              const void* dy, int64_t rows, int64_t cols, void* dx, float* dweight);
+                              const void* dy, const void* residual, int64_t rows, int64_t cols, void* dx,
+                              float* dweight);
     void (*rope)(nibble_dtype dtype, const void* x, const float* cos, const float* sin, int64_t tokens, int64_t heads,
                  int64_t head_dim, int64_t rotary_dim, bool inverse, void* y);
     void (*swiglu_forward)(nibble_dtype dtype, const void* gate, const void* up, int64_t count, void* y);

@@ -5,8 +5,8 @@
 using namespace nibble;
 
 nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x,
-                                      const float* weight, int64_t rows, int64_t cols, float eps, void* y,
-                                      float* inv_rms) {
+                                      const void* update, const float* weight, int64_t rows, int64_t cols, float eps,
+                                      void* sum, void* y, float* inv_rms) {
     return guarded(device, [&] {
         const Checks check("rms_norm_forward");
         check.dtype(dtype);
@@ -16,17 +16,22 @@ nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype 
         check.buffer("x", x, count, element_size(dtype));
         check.buffer("weight", weight, cols, 4);
         check.buffer("y", y, count, element_size(dtype));
+        check.optional_buffer("update", update, count, element_size(dtype));
+        check.optional_buffer("sum", sum, count, element_size(dtype));
+        if ((update == nullptr) != (sum == nullptr)) {
+            check.fail("update and sum must both be given or both be null");
+        }
         check.optional_buffer("inv_rms", inv_rms, rows, 4);
         if (!(eps >= 0.0F)) {
             check.fail("eps is " + std::to_string(eps) + ", expected zero or a positive number");
         }
-        kernels().rms_norm_forward(dtype, x, weight, rows, cols, eps, y, inv_rms);
+        kernels().rms_norm_forward(dtype, x, update, weight, rows, cols, eps, sum, y, inv_rms);
     });
 }
 
 nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x,
-                                       const float* weight, const float* inv_rms, const void* dy, int64_t rows,
-                                       int64_t cols, void* dx, float* dweight) {
+                                       const float* weight, const float* inv_rms, const void* dy, const void* residual,
+                                       int64_t rows, int64_t cols, void* dx, float* dweight) {
     return guarded(device, [&] {
         const Checks check("rms_norm_backward");
         check.dtype(dtype);
@@ -37,9 +42,10 @@ nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype
         check.buffer("weight", weight, cols, 4);
         check.buffer("inv_rms", inv_rms, rows, 4);
         check.buffer("dy", dy, count, element_size(dtype));
+        check.optional_buffer("residual", residual, count, element_size(dtype));
         check.buffer("dx", dx, count, element_size(dtype));
         check.optional_buffer("dweight", dweight, cols, 4);
-        kernels().rms_norm_backward(dtype, x, weight, inv_rms, dy, rows, cols, dx, dweight);
+        kernels().rms_norm_backward(dtype, x, weight, inv_rms, dy, residual, rows, cols, dx, dweight);
     });
 }
 

@@ -20,29 +20,37 @@ Grid elements_grid(int64_t count) {
 
 }  // namespace
 
-void rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols, float eps,
-                      void* y, float* inv_rms) {
+void rms_norm_forward(nibble_dtype dtype, const void* x, const void* update, const float* weight, int64_t rows,
+                      int64_t cols, float eps, void* sum, void* y, float* inv_rms) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         launch(typed("rms_norm_forward", dtype), {rows}, kNormThreads, kNormShared,
                RmsNormForwardArguments<T>{span<const T>(x, rows * cols),
+                                          span<const T>(update, rows * cols),
                                           {weight, cols},
                                           cols,
                                           eps,
+                                          span<T>(sum, rows * cols),
                                           span<T>(y, rows * cols),
                                           span<float>(inv_rms, rows)});
     });
 }
 
 void rms_norm_backward(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms, const void* dy,
-                       int64_t rows, int64_t cols, void* dx, float* dweight) {
+                       const void* residual, int64_t rows, int64_t cols, void* dx, float* dweight) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         const auto in = span<const T>(x, rows * cols);
         const auto out = span<const T>(dy, rows * cols);
         const Global<const float> inverse{inv_rms, rows};
         launch(typed("rms_norm_backward", dtype), {rows}, kNormThreads, kNormShared,
-               RmsNormBackwardArguments<T>{in, {weight, cols}, inverse, out, cols, span<T>(dx, rows * cols)});
+               RmsNormBackwardArguments<T>{in,
+                                           {weight, cols},
+                                           inverse,
+                                           out,
+                                           span<const T>(residual, rows * cols),
+                                           cols,
+                                           span<T>(dx, rows * cols)});
         if (dweight == nullptr) {
             return;
         }

@@ -11,9 +11,11 @@ inline constexpr int kElementThreads = 256;
 template <typename T>
 struct RmsNormForwardArguments {
     Global<const T> x;
+    Global<const T> update;
     Global<const float> weight;
     int64_t cols;
     float eps;
+    Global<T> sum;
     Global<T> y;
     Global<float> inv_rms;
 };
@@ -24,6 +26,7 @@ struct RmsNormBackwardArguments {
     Global<const float> weight;
     Global<const float> inv_rms;
     Global<const T> dy;
+    Global<const T> residual;
     int64_t cols;
     Global<T> dx;
 };

@@ -9,18 +9,25 @@ template <typename T>
 NIBBLE_DEVICE void rms_norm_forward(const RmsNormForwardArguments<T>& args) {
     const Shared<float> scratch = shared_memory<float>(0);
     const int64_t first = block_index(0) * args.cols;
-    float sum = 0.0F;
+    float squares = 0.0F;
     for (int64_t c = thread_index(); c < args.cols; c += kNormThreads) {
-        const float value = to_float(args.x[first + c]);
-        sum += value * value;
+        T element = args.x[first + c];
+        if (args.update.present()) {
+            element = from_float<T>(to_float(element) + to_float(args.update[first + c]));
+            args.sum[first + c] = element;
+        }
+        const float value = to_float(element);
+        squares += value * value;
     }
-    sum = block_sum<kNormThreads>(sum, scratch);
-    const float inverse = 1.0F / sqrt_of(sum / static_cast<float>(args.cols) + args.eps);
+    squares = block_sum<kNormThreads>(squares, scratch);
+    const float inverse = 1.0F / sqrt_of(squares / static_cast<float>(args.cols) + args.eps);
     if (thread_index() == 0 && args.inv_rms.present()) {
         args.inv_rms[block_index(0)] = inverse;
     }
     for (int64_t c = thread_index(); c < args.cols; c += kNormThreads) {
-        args.y[first + c] = from_float<T>(to_float(args.x[first + c]) * inverse * args.weight[c]);
+        // Of a sum each thread reads what it wrote itself.
+        const T element = args.update.present() ? args.sum[first + c] : args.x[first + c];
+        args.y[first + c] = from_float<T>(to_float(element) * inverse * args.weight[c]);
     }
 }
 
@@ -36,8 +43,9 @@ NIBBLE_DEVICE void rms_norm_backward(const RmsNormBackwardArguments<T>& args) {
     const float inverse = args.inv_rms[block_index(0)];
     const float shared = dot * inverse * inverse * inverse / static_cast<float>(args.cols);
     for (int64_t c = thread_index(); c < args.cols; c += kNormThreads) {
-        args.dx[first + c] = from_float<T>(to_float(args.dy[first + c]) * args.weight[c] * inverse -
-                                           to_float(args.x[first + c]) * shared);
+        const float residual = args.residual.present() ? to_float(args.residual[first + c]) : 0.0F;
+        args.dx[first + c] = from_float<T>(residual + (to_float(args.dy[first + c]) * args.weight[c] * inverse -
+                                                       to_float(args.x[first + c]) * shared));
     }
 }
 

@@ -185,15 +185,19 @@ NIBBLE_API nibble_status nibble_linear_backward(const nibble_device* device, con
  */
 
 /* y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; x, y [rows, cols]; weight float32 [cols].
- * inv_rms (may be null): float32 [rows], kept for backward. */
+ * With update [rows, cols], sum = x + update, rounded to the element type, is written and takes the place of x: a
+ * residual stream and the norm behind it in one pass. Both may be null. inv_rms (may be null): float32 [rows], kept for
+ * backward. */
 NIBBLE_API nibble_status nibble_rms_norm_forward(const nibble_device* device, nibble_dtype dtype, const void* x,
-                                                 const float* weight, int64_t rows, int64_t cols, float eps, void* y,
-                                                 float* inv_rms);
+                                                 const void* update, const float* weight, int64_t rows, int64_t cols,
+                                                 float eps, void* sum, void* y, float* inv_rms);
 
-/* dx [rows, cols]; dweight float32 [cols], overwritten, may be null. */
+/* dx [rows, cols], plus residual [rows, cols], the gradient of x that comes another way, may be null. x is what was
+ * normalised, the sum where there was one. dweight float32 [cols], overwritten, may be null. */
 NIBBLE_API nibble_status nibble_rms_norm_backward(const nibble_device* device, nibble_dtype dtype, const void* x,
                                                   const float* weight, const float* inv_rms, const void* dy,
-                                                  int64_t rows, int64_t cols, void* dx, float* dweight);
+                                                  const void* residual, int64_t rows, int64_t cols, void* dx,
+                                                  float* dweight);
 
 /* Rotary embedding (arXiv:2104.09864) in the half-split layout, in place or not: with d = rotary_dim / 2, elements i
  * and i + d of each head turn by the angle whose cosine and sine are cos/sin[token, i]; elements past rotary_dim pass.

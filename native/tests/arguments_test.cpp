@@ -87,7 +87,7 @@ TEST(Arguments, sizes_that_no_memory_can_have_are_refused) {
     expect_refused(nibble_dequantize(on(), &weight, NIBBLE_F32, y.data()), "more than a process can address");
     expect_refused(nibble_adamw_init_8bit(codes.data(), codes.data(), y.data(), y.data(), INT64_MAX),
                    "more than a process can address");
-    expect_refused(nibble_rms_norm_backward(on(), NIBBLE_BF16, x.data(), x.data(), x.data(), x.data(), 0,
+    expect_refused(nibble_rms_norm_backward(on(), NIBBLE_BF16, x.data(), x.data(), x.data(), x.data(), nullptr, 0,
                                             INT64_MAX / NIBBLE_MAX_THREADS, y.data(), y.data()),
                    "more than a process can address");
     expect_refused(nibble_swiglu_forward(on(), NIBBLE_F32, x.data(), x.data(), INT64_MAX, y.data()), "does not fit");
@@ -104,8 +104,8 @@ TEST(Arguments, nothing_to_do_needs_no_buffers) {
     for (const Machine& machine : machines({NIBBLE_F32})) {
         const Using use(machine);
         expect_ok(nibble_nf4_quantize(on(), NIBBLE_BF16, nullptr, 0, nullptr, nullptr));
-        expect_ok(nibble_rms_norm_forward(on(), NIBBLE_F32, nullptr, weight.data(), 0, 8, 0, nullptr, nullptr));
-        expect_ok(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, weight.data(), nullptr, nullptr, 0, 8, nullptr,
+        expect_ok(nibble_rms_norm_forward(on(), NIBBLE_F32, nullptr, nullptr, weight.data(), 0, 8, 0, nullptr, nullptr, nullptr));
+        expect_ok(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, weight.data(), nullptr, nullptr, nullptr, 0, 8, nullptr,
                                            dweight.data()));
         EXPECT_EQ(dweight, std::vector<float>(8));
         expect_ok(nibble_rope(on(), NIBBLE_F16, nullptr, nullptr, nullptr, 0, 1, 8, 8, 0, nullptr));
@@ -124,8 +124,12 @@ TEST(Arguments, nothing_to_do_needs_no_buffers) {
 TEST(Arguments, of_the_layers_are_checked) {
     const auto x = random_values(8, 1);
     std::vector<float> y(8);
-    expect_refused(nibble_rms_norm_forward(on(), NIBBLE_F32, x.data(), x.data(), 1, 0, 0, y.data(), nullptr),
-                   "cols is 0");
+    expect_refused(
+        nibble_rms_norm_forward(on(), NIBBLE_F32, x.data(), nullptr, x.data(), 1, 0, 0, nullptr, y.data(), nullptr),
+        "cols is 0");
+    expect_refused(
+        nibble_rms_norm_forward(on(), NIBBLE_F32, x.data(), x.data(), x.data(), 1, 4, 0, nullptr, y.data(), nullptr),
+        "update and sum must both be given");
     expect_refused(nibble_rope(on(), NIBBLE_F32, x.data(), x.data(), x.data(), 1, 1, 8, 7, 0, y.data()),
                    "rotary_dim is 7");
     expect_refused(nibble_swiglu_forward(on(), NIBBLE_F32, x.data(), nullptr, 8, y.data()), "up is null");
@@ -201,7 +205,7 @@ TEST(Library, memory_that_cannot_be_had_is_a_status) {
 #endif
     float value = 1;
     expect_ok(nibble_set_num_threads(NIBBLE_MAX_THREADS));
-    EXPECT_EQ(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, &value, nullptr, nullptr, 0, int64_t{1} << 45,
+    EXPECT_EQ(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, &value, nullptr, nullptr, nullptr, 0, int64_t{1} << 45,
                                        nullptr, &value),
               NIBBLE_OUT_OF_MEMORY);
     EXPECT_STREQ(nibble_last_error(), "out of memory for scratch buffers");

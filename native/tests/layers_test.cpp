@@ -20,8 +20,8 @@ TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
         std::vector<float> dweight(cols);
         const auto r = static_cast<int64_t>(rows);
         const auto c = static_cast<int64_t>(cols);
-        expect_ok(nibble_rms_norm_forward(on(), dtype, x.data(), weight.data(), r, c, 1e-5F, y.data(), inverse.data()));
-        expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), r, c,
+        expect_ok(nibble_rms_norm_forward(on(), dtype, x.data(), nullptr, weight.data(), r, c, 1e-5F, nullptr, y.data(), inverse.data()));
+        expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), nullptr, r, c,
                                            dx.data(), dweight.data()));
         std::vector<double> ey(y.size()), edx(dx.size()), edw(cols);
         for (size_t i = 0; i < rows; ++i) {
@@ -46,6 +46,40 @@ TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
     }
 }
 
+TEST_P(Layers, rms_norm_of_a_sum_and_its_gradient_equal_sum_and_norm_one_after_the_other) {
+    const nibble_dtype dtype = GetParam().dtype;
+    constexpr int64_t kRows = 5;
+    constexpr int64_t kCols = 171;
+    constexpr size_t kCount = kRows * kCols;
+    const Tensor x(dtype, random_values(kCount, 1));
+    const Tensor update(dtype, random_values(kCount, 2));
+    const Tensor dy(dtype, random_values(kCount, 3));
+    const Tensor residual(dtype, random_values(kCount, 4));
+    const auto weight = random_values(kCols, 5);
+    std::vector<double> expected_sum(kCount);
+    for (size_t i = 0; i < kCount; ++i) {
+        expected_sum[i] = x[i] + update[i];
+    }
+    Tensor sum(dtype, kCount), y(dtype, kCount), plain_y(dtype, kCount), dx(dtype, kCount), plain_dx(dtype, kCount);
+    std::vector<float> inverse(kRows), plain_inverse(kRows);
+    expect_ok(nibble_rms_norm_forward(on(), dtype, x.data(), update.data(), weight.data(), kRows, kCols, 1e-5F,
+                                      sum.data(), y.data(), inverse.data()));
+    expect_close(sum, expected_sum, tolerance(dtype), "sum");
+    expect_ok(nibble_rms_norm_forward(on(), dtype, sum.data(), nullptr, weight.data(), kRows, kCols, 1e-5F, nullptr,
+                                      plain_y.data(), plain_inverse.data()));
+    EXPECT_EQ(inverse, plain_inverse);
+    expect_ok(nibble_rms_norm_backward(on(), dtype, sum.data(), weight.data(), inverse.data(), dy.data(),
+                                       residual.data(), kRows, kCols, dx.data(), nullptr));
+    expect_ok(nibble_rms_norm_backward(on(), dtype, sum.data(), weight.data(), inverse.data(), dy.data(), nullptr,
+                                       kRows, kCols, plain_dx.data(), nullptr));
+    std::vector<double> expected_dx(kCount);
+    for (size_t i = 0; i < kCount; ++i) {
+        EXPECT_EQ(y[i], plain_y[i]) << i;
+        expected_dx[i] = plain_dx[i] + residual[i];
+    }
+    expect_close(dx, expected_dx, tolerance(dtype), "dx");
+}
+
 TEST_P(Layers, rms_norm_gradients_repeat_to_the_bit_and_hardly_differ_between_thread_counts) {
     constexpr int64_t kRows = 300;
     const size_t cols = current_gpu == nullptr ? 1901 : 70;  // Enough to keep several threads of a CPU busy.
@@ -61,7 +95,7 @@ TEST_P(Layers, rms_norm_gradients_repeat_to_the_bit_and_hardly_differ_between_th
         for (int run = 0; run < 2; ++run) {
             Tensor dx(dtype, x.size());
             std::vector<float>& dweight = runs.emplace_back(cols);
-            expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), kRows,
+            expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), nullptr, kRows,
                                                static_cast<int64_t>(cols), dx.data(), dweight.data()));
         }
         EXPECT_EQ(runs[0], runs[1]) << threads << " threads";

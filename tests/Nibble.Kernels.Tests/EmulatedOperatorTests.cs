@@ -51,6 +51,16 @@ public class EmulatedOperatorTests
     {
         using DisposeScope scope = NewDisposeScope();
         AssertAgrees(gpu, dtype, leaves => [RmsNorm.Apply(leaves[0], leaves[1], 1e-5f)], [Random(9, 72).to(dtype), Random(72)], [Random(9, 72).to(dtype)]);
+        AssertAgrees(
+            gpu,
+            dtype,
+            leaves =>
+            {
+                (Tensor sum, Tensor normed) = RmsNorm.ApplyToSum(leaves[0], leaves[1], leaves[2], 1e-5f);
+                return [sum, normed];
+            },
+            [Random(9, 72).to(dtype), Random(9, 72).to(dtype), Random(72)],
+            [Random(9, 72).to(dtype), Random(9, 72).to(dtype)]);
         (Tensor cos, Tensor sin) = (Random(5, 4).cos(), Random(5, 4).sin());
         AssertAgrees(gpu, dtype, leaves => [Rope.Apply(leaves[0], cos, sin)], [Random(5, 3, 12).to(dtype)], [Random(5, 3, 12).to(dtype)]);
         AssertAgrees(

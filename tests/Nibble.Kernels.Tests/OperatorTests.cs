@@ -89,6 +89,38 @@ public class OperatorTests
     }
 
     [Fact]
+    public void The_norm_of_a_sum_has_the_results_and_gradients_of_a_sum_and_a_norm()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(7, 40).requires_grad_();
+        Tensor update = randn(7, 40).requires_grad_();
+        Tensor weight = randn(40).requires_grad_();
+        (Tensor sumGradient, Tensor normGradient) = (randn(7, 40), randn(7, 40));
+
+        using Scalar one = 1;
+        Tensor sum = x.add(update, one);
+        Tensor normed = RmsNorm.Apply(sum, weight, 1e-5f);
+        autograd.backward([sum, normed], [sumGradient, normGradient]);
+        float[][] apart = [Values(sum), Values(normed), Values(weight.grad!)];
+        float[] gradient = Values(x.grad!);
+        (x.grad, update.grad, weight.grad) = (null, null, null);
+
+        (sum, normed) = RmsNorm.ApplyToSum(x, update, weight, 1e-5f);
+        autograd.backward([sum, normed], [sumGradient, normGradient]);
+        Assert.Equal(apart, [Values(sum), Values(normed), Values(weight.grad!)]);
+        Assert.Equal(Values(x.grad!), Values(update.grad!));
+        Assert.All(gradient.Zip(Values(x.grad!)), pair => Assert.Equal(pair.First, pair.Second, 1e-5f));
+    }
+
+    [Fact]
+    public void An_update_that_is_not_like_the_stream_is_refused()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        string message = Assert.Throws<ArgumentException>(() => RmsNorm.ApplyToSum(randn(7, 40), randn(40, 7), ones(40), 1e-5f)).Message;
+        Assert.Equal("RmsNorm needs an update like x, Float32 [7, 40], found Float32 [40, 7].", message);
+    }
+
+    [Fact]
     public void Sequences_of_a_packed_batch_do_not_see_each_other()
     {
         using DisposeScope scope = NewDisposeScope();

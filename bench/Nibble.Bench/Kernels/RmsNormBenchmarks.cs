@@ -32,7 +32,7 @@ public class RmsNormBenchmarks : LayerBenchmark
 
     [Benchmark]
     public void Forward() =>
-        Check(NativeMethods.nibble_rms_norm_forward(0, BFloat16, Address(x), Address(weight), Rows, Columns, 1e-5f, Address(y), Address(inverse)));
+        Check(NativeMethods.nibble_rms_norm_forward(0, BFloat16, Address(x), 0, Address(weight), Rows, Columns, 1e-5f, 0, Address(y), Address(inverse)));
 
     [Benchmark]
     public void Backward() => Backward(0);
@@ -53,5 +53,5 @@ public class RmsNormBenchmarks : LayerBenchmark
     private protected override double Bytes(string method) => (method.StartsWith(nameof(Backward), StringComparison.Ordinal) ? 6 : 4) * Elements;
 
     private void Backward(nint dweight) => Check(NativeMethods.nibble_rms_norm_backward(
-        0, BFloat16, Address(x), Address(weight), Address(inverse), Address(dy), Rows, Columns, Address(y), dweight));
+        0, BFloat16, Address(x), Address(weight), Address(inverse), Address(dy), 0, Rows, Columns, Address(y), dweight));
 }

@@ -2,17 +2,26 @@
 // of the rows and then over the threads, so that it is the same at every run.
 
 template <typename T>
-void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols, float eps, T* y, float* inv_rms) {
+void norm_forward_of(const T* x, const T* update, const float* weight, int64_t rows, int64_t cols, float eps, T* sum,
+                     T* y, float* inv_rms) {
     const int workers = threads_for(rows * cols / kLanes);
 #pragma omp parallel for schedule(static) num_threads(workers)
     for (int64_t r = 0; r < rows; ++r) {
         const T* row = x + r * cols;
-        const float sum = sum_registers(cols, [&](int64_t c, auto lanes) {
+        if (update != nullptr) {
+            T* total = sum + r * cols;
+            each_register(0, cols, [&](int64_t c, auto lanes) {
+                store_from_float(total + c, load_as_float(row + c, lanes) + load_as_float(update + r * cols + c, lanes),
+                                 lanes);
+            });
+            row = total;
+        }
+        const float squares = sum_registers(cols, [&](int64_t c, auto lanes) {
             const Vec value = load_as_float(row + c, lanes);
             return value * value;
         });
         const auto inverse = static_cast<float>(
-            1.0 / std::sqrt(static_cast<double>(sum) / static_cast<double>(cols) + static_cast<double>(eps)));
+            1.0 / std::sqrt(static_cast<double>(squares) / static_cast<double>(cols) + static_cast<double>(eps)));
         if (inv_rms != nullptr) {
             inv_rms[r] = inverse;
         }
@@ -23,17 +32,18 @@ void norm_forward_of(const T* x, const float* weight, int64_t rows, int64_t cols
     }
 }
 
-inline void rms_norm_forward(nibble_dtype dtype, const void* x, const float* weight, int64_t rows, int64_t cols,
-                             float eps, void* y, float* inv_rms) {
+inline void rms_norm_forward(nibble_dtype dtype, const void* x, const void* update, const float* weight, int64_t rows,
+                             int64_t cols, float eps, void* sum, void* y, float* inv_rms) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
-        norm_forward_of(static_cast<const T*>(x), weight, rows, cols, eps, static_cast<T*>(y), inv_rms);
+        norm_forward_of(static_cast<const T*>(x), static_cast<const T*>(update), weight, rows, cols, eps,
+                        static_cast<T*>(sum), static_cast<T*>(y), inv_rms);
     });
 }
 
 template <typename T>
-void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, int64_t rows, int64_t cols,
-                      T* dx, float* dweight) {
+void norm_backward_of(const T* x, const float* weight, const float* inv_rms, const T* dy, const T* residual,
+                      int64_t rows, int64_t cols, T* dx, float* dweight) {
     const int workers = threads_for(rows * cols / kLanes);
     // A page apart, or what is fetched ahead at the end of one thread's sums would be taken from the next thread.
     const int64_t stride = cols + 1024;
@@ -57,7 +67,11 @@ void norm_backward_of(const T* x, const float* weight, const float* inv_rms, con
             each_register(0, cols, [&](int64_t c, auto lanes) {
                 const Vec value = load_as_float(in + c, lanes);
                 const Vec slope = load_as_float(out + c, lanes) * inverse;
-                store_from_float(dx + r * cols + c, slope * load_as_float(weight + c, lanes) - value * shared, lanes);
+                Vec gradient = slope * load_as_float(weight + c, lanes) - value * shared;
+                if (residual != nullptr) {
+                    gradient += load_as_float(residual + r * cols + c, lanes);
+                }
+                store_from_float(dx + r * cols + c, gradient, lanes);
                 if (dweight != nullptr) {
                     store_from_float(own + c, load_as_float(own + c, lanes) + slope * value, lanes);
                 }
@@ -77,10 +91,11 @@ void norm_backward_of(const T* x, const float* weight, const float* inv_rms, con
 }
 
 inline void rms_norm_backward(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,
-                              const void* dy, int64_t rows, int64_t cols, void* dx, float* dweight) {
+                              const void* dy, const void* residual, int64_t rows, int64_t cols, void* dx,
+                              float* dweight) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
-        norm_backward_of(static_cast<const T*>(x), weight, inv_rms, static_cast<const T*>(dy), rows, cols,
-                         static_cast<T*>(dx), dweight);
+        norm_backward_of(static_cast<const T*>(x), weight, inv_rms, static_cast<const T*>(dy),
+                         static_cast<const T*>(residual), rows, cols, static_cast<T*>(dx), dweight);
     });
 }

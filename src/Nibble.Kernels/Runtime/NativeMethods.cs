@@ -127,11 +127,12 @@ internal static unsafe partial class NativeMethods
         nint device, Weight* weight, Lora* lora, int dtype, nint x, nint loraHidden, nint dy, long m, nint dx, nint da, nint db);
 
     [LibraryImport(Library)]
-    public static partial int nibble_rms_norm_forward(nint device, int dtype, nint x, nint weight, long rows, long cols, float eps, nint y, nint invRms);
+    public static partial int nibble_rms_norm_forward(
+        nint device, int dtype, nint x, nint update, nint weight, long rows, long cols, float eps, nint sum, nint y, nint invRms);
 
     [LibraryImport(Library)]
     public static partial int nibble_rms_norm_backward(
-        nint device, int dtype, nint x, nint weight, nint invRms, nint dy, long rows, long cols, nint dx, nint dweight);
+        nint device, int dtype, nint x, nint weight, nint invRms, nint dy, nint residual, long rows, long cols, nint dx, nint dweight);
 
     [LibraryImport(Library)]
     public static partial int nibble_rope(

@@ -42,8 +42,7 @@ internal sealed class DecoderLayer : IDisposable
     /// <summary>x and the result: <c>[tokens, hidden]</c>; the result's values may be anything where only its graph is needed.</summary>
     public Tensor Forward(Tensor x, ForwardContext context, bool outputNeeded)
     {
-        Tensor attended = Add(x, Attention.Forward(InputNorm.Forward(x), context));
-        Tensor normed = PostAttentionNorm.Forward(attended);
+        (Tensor attended, Tensor normed) = PostAttentionNorm.ForwardSum(x, Attention.Forward(InputNorm.Forward(x), context));
         Tensor gated = SwiGlu.Apply(Gate.Forward(normed, context), Up.Forward(normed, context));
         return Add(attended, Down.Forward(gated, context, outputNeeded));
     }

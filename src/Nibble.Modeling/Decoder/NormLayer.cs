@@ -25,5 +25,7 @@ internal sealed class NormLayer(string name, Tensor initial, float epsilon) : ID
 
     public Tensor Forward(Tensor x) => RmsNorm.Apply(x, Weight, epsilon);
 
+    public (Tensor Sum, Tensor Normed) ForwardSum(Tensor residual, Tensor update) => RmsNorm.ApplyToSum(residual, update, Weight, epsilon);
+
     public void Dispose() => Weight.Dispose();
 }
