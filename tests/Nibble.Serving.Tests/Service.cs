@@ -161,6 +161,19 @@ internal sealed class Service : IAsyncDisposable
         throw new InvalidOperationException("The service has no worker.");
     }
 
+    public bool HasWorker => Children().Count > 0;
+
+    /// <summary>Waits until no worker is left, with little rest.</summary>
+    public async Task UntilNoWorkerAsync()
+    {
+        for (int i = 0; i < 1000 && HasWorker; i++)
+        {
+            await Task.Delay(5);
+        }
+
+        Assert.False(HasWorker);
+    }
+
     /// <summary>What the service itself has computed so far.</summary>
     public TimeSpan ProcessorTime
     {

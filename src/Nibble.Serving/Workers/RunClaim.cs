@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Nibble.Kernels.Runtime;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Training;
@@ -10,7 +11,7 @@ namespace Nibble.Serving.Workers;
 /// <summary>
 /// The right to write a run's folder. Who has it holds a file there locked, so no two ever write, also on several machines, as long as
 /// their file system locks files for all of them (NFS 4, Lustre, CephFS). Beside it lies who had it last: of an attempt that is older than that none gets it any
-/// more, however late it wakes. One that does not let go is ended, if it runs on this machine; elsewhere it is waited for.
+/// more, however late it wakes. One that is stopped, or does not let go, is ended, if it runs on this machine; elsewhere it is waited for.
 /// </summary>
 internal sealed class RunClaim : IDisposable
 {
@@ -18,7 +19,10 @@ internal sealed class RunClaim : IDisposable
     private const string HolderFile = ".worker.json";
 
     /// <summary>What an earlier worker may take for its checkpoint.</summary>
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    /// <summary>Among what the system tells of a process; see proc_pid_stat(5).</summary>
+    private const int StartTime = 19;
 
     private readonly FileStream file;
 
@@ -32,6 +36,12 @@ internal sealed class RunClaim : IDisposable
     /// <param name="Started">When it was started, in the system's ticks, for numbers are used again.</param>
     private sealed record Holder(string Job, int Attempt, string Machine, int Process, string Started)
     {
+        public static Holder Of(WorkerOrder order) => new(order.Job, order.Attempt, ThisMachine(), Environment.ProcessId, Status(Environment.ProcessId)[StartTime]);
+
+        /// <summary>Whether it is a process of this machine, and still the one that it was.</summary>
+        [JsonIgnore]
+        public bool IsHere => Machine == ThisMachine() && Started == Status(Process)[StartTime];
+
         public bool IsNewerThan(WorkerOrder order) => string.CompareOrdinal(Job, order.Job) is var later && (later > 0 || (later == 0 && Attempt > order.Attempt));
     }
 
@@ -54,7 +64,7 @@ internal sealed class RunClaim : IDisposable
                     throw new IOException($"{folder} was given to attempt {last.Attempt} of {last.Job}; this one is over.");
                 }
 
-                AtomicFile.WriteText(Path.Combine(folder, HolderFile), JsonSerializer.Serialize(new Holder(order.Job, order.Attempt, Machine(), Environment.ProcessId, Started(Environment.ProcessId))));
+                AtomicFile.WriteText(Path.Combine(folder, HolderFile), JsonSerializer.Serialize(Holder.Of(order)));
                 return new RunClaim(file);
             }
 
@@ -63,9 +73,9 @@ internal sealed class RunClaim : IDisposable
                 observer.Info("Waits for an earlier worker of this run to end.");
             }
 
-            if (clock.Elapsed > Patience && Read(folder) is { } holder && !holder.IsNewerThan(order))
+            if (Read(folder) is { } holder && !holder.IsNewerThan(order) && holder.IsHere && (clock.Elapsed > Patience || Status(holder.Process)[0] is "T" or "t"))
             {
-                End(holder);
+                End(holder.Process);
             }
 
             cancellation.WaitHandle.WaitOne(TimeSpan.FromMilliseconds(100));
@@ -92,24 +102,18 @@ internal sealed class RunClaim : IDisposable
         {
             return JsonSerializer.Deserialize<Holder>(File.ReadAllText(Path.Combine(folder, HolderFile)));
         }
-        catch (Exception exception) when (exception is FileNotFoundException or JsonException)
+        catch (Exception exception) when (exception is FileNotFoundException or JsonException) // Nobody had it yet, or it is no file of ours.
         {
             return null;
         }
     }
 
-    /// <summary>Kills a worker, also one that is stopped, if it is still the process that it was.</summary>
-    private static void End(Holder holder)
+    private static void End(int process)
     {
-        if (holder.Machine != Machine() || holder.Started != Started(holder.Process))
-        {
-            return;
-        }
-
         try
         {
-            using var process = System.Diagnostics.Process.GetProcessById(holder.Process);
-            process.Kill();
+            using var holder = Process.GetProcessById(process);
+            holder.Kill(); // Which ends a stopped process too, before it can go on.
         }
         catch (ArgumentException)
         {
@@ -118,12 +122,18 @@ internal sealed class RunClaim : IDisposable
     }
 
     /// <summary>This start of this machine, and in it this space of process numbers, which a container has for itself.</summary>
-    private static string Machine() => $"{File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim()} {new FileInfo("/proc/self/ns/pid").LinkTarget}";
+    private static string ThisMachine() => $"{File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim()} {new FileInfo("/proc/self/ns/pid").LinkTarget}";
 
-    /// <summary>The 22nd field of its status; the second is a name in brackets that may hold anything.</summary>
-    private static string Started(int process)
+    /// <summary>What the system tells of a process, from its state on, which is the third field; the second is a name in brackets that may hold anything.</summary>
+    private static string[] Status(int process)
     {
-        string path = string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/stat");
-        return File.Exists(path) ? File.ReadAllText(path).Split(") ")[^1].Split(' ')[19] : "";
+        try
+        {
+            return File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/stat")).Split(") ")[^1].Split(' ');
+        }
+        catch (IOException)
+        {
+            return new string[StartTime + 1]; // It has ended.
+        }
     }
 }
