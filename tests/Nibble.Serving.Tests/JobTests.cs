@@ -8,7 +8,7 @@ namespace Nibble.Serving.Tests;
 [Collection("service")] // Services that share the processors would only wait for each other.
 public class JobTests
 {
-    private const int Long = 40;
+    private const int Long = 24;
 
     [Fact]
     public async Task A_job_completes_and_leaves_its_adapter()
@@ -133,14 +133,14 @@ public class JobTests
     [Fact]
     public async Task A_worker_that_says_nothing_any_more_is_replaced()
     {
-        await using Service service = await Service.StartAsync("--lease", "3");
+        await using Service service = await Service.StartAsync("--lease", "2.5");
         string id = await service.CreateAsync(Service.Request("silent", Long));
         await service.UntilSavedAsync(id, "silent");
         Service.Pause(await service.WorkerAsync());
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
         Assert.Equal(Long, service.Losses("silent").Count);
-        Assert.Contains("said nothing for 3 s", (await service.ChangesAsync(id))[2].Reason, StringComparison.Ordinal);
+        Assert.Contains("said nothing for 2.5 s", (await service.ChangesAsync(id))[2].Reason, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -38,7 +38,7 @@ public class LimitTests
     public async Task A_job_is_paused_when_the_disk_quota_is_used_up_and_can_go_on_when_there_is_room()
     {
         await using Service service = await Service.StartAsync("--disk-quota", "20MB");
-        string id = await service.CreateAsync(Service.Request("large", 40));
+        string id = await service.CreateAsync(Service.Request("large", 20));
         await service.UntilStepAsync(id, 1);
         File.WriteAllBytes(service["outputs/other"], new byte[20_000_000]);
         await service.UntilAsync(id, "paused");
@@ -47,29 +47,29 @@ public class LimitTests
         Assert.Equal(HttpStatusCode.InsufficientStorage, refused.StatusCode);
         Assert.Contains("--disk-quota is 19.1 MiB", (await Service.BodyAsync(refused))["detail"]!.GetValue<string>(), StringComparison.Ordinal);
         await service.PostAsync($"/v1/jobs/{id}/resume");
-        await Task.Delay(TimeSpan.FromSeconds(1.5));
+        await Task.Delay(TimeSpan.FromSeconds(1));
         Assert.Equal("pending", Status(await service.ReadAsync(id))); // It waits for room.
         File.Delete(service["outputs/other"]);
         await service.UntilAsync(id, "completed");
-        Assert.Equal(40, service.Losses("large").Count);
+        Assert.Equal(20, service.Losses("large").Count);
         Assert.Contains(await service.ChangesAsync(id), change => change.Status == "paused" && change.Reason.StartsWith("outputs and files take", StringComparison.Ordinal));
     }
 
     [Fact]
     public async Task A_job_that_runs_for_longer_than_it_may_fails_and_keeps_its_checkpoint()
     {
-        await using Service service = await Service.StartAsync("--max-run-time", "4");
+        await using Service service = await Service.StartAsync("--max-run-time", "3");
         string id = await service.CreateAsync(Service.Request("long", 100_000));
         var clock = Stopwatch.StartNew();
         await service.UntilStepAsync(id, 1);
         await service.PostAsync($"/v1/jobs/{id}/pause"); // What it has run counts, and not the pause.
         TimeSpan ran = clock.Elapsed;
-        await Task.Delay(TimeSpan.FromSeconds(2));
+        await Task.Delay(TimeSpan.FromSeconds(1));
         await service.PostAsync($"/v1/jobs/{id}/resume");
         clock.Restart();
         JsonObject job = await service.UntilAsync(id, "failed");
-        Assert.InRange((ran + clock.Elapsed).TotalSeconds, 3.5, 7);
-        Assert.Contains("the 4 s that --max-run-time allows", job["error"]!.GetValue<string>(), StringComparison.Ordinal);
+        Assert.InRange((ran + clock.Elapsed).TotalSeconds, 2.5, 6);
+        Assert.Contains("the 3 s that --max-run-time allows", job["error"]!.GetValue<string>(), StringComparison.Ordinal);
         Assert.NotEmpty(Directory.GetDirectories(service["outputs/long"], "checkpoint-*"));
     }
 

@@ -7,12 +7,12 @@ namespace Nibble.Serving.Tests;
 [Collection("service")]
 public class ServerTests(PostgresServer server)
 {
-    private const int Long = 40;
+    private const int Long = 20;
 
     [Fact]
     public async Task A_server_that_is_killed_loses_its_job_to_another_which_comes_to_the_same_losses()
     {
-        string[] options = ["--database", await server.NewDatabaseAsync(), "--lease", "3"];
+        string[] options = ["--database", await server.NewDatabaseAsync(), "--lease", "2.5"];
         await using Service first = await Service.StartAsync(options);
         string whole = await first.CreateAsync(Service.Request("whole", Long));
         await first.UntilAsync(whole, "completed");
@@ -37,7 +37,7 @@ public class ServerTests(PostgresServer server)
     public async Task A_server_and_a_worker_that_were_paused_write_nothing_when_they_wake()
     {
         string database = await server.NewDatabaseAsync();
-        string[] options = ["--database", database, "--lease", "3"];
+        string[] options = ["--database", database, "--lease", "2.5"];
         await using Service first = await Service.StartAsync(options);
         string id = await first.CreateAsync(Service.Request("fenced", Long));
         await first.UntilSavedAsync(id, "fenced");
@@ -88,18 +88,18 @@ public class ServerTests(PostgresServer server)
         await using var own = new PostgresServer();
         string[] options = ["--database", await own.NewDatabaseAsync(), "--lease", "20"];
         await using Service service = await Service.StartAsync(options);
-        string id = await service.CreateAsync(Service.Request("undisturbed", 100));
+        string id = await service.CreateAsync(Service.Request("undisturbed", 60));
         await service.UntilStepAsync(id, 2);
         await own.StopAsync();
         using HttpResponseMessage gone = await service.Client.GetAsync("/health");
         Assert.Equal(503, (int)gone.StatusCode);
         using HttpResponseMessage none = await service.Client.GetAsync($"/v1/jobs/{id}");
         Assert.Equal(503, (int)none.StatusCode);
-        await Task.Delay(TimeSpan.FromSeconds(4));
+        await Task.Delay(TimeSpan.FromSeconds(2));
         await own.StartAsync();
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(1, job["attempts"]!.GetValue<int>());
-        Assert.Equal(100, service.Losses("undisturbed").Count);
+        Assert.Equal(60, service.Losses("undisturbed").Count);
         Assert.Equal(["pending", "running", "completed"], (await service.ChangesAsync(id)).Select(change => change.Status));
     }
 
@@ -107,19 +107,19 @@ public class ServerTests(PostgresServer server)
     public async Task A_job_whose_lease_was_lost_while_the_database_was_gone_goes_on_from_its_checkpoint()
     {
         await using var own = new PostgresServer();
-        string[] options = ["--database", await own.NewDatabaseAsync(), "--lease", "3"];
+        string[] options = ["--database", await own.NewDatabaseAsync(), "--lease", "2.5"];
         await using Service service = await Service.StartAsync(options);
-        string id = await service.CreateAsync(Service.Request("again", 60));
+        string id = await service.CreateAsync(Service.Request("again", 20));
         await service.UntilSavedAsync(id, "again");
         int worker = await service.WorkerAsync();
         await own.StopAsync();
         Service.Pause(worker); // Or it would be through before its lease is.
-        await Task.Delay(TimeSpan.FromSeconds(4));
+        await Task.Delay(TimeSpan.FromSeconds(3));
         Service.GoOn(worker);
         await Service.UntilGoneAsync(worker); // By itself, for nobody says that the job is still its own.
         await own.StartAsync();
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(60, service.Losses("again").Count);
+        Assert.Equal(20, service.Losses("again").Count);
     }
 }
