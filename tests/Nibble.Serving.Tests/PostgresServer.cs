@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using Npgsql;
 using Nibble.Tests;
+using Npgsql;
 
 [assembly: AssemblyFixture(typeof(Nibble.Serving.Tests.PostgresServer))]
 
