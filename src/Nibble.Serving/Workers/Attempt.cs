@@ -34,7 +34,7 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
     {
         try
         {
-            WorkerExit exit = await WorkAsync(draining).ConfigureAwait(false);
+            WorkerExit exit = await TryToWorkAsync(draining).ConfigureAwait(false);
             Task<JobStatus> end = stop.Reason == StopReason.LeaseLost ? throw new LeaseLostException(lease) : StoreAsync(() => EndAsync(exit), draining);
             Ended(log, job.Id, await end.ConfigureAwait(false), exit.Code, stop.Reason);
         }
@@ -49,6 +49,19 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
     }
 
     public void Dispose() => stop.Dispose();
+
+    private async Task<WorkerExit> TryToWorkAsync(CancellationToken draining)
+    {
+        try
+        {
+            return await WorkAsync(draining).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            log.LogError(exception, "The worker of {Job} cannot be looked after", job.Id);
+            return new WorkerExit(-1, "the service could not look after it");
+        }
+    }
 
     private async Task<WorkerExit> WorkAsync(CancellationToken draining)
     {
