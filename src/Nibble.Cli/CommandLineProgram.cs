@@ -4,6 +4,7 @@ using Nibble.Cli.Commands;
 using Nibble.Cli.Commands.Data;
 using Nibble.Cli.Commands.Eval;
 using Nibble.Kernels.Communication;
+using Nibble.Serving.Workers;
 
 namespace Nibble.Cli;
 
@@ -94,7 +95,7 @@ public static class CommandLineProgram
             await Console.Error.WriteLineAsync($"nibble: {where}{text}").ConfigureAwait(false);
         }
 
-        return exception is ArgumentException or UsageException ? WrongUse : Failed;
+        return exception is PassingFailureException ? Worker.TryAgain : exception is ArgumentException or UsageException ? WrongUse : Failed;
     }
 
     /// <summary>What all processes of a run find wrong, rank 0 says; that ends the others, which wait a moment for it.</summary>

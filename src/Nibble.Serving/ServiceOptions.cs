@@ -16,8 +16,11 @@ public sealed record ServiceOptions
     /// <summary>The folder below which jobs write.</summary>
     public required string Outputs { get; init; }
 
-    /// <summary>The file of the jobs' database (SQLite).</summary>
+    /// <summary>Where the jobs are kept: a file (SQLite), or a connection string of PostgreSQL, such as <c>Host=db;Database=nibble</c>.</summary>
     public required string Database { get; init; }
+
+    /// <summary>The folder of uploaded files.</summary>
+    public required string Files { get; init; }
 
     /// <summary>Addresses to listen at, with semicolons between; port 0 is any free one.</summary>
     public string Urls { get; init; } = DefaultUrls;
@@ -28,8 +31,23 @@ public sealed record ServiceOptions
     /// <summary>The environment variable that holds the key, which workers do not get to see.</summary>
     public string? ApiKeyVariable { get; init; }
 
-    /// <summary>Jobs that run at the same time.</summary>
+    /// <summary>Jobs that run at the same time on a device, if its memory is enough for them.</summary>
     public int Concurrency { get; init; } = 1;
+
+    /// <summary>Bytes that jobs on the CPU may need together; null for the machine's memory.</summary>
+    public long? Memory { get; init; }
+
+    /// <summary>Jobs that may wait.</summary>
+    public int Queue { get; init; } = 1000;
+
+    /// <summary>Bytes that outputs and uploaded files may take of the disk; null for all.</summary>
+    public long? DiskQuota { get; init; }
+
+    /// <summary>For how long a job may have a worker, all its attempts together; null for ever.</summary>
+    public TimeSpan? MaxRunTime { get; init; }
+
+    /// <summary>After how long another server takes over the jobs of one that is silent.</summary>
+    public TimeSpan Lease { get; init; } = TimeSpan.FromSeconds(60);
 
     /// <summary>Loopback only.</summary>
     public const string DefaultUrls = "http://127.0.0.1:8470";
@@ -52,6 +70,9 @@ public sealed record ServiceOptions
         }
 
         Require(Concurrency > 0, $"--concurrency is {Concurrency}; it must be positive.");
+        Require(Queue > 0, $"--queue is {Queue}; it must be positive.");
+        Require(MaxRunTime is null || MaxRunTime > TimeSpan.Zero, $"--max-run-time is {MaxRunTime?.TotalSeconds}; it must be positive.");
+        Require(Lease >= ShortestLease, $"--lease is {Lease.TotalSeconds}; it must be at least {ShortestLease.TotalSeconds}.");
         Require(ApiKey is null or { Length: >= ShortestKey }, $"the API key has {ApiKey?.Length} characters; it must have at least {ShortestKey}.");
         Require(Addresses.Count > 0, "--urls names no address.");
         foreach (string url in Addresses)
@@ -65,6 +86,9 @@ public sealed record ServiceOptions
     }
 
     private const int ShortestKey = 16;
+
+    /// <summary>A worker must be up within it.</summary>
+    private static readonly TimeSpan ShortestLease = TimeSpan.FromSeconds(2);
 
     /// <summary>Kestrel listens at every address for a name that is neither an IP address nor localhost.</summary>
     private static bool IsLoopback(string host) =>

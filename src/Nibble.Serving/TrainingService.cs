@@ -7,6 +7,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Nibble.Serving.Api;
+using Nibble.Serving.Files;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
 
@@ -27,9 +28,14 @@ public static class TrainingService
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(listening);
-        using var store = new JobStore(options.Validated().Database);
-        await store.RecoverAsync().ConfigureAwait(false);
+        using var store = new JobStore(StoreDatabase.At(options.Validated().Database));
+        if (!store.IsShared)
+        {
+            await store.TakeBackAsync(all: true).ConfigureAwait(false); // Who ran them is gone, or this one would not have the store.
+        }
+
         await using WebApplication app = Build(options, store);
+        await app.Services.GetRequiredService<FileLibrary>().CollectAsync().ConfigureAwait(false);
         try
         {
             await app.StartAsync(cancellation).ConfigureAwait(false);
@@ -60,7 +66,8 @@ public static class TrainingService
         builder.Logging.AddSimpleConsole(format => format.SingleLine = true).SetMinimumLevel(LogLevel.Warning).AddFilter(nameof(Nibble), LogLevel.Information);
         builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.AddRoutingCore().AddProblemDetails().ConfigureHttpJsonOptions(json => Configure(json.SerializerOptions));
-        builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<JobRunner>().AddHostedService(services => services.GetRequiredService<JobRunner>());
+        builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
+        builder.Services.AddHostedService<JobRunner>();
         builder.Services.AddSingleton<IHostLifetime, CallersLifetime>().Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(40));
         builder.Services.AddHostFiltering(filter => filter.AllowedHosts = options.ApiKey is null ? ["localhost", "127.0.0.1", "[::1]"] : ["*"]);
         WebApplication app = builder.Build();

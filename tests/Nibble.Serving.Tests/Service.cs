@@ -11,12 +11,16 @@ internal sealed class Service : IAsyncDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
 
-    private readonly TempFolder folder = new();
+    private readonly TempFolder folder;
+    private readonly bool isGuest;
     private readonly List<int> workers = [];
     private Process? process;
     private Task<string>? words;
 
+    private Service(TempFolder folder, bool isGuest) => (this.folder, this.isGuest) = (folder, isGuest);
+
     private Service()
+        : this(new TempFolder(), isGuest: false)
     {
         foreach (string name in (string[])["models", "data", "outputs"])
         {
@@ -36,6 +40,14 @@ internal sealed class Service : IAsyncDisposable
         var service = new Service();
         await service.StartAgainAsync(options);
         return service;
+    }
+
+    /// <summary>Another program over the same folders, which goes before this one.</summary>
+    public async Task<Service> JoinAsync(params string[] options)
+    {
+        var guest = new Service(folder, isGuest: true);
+        await guest.StartAgainAsync(options);
+        return guest;
     }
 
     /// <summary>Starts the program over what an earlier one left.</summary>
@@ -149,6 +161,19 @@ internal sealed class Service : IAsyncDisposable
         throw new InvalidOperationException("The service has no worker.");
     }
 
+    public bool HasWorker => Children().Count > 0;
+
+    /// <summary>Waits until no worker is left, with little rest.</summary>
+    public async Task UntilNoWorkerAsync()
+    {
+        for (int i = 0; i < 1000 && HasWorker; i++)
+        {
+            await Task.Delay(5);
+        }
+
+        Assert.False(HasWorker);
+    }
+
     /// <summary>What the service itself has computed so far.</summary>
     public TimeSpan ProcessorTime
     {
@@ -164,6 +189,40 @@ internal sealed class Service : IAsyncDisposable
     public static void Pause(int worker) => Send("-STOP", worker);
 
     public static void GoOn(int worker) => Send("-CONT", worker);
+
+    /// <summary>The program itself.</summary>
+    public int Id => process!.Id;
+
+    /// <summary>Waits until a worker is gone.</summary>
+    public static async Task UntilGoneAsync(int worker)
+    {
+        for (int i = 0; i < 1000 && IsWorker(worker); i++)
+        {
+            await Task.Delay(10);
+        }
+
+        Assert.False(IsWorker(worker));
+    }
+
+    /// <summary>What a status event gave as its reason, for each of the job's changes.</summary>
+    public async Task<IReadOnlyList<(string Status, string Reason)>> ChangesAsync(string id)
+    {
+        using HttpResponseMessage response = await Client.GetAsync($"/v1/jobs/{id}/events"); // Ends with the job.
+        string[] lines = (await response.Content.ReadAsStringAsync()).Split('\n');
+        return
+        [
+            .. lines.Zip(lines.Skip(1)).Where(pair => pair.First == "event: status").Select(pair => JsonNode.Parse(pair.Second["data: ".Length..])!)
+                .Select(data => (data["status"]!.GetValue<string>(), data["reason"]!.GetValue<string>())),
+        ];
+    }
+
+    public async Task<JsonObject> PostAsync(string path, int expected = 200)
+    {
+        using HttpResponseMessage response = await Client.PostAsync(path, null);
+        JsonObject body = await BodyAsync(response);
+        Assert.True((int)response.StatusCode == expected, body.ToJsonString());
+        return body;
+    }
 
     public async Task KillAsync()
     {
@@ -197,7 +256,10 @@ internal sealed class Service : IAsyncDisposable
             }
         }
 
-        folder.Dispose();
+        if (!isGuest)
+        {
+            folder.Dispose();
+        }
     }
 
     private static bool IsWorker(int id) =>
@@ -211,7 +273,7 @@ internal sealed class Service : IAsyncDisposable
             .Select(id => int.Parse(id, CultureInfo.InvariantCulture)).Where(IsWorker),
     ];
 
-    private static void Send(string signal, int id)
+    public static void Send(string signal, int id)
     {
         using Process kill = Process.Start("kill", [signal, id.ToString(CultureInfo.InvariantCulture)]);
         kill.WaitForExit();

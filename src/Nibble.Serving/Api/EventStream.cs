@@ -33,6 +33,7 @@ internal static class EventStream
         Job job, long after, JobStore store, CancellationToken stopping, [EnumeratorCancellation] CancellationToken cancellation)
     {
         const int Page = 100;
+        using var stoppedOrLeft = CancellationTokenSource.CreateLinkedTokenSource(stopping, cancellation);
         while (!stopping.IsCancellationRequested)
         {
             Task changed = store.Changed; // Taken before looking, like whether the job is over, so that nothing is missed.
@@ -53,9 +54,7 @@ internal static class EventStream
 
             if (events.Count == 0)
             {
-                using var woken = CancellationTokenSource.CreateLinkedTokenSource(stopping, cancellation);
-                await Task.WhenAny(changed, Task.Delay(Timeout.Infinite, woken.Token)).ConfigureAwait(false);
-                await woken.CancelAsync().ConfigureAwait(false);
+                await store.WaitAsync(changed, stoppedOrLeft.Token).ConfigureAwait(false);
             }
         }
     }

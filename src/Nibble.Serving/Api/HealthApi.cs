@@ -28,9 +28,9 @@ internal static class HealthApi
             IReadOnlyDictionary<JobStatus, int> jobs = await store.CountAsync(cancellation).ConfigureAwait(false);
             return Results.Ok(new { status = "ok", pending = jobs.GetValueOrDefault(JobStatus.Pending), running = jobs.GetValueOrDefault(JobStatus.Running) });
         }
-        catch (Microsoft.Data.Sqlite.SqliteException)
+        catch (Exception exception) when (JobStore.IsUnreachable(exception))
         {
-            return Results.Problem("The jobs cannot be read.", statusCode: StatusCodes.Status503ServiceUnavailable);
+            return Problems.Unreachable();
         }
     }
 }

@@ -12,6 +12,8 @@ namespace Nibble.Serving.Api;
 /// <param name="Metrics">The newest figures, such as <c>loss</c>, <c>learning_rate</c>, <c>tokens_per_second</c>, <c>eval_loss</c>.</param>
 /// <param name="Error">Why it failed.</param>
 /// <param name="Attempts">Workers that were started for it.</param>
+/// <param name="Device">Where it computes.</param>
+/// <param name="MemoryBytes">What it is predicted to need there.</param>
 /// <param name="ModelName">As asked for.</param>
 /// <param name="TrainingDataPath">As asked for.</param>
 /// <param name="OutputDir">As asked for.</param>
@@ -19,11 +21,11 @@ namespace Nibble.Serving.Api;
 /// <param name="StartedAt">When its first worker was started.</param>
 /// <param name="EndedAt">When it was over.</param>
 internal sealed record JobView(
-    string JobId, JobStatus Status, double Progress, int Step, int TotalSteps, JsonNode Metrics, string? Error, int Attempts,
+    string JobId, JobStatus Status, double Progress, int Step, int TotalSteps, JsonNode Metrics, string? Error, int Attempts, string Device, long MemoryBytes,
     string ModelName, string TrainingDataPath, string OutputDir, DateTimeOffset CreatedAt, DateTimeOffset? StartedAt, DateTimeOffset? EndedAt)
 {
     public static JobView Of(Job job) => new(
-        job.Id, job.Status, job.TotalSteps == 0 ? 0 : (double)job.Step / job.TotalSteps, job.Step, job.TotalSteps, JsonNode.Parse(job.Metrics)!, job.Error, job.Attempts,
+        job.Id, job.Status, job.TotalSteps == 0 ? 0 : (double)job.Step / job.TotalSteps, job.Step, job.TotalSteps, JsonNode.Parse(job.Metrics)!, job.Error, job.Attempts, job.Device, job.Memory,
         job.ModelName, job.TrainingDataPath, job.OutputDir, job.Created, job.Started, job.Ended);
 }
 

@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
+using Nibble.Serving.Files;
 using Nibble.Serving.Jobs;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
@@ -11,12 +12,14 @@ using Nibble.Training.Reporting;
 
 namespace Nibble.Serving.Api;
 
-/// <summary>Jobs: to create, list, read and cancel.</summary>
+/// <summary>Jobs: to create, list, read, pause, resume and cancel.</summary>
 internal static class JobsApi
 {
     private const string KeyHeader = "Idempotency-Key";
     private const int LongestKey = 255;
     private const int LargestPage = 100;
+
+    private static readonly TimeSpan LongestWait = TimeSpan.FromSeconds(5);
 
     public static void MapJobs(this IEndpointRouteBuilder routes)
     {
@@ -34,15 +37,21 @@ internal static class JobsApi
             {
                 return Results.Problem(exception.Message, statusCode: exception.StatusCode);
             }
+            catch (Exception exception) when (JobStore.IsUnreachable(exception))
+            {
+                return Problems.Unreachable();
+            }
         });
         jobs.MapPost("", CreateAsync);
         jobs.MapGet("", ListAsync);
         jobs.MapGet("{id}", ReadAsync);
-        jobs.MapDelete("{id}", CancelAsync);
+        jobs.MapDelete("{id}", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation));
+        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation));
+        jobs.MapPost("{id}/resume", ResumeAsync);
         jobs.MapEvents();
     }
 
-    private static async Task<IResult> CreateAsync(HttpContext context, JobStore store, ServiceOptions options)
+    private static async Task<IResult> CreateAsync(HttpContext context, JobStore store, ServiceOptions options, DeviceMemory memory, DiskQuota quota)
     {
         string? key = context.Request.Headers.TryGetValue(KeyHeader, out Microsoft.Extensions.Primitives.StringValues header) ? header.ToString() : null;
         if (key is { Length: 0 or > LongestKey })
@@ -65,6 +74,12 @@ internal static class JobsApi
             return Problems.Conflict("output_dir", $"'{request.OutputDir}' holds another run; choose another");
         }
 
+        if (quota.Problem is { } full)
+        {
+            return Problems.DiskFull(full);
+        }
+
+        (string device, long needed) = memory.Predict(config);
         var job = new Job
         {
             Id = $"job-{Guid.CreateVersion7():N}",
@@ -73,15 +88,19 @@ internal static class JobsApi
             OutputDir = request.OutputDir,
             Folder = config.OutputDir,
             Config = ConfigBinder.ToJson(config),
+            Device = device,
+            Memory = needed,
             IdempotencyKey = key,
             RequestHash = hash,
             Created = DateTimeOffset.UtcNow,
         };
-        return await store.AddAsync(job).ConfigureAwait(false) switch
+        (Job added, Addition outcome) = await store.AddAsync(job, options.Queue).ConfigureAwait(false);
+        return outcome switch
         {
-            null => Problems.Conflict("output_dir", $"'{request.OutputDir}' is written by a job that is not over; choose another"),
-            (Job added, true) => Results.Created($"/v1/jobs/{added.Id}", JobView.Of(added)),
-            (Job other, false) => Repeated(other, hash),
+            Addition.FolderTaken => Problems.Conflict("output_dir", $"'{request.OutputDir}' is written by a job that is not over; choose another"),
+            Addition.QueueFull => Problems.QueueFull(options.Queue),
+            Addition.Repeated => Repeated(added, hash),
+            _ => Results.Created($"/v1/jobs/{added.Id}", JobView.Of(added)),
         };
     }
 
@@ -105,20 +124,35 @@ internal static class JobsApi
     private static async Task<IResult> ReadAsync(string id, JobStore store, CancellationToken cancellation) =>
         await store.FindAsync(id, cancellation).ConfigureAwait(false) is { } job ? Results.Ok(JobView.Of(job)) : Problems.NoJob(id);
 
-    /// <summary>Answers when the job's worker is gone.</summary>
-    private static async Task<IResult> CancelAsync(string id, JobStore store, JobRunner runner)
+    /// <summary>Answers when the job's worker is gone; with 202 where that takes its time.</summary>
+    private static async Task<IResult> StopAsync(string id, JobWish wish, JobStore store, CancellationToken cancellation)
     {
-        if (await store.FindAsync(id).ConfigureAwait(false) is { IsOver: true } over)
+        (Job? job, bool accepted) = await store.WishAsync(id, wish).ConfigureAwait(false);
+        if (!accepted)
         {
-            return Problems.Conflict("status", $"is {ConfigBinder.KeyOf(over.Status.ToString())}; only a job that is not over can be cancelled");
+            return job is null ? Problems.NoJob(id) : Refused(job, "only a job that is not over can be paused or cancelled");
         }
 
-        if (await store.RequestCancelAsync(id).ConfigureAwait(false) is not { } job)
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(LongestWait);
+        while (true)
         {
-            return Problems.NoJob(id);
-        }
+            Task changed = store.Changed; // Taken before looking, so that no change is missed.
+            job = (await store.FindAsync(id, cancellation).ConfigureAwait(false))!;
+            if (job.Status != JobStatus.Running || patience.IsCancellationRequested)
+            {
+                return job.Status == JobStatus.Running ? Results.Accepted(value: JobView.Of(job)) : Results.Ok(JobView.Of(job));
+            }
 
-        await runner.StopAsync(job).ConfigureAwait(false);
-        return Results.Ok(JobView.Of((await store.FindAsync(id).ConfigureAwait(false))!));
+            await store.WaitAsync(changed, patience.Token).ConfigureAwait(false);
+        }
     }
+
+    private static async Task<IResult> ResumeAsync(string id, JobStore store)
+    {
+        (Job? job, bool accepted) = await store.ResumeAsync(id).ConfigureAwait(false);
+        return accepted ? Results.Ok(JobView.Of(job!)) : job is null ? Problems.NoJob(id) : Refused(job, "only a paused job can be resumed");
+    }
+
+    private static IResult Refused(Job job, string rule) => Problems.Conflict("status", $"is {ConfigBinder.KeyOf(job.Status.ToString())}; {rule}");
 }

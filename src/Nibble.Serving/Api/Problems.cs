@@ -12,6 +12,13 @@ internal static class Problems
 
     public static IResult Unprocessable(FieldException exception) => Field(exception.Name, exception.Problem, StatusCodes.Status422UnprocessableEntity);
 
+    /// <summary>The database does not answer; the request can be sent again.</summary>
+    public static IResult Unreachable() => Results.Problem("The jobs cannot be read or written at the moment.", statusCode: StatusCodes.Status503ServiceUnavailable);
+
+    public static IResult QueueFull(int queue) => Results.Problem($"{queue} jobs wait already, as many as may (--queue).", statusCode: StatusCodes.Status429TooManyRequests);
+
+    public static IResult DiskFull(string problem) => Results.Problem($"{problem}.", statusCode: StatusCodes.Status507InsufficientStorage);
+
     private static IResult Field(string field, string problem, int status) =>
         Results.Problem($"{field}: {problem}", statusCode: status, extensions: [new("errors", new Dictionary<string, string[]> { [field] = [problem] })]);
 }

@@ -9,6 +9,9 @@ internal enum JobStatus
     /// <summary>Has a worker.</summary>
     Running,
 
+    /// <summary>Was stopped for now; goes on from its last checkpoint when a request resumes it.</summary>
+    Paused,
+
     /// <summary>Came to its end.</summary>
     Completed,
 
@@ -17,6 +20,16 @@ internal enum JobStatus
 
     /// <summary>Was stopped by a request; checkpoints stay.</summary>
     Cancelled,
+}
+
+/// <summary>What a request wants of a job that runs.</summary>
+internal enum JobWish
+{
+    /// <summary>To stop for now, when it has saved a checkpoint.</summary>
+    Pause,
+
+    /// <summary>To stop at once and for good.</summary>
+    Cancel,
 }
 
 /// <summary>A fine-tune that someone asked for.</summary>
@@ -48,15 +61,37 @@ internal sealed class Job
 
     public required string RequestHash { get; init; }
 
-    /// <summary>Workers that were started for it; all but the first resume.</summary>
+    /// <summary>Workers that were started for it; all but the first resume. The number of the attempt that may write.</summary>
     public int Attempts { get; set; }
 
-    /// <summary>Workers that died.</summary>
+    /// <summary>Attempts that ended without a verdict since the job last got farther than ever before.</summary>
     public int Deaths { get; set; }
 
-    public bool CancelRequested { get; set; }
+    /// <summary>What the job's server is to do with it.</summary>
+    public JobWish? Wish { get; set; }
+
+    /// <summary>The server that runs it.</summary>
+    public string? Owner { get; set; }
+
+    /// <summary>When another server may take it; milliseconds since 1970 by the database's clock, as is <see cref="DueAt"/>.</summary>
+    public long LeaseUntil { get; set; }
+
+    /// <summary>When a pending job may run at the earliest.</summary>
+    public long DueAt { get; set; }
+
+    /// <summary>Where it computes: cpu or cuda:N.</summary>
+    public string Device { get; init; } = "cpu";
+
+    /// <summary>Bytes that it is predicted to need there.</summary>
+    public long Memory { get; init; }
+
+    /// <summary>Milliseconds for which it has had a worker.</summary>
+    public long RunTime { get; set; }
 
     public int Step { get; set; }
+
+    /// <summary>The highest step that any attempt has reached.</summary>
+    public int FarthestStep { get; set; }
 
     /// <summary>Zero until it is known.</summary>
     public int TotalSteps { get; set; }

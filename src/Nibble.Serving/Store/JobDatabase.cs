@@ -9,6 +9,8 @@ internal sealed class JobDatabase(DbContextOptions<JobDatabase> options) : DbCon
 
     public DbSet<JobEvent> Events => Set<JobEvent>();
 
+    public DbSet<StoredFile> Files => Set<StoredFile>();
+
     protected override void OnModelCreating(ModelBuilder modelBuilder)
     {
         modelBuilder.Entity<Job>(job =>
@@ -19,6 +21,7 @@ internal sealed class JobDatabase(DbContextOptions<JobDatabase> options) : DbCon
             job.HasIndex(item => item.Status);
             job.HasIndex(item => item.Folder);
             job.Property(item => item.Status).HasConversion<string>();
+            job.Property(item => item.Wish).HasConversion<string>();
             job.Ignore(item => item.IsOver);
         });
         modelBuilder.Entity<JobEvent>(change =>
@@ -26,6 +29,13 @@ internal sealed class JobDatabase(DbContextOptions<JobDatabase> options) : DbCon
             change.HasKey(item => item.Number);
             change.HasIndex(item => new { item.JobNumber, item.Number });
             change.HasOne<Job>().WithMany().HasForeignKey(item => item.JobNumber);
+        });
+        modelBuilder.Entity<StoredFile>(file =>
+        {
+            file.HasKey(item => item.Number);
+            file.Property(item => item.Id).IsRequired();
+            file.HasIndex(item => item.Id).IsUnique();
+            file.HasIndex(item => item.Content);
         });
     }
 }

@@ -4,148 +4,113 @@ using Microsoft.EntityFrameworkCore;
 
 namespace Nibble.Serving.Store;
 
-/// <summary>How jobs change.</summary>
+/// <summary>What came of the wish to add a job.</summary>
+internal enum Addition
+{
+    /// <summary>It is there.</summary>
+    Added,
+
+    /// <summary>It was there, added with the same key.</summary>
+    Repeated,
+
+    /// <summary>A job that is not over has the same output folder.</summary>
+    FolderTaken,
+
+    /// <summary>As many jobs wait as may.</summary>
+    QueueFull,
+}
+
+/// <summary>How jobs change because somebody asks for it.</summary>
 internal sealed partial class JobStore
 {
     /// <summary>Adds a job, or finds the one that was added with the same key.</summary>
-    /// <returns>The job, and whether it is new; null when an unfinished job has the same output folder.</returns>
-    public Task<(Job Job, bool IsNew)?> AddAsync(Job job) => WriteAsync<(Job, bool)?>(async database =>
+    /// <param name="job">The job.</param>
+    /// <param name="queue">Jobs that may wait, this one among them.</param>
+    public Task<(Job Job, Addition Outcome)> AddAsync(Job job, int queue) => WriteAsync<(Job, Addition)>(async tables =>
     {
-        if (job.IdempotencyKey is not null && await database.Jobs.SingleOrDefaultAsync(item => item.IdempotencyKey == job.IdempotencyKey).ConfigureAwait(false) is { } earlier)
+        await database.AloneAsync(tables).ConfigureAwait(false);
+        if (job.IdempotencyKey is not null && await tables.Jobs.SingleOrDefaultAsync(item => item.IdempotencyKey == job.IdempotencyKey).ConfigureAwait(false) is { } earlier)
         {
-            return (earlier, false);
+            return (earlier, Addition.Repeated);
         }
 
-        if (await database.Jobs.AnyAsync(item => item.Folder == job.Folder && (item.Status == JobStatus.Pending || item.Status == JobStatus.Running)).ConfigureAwait(false))
+        IQueryable<Job> unfinished = tables.Jobs.Where(item => item.Status == JobStatus.Pending || item.Status == JobStatus.Running || item.Status == JobStatus.Paused);
+        if (await unfinished.AnyAsync(item => item.Folder == job.Folder).ConfigureAwait(false))
         {
-            return null;
+            return (job, Addition.FolderTaken);
         }
 
-        database.Jobs.Add(job);
-        await database.SaveChangesAsync().ConfigureAwait(false); // Which numbers it.
-        Tell(database, job, "created");
-        return (job, true);
+        if (await tables.Jobs.CountAsync(item => item.Status == JobStatus.Pending).ConfigureAwait(false) >= queue)
+        {
+            return (job, Addition.QueueFull);
+        }
+
+        tables.Jobs.Add(job);
+        await tables.SaveChangesAsync().ConfigureAwait(false); // Which numbers it.
+        Tell(tables, job, "created");
+        return (job, Addition.Added);
     });
 
-    /// <summary>Marks the oldest pending job as running; null when none is due.</summary>
-    public Task<Job?> StartNextAsync(IReadOnlyCollection<long> resting) => WriteAsync(async database =>
+    /// <summary>Does what is wished to a job that does not run, and tells the server of one that does. To cancel outweighs to pause.</summary>
+    /// <returns>The job, null where there is none; and whether it is one that can be paused or cancelled.</returns>
+    public Task<(Job? Job, bool Accepted)> WishAsync(string id, JobWish wish) => WriteAsync(async tables =>
     {
-        Job? job = await database.Jobs.Where(item => item.Status == JobStatus.Pending && !resting.Contains(item.Number))
-            .OrderBy(item => item.Number).FirstOrDefaultAsync().ConfigureAwait(false);
-        if (job is not null)
+        if (await LockAsync(tables, id).ConfigureAwait(false) is not { IsOver: false } job)
         {
-            job.Attempts++;
-            job.Started ??= DateTimeOffset.UtcNow;
-            Move(database, job, JobStatus.Running, job.Attempts == 1 ? "its turn" : "resumes from its last checkpoint");
+            return (await tables.Jobs.SingleOrDefaultAsync(item => item.Id == id).ConfigureAwait(false), false);
         }
 
-        return job;
-    });
-
-    /// <summary>Changes where a running job stands.</summary>
-    public Task EndAttemptAsync(long number, JobStatus status, string reason, bool died = false) => WriteAsync(async database =>
-    {
-        Job job = await database.Jobs.SingleAsync(item => item.Number == number).ConfigureAwait(false);
-        job.Deaths += died ? 1 : 0;
-        job.Error = status == JobStatus.Failed ? reason : null;
-        job.Step = status == JobStatus.Completed ? job.TotalSteps : job.Step;
-        Move(database, job, status, reason);
-        return job;
-    });
-
-    /// <summary>Cancels a pending job, and notes the wish for a running one; a finished one stays as it is.</summary>
-    public Task<Job?> RequestCancelAsync(string id) => WriteAsync(async database =>
-    {
-        Job? job = await database.Jobs.SingleOrDefaultAsync(item => item.Id == id).ConfigureAwait(false);
-        if (job is { IsOver: false })
+        if (job.Status == JobStatus.Running)
         {
-            job.CancelRequested = true;
-            if (job.Status == JobStatus.Pending)
-            {
-                Move(database, job, JobStatus.Cancelled, "cancelled before it ran");
-            }
+            job.Wish = job.Wish == JobWish.Cancel ? JobWish.Cancel : wish;
+        }
+        else if (wish == JobWish.Cancel)
+        {
+            Move(tables, job, JobStatus.Cancelled, job.Attempts == 0 ? "cancelled before it ran" : CancelledByRequest);
+        }
+        else if (job.Status == JobStatus.Pending)
+        {
+            Move(tables, job, JobStatus.Paused, job.Attempts == 0 ? "paused before it ran" : PausedByRequest);
         }
 
-        return job;
+        return ((Job?)job, true);
     });
 
-    /// <summary>Puts jobs that an ended service left running back into the queue.</summary>
-    public Task RecoverAsync() => WriteAsync(async database =>
+    /// <summary>Puts a paused job back into the queue.</summary>
+    /// <returns>The job, null where there is none; and whether it was paused.</returns>
+    public Task<(Job? Job, bool Accepted)> ResumeAsync(string id) => WriteAsync(async tables =>
     {
-        foreach (Job job in await database.Jobs.Where(item => item.Status == JobStatus.Running).ToListAsync().ConfigureAwait(false))
+        Job? job = await LockAsync(tables, id).ConfigureAwait(false);
+        if (job is not { Status: JobStatus.Paused })
         {
-            Move(database, job, job.CancelRequested ? JobStatus.Cancelled : JobStatus.Pending, "the service ended while the job ran");
+            return (job, false);
         }
 
-        return 0;
+        job.Deaths = 0;
+        job.DueAt = 0;
+        Move(tables, job, JobStatus.Pending, "resumed by a request");
+        return ((Job?)job, true);
     });
 
-    /// <summary>Notes what a worker says.</summary>
-    /// <param name="number">Of the job.</param>
-    /// <param name="kind">Of the event; null for none, when only the job changes.</param>
-    /// <param name="data">What the worker said.</param>
-    public Task NoteAsync(long number, string? kind, JsonObject data) => WriteAsync(async database =>
-    {
-        if (kind is not null)
-        {
-            database.Events.Add(new JobEvent { JobNumber = number, Time = DateTimeOffset.UtcNow, Kind = kind, Data = data.ToJsonString() });
-        }
+    public const string CancelledByRequest = "cancelled by a request; its checkpoints stay";
+    public const string PausedByRequest = "paused by a request; it goes on from its last checkpoint when it is resumed";
 
-        if (kind != "log")
-        {
-            Job job = await database.Jobs.SingleAsync(item => item.Number == number).ConfigureAwait(false);
-            job.Step = data["step"]?.GetValue<int>() ?? job.Step;
-            job.TotalSteps = data["total_steps"]?.GetValue<int>() ?? job.TotalSteps;
-            JsonObject metrics = JsonNode.Parse(job.Metrics)!.AsObject();
-            foreach ((string name, JsonNode? value) in data.Where(item => item.Key is not ("step" or "total_steps")))
-            {
-                metrics[name] = value?.DeepClone();
-            }
+    private async Task<Job?> LockAsync(JobDatabase tables, string id) =>
+        (await LockAsync(tables, "\"Id\" = {0}", most: 1, skipLocked: false, id).ConfigureAwait(false)).SingleOrDefault();
 
-            job.Metrics = metrics.ToJsonString();
-        }
-
-        return 0;
-    });
-
-    private static void Move(JobDatabase database, Job job, JobStatus status, string reason)
+    private static void Move(JobDatabase tables, Job job, JobStatus status, string reason)
     {
         job.Status = status;
+        job.Error = status == JobStatus.Failed ? reason.Replace('\0', ' ') : null; // Which PostgreSQL has no place for.
         job.Ended = job.IsOver ? DateTimeOffset.UtcNow : null;
-        Tell(database, job, reason);
+        Tell(tables, job, reason);
     }
 
-    private static void Tell(JobDatabase database, Job job, string reason) => database.Events.Add(new JobEvent
+    private static void Tell(JobDatabase tables, Job job, string reason) => tables.Events.Add(new JobEvent
     {
         JobNumber = job.Number,
         Time = DateTimeOffset.UtcNow,
         Kind = "status",
         Data = new JsonObject { ["status"] = JsonNamingPolicy.SnakeCaseLower.ConvertName(job.Status.ToString()), ["reason"] = reason, ["attempt"] = job.Attempts }.ToJsonString(),
     });
-
-    /// <summary>One change at a time, whole or not at all. Who waits for changes is woken only if there was one.</summary>
-    private async Task<T> WriteAsync<T>(Func<JobDatabase, Task<T>> change)
-    {
-        await writing.WaitAsync().ConfigureAwait(false);
-        try
-        {
-            await using JobDatabase database = Open();
-            int saved = 0;
-            database.SavedChanges += (_, changes) => saved += changes.EntitiesSavedCount;
-            await using var transaction = await database.Database.BeginTransactionAsync().ConfigureAwait(false);
-            T result = await change(database).ConfigureAwait(false);
-            await database.SaveChangesAsync().ConfigureAwait(false);
-            await transaction.CommitAsync().ConfigureAwait(false);
-            if (saved > 0)
-            {
-                Interlocked.Exchange(ref changed, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
-            }
-
-            return result;
-        }
-        finally
-        {
-            writing.Release();
-        }
-    }
 }

@@ -1,74 +1,72 @@
-using Microsoft.Data.Sqlite;
+using System.Data.Common;
 using Microsoft.EntityFrameworkCore;
 
 namespace Nibble.Serving.Store;
 
 /// <summary>
-/// Jobs and what happened to them, in SQLite. One process at a time may have the file open as its store; a second is refused. Each change
-/// of a job and the event that tells of it are one transaction.
+/// Jobs, what happened to them, and uploaded files. Each change of a job and the event that tells of it are one transaction, which has
+/// the job's row to itself; so a job's events are numbered in the order in which they become visible.
 /// </summary>
 internal sealed partial class JobStore : IDisposable
 {
-    private const int Version = 1;
+    private static readonly TimeSpan Glance = TimeSpan.FromSeconds(1);
 
-    private readonly DbContextOptions<JobDatabase> options;
-    private readonly FileStream claim;
+    private readonly StoreDatabase database;
     private readonly SemaphoreSlim writing = new(1);
     private TaskCompletionSource changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <summary>Opens the store, and makes it where there is none.</summary>
-    /// <exception cref="InvalidDataException">Another service has it, it is of a newer version, or it cannot be used.</exception>
-    public JobStore(string path)
+    /// <summary>Opens the store, makes it where there is none, and brings an older one up to date.</summary>
+    /// <param name="database">Which the store disposes of.</param>
+    /// <exception cref="InvalidDataException">It is of a newer version, or it cannot be used.</exception>
+    public JobStore(StoreDatabase database)
     {
-        string full = Path.GetFullPath(path);
+        this.database = database;
         try
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(full)!);
-            claim = new FileStream($"{full}.lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            database.Migrate();
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception)
         {
-            throw new InvalidDataException($"the jobs in {path} cannot be opened; is another service using them? ({exception.Message})", exception);
-        }
-
-        Workers = Directory.CreateDirectory($"{full}.workers").FullName;
-        options = new DbContextOptionsBuilder<JobDatabase>().UseSqlite(new SqliteConnectionStringBuilder { DataSource = full }.ConnectionString).Options;
-        try
-        {
-            using JobDatabase database = Open();
-            Prepare(database, path);
-        }
-        catch
-        {
-            claim.Dispose();
-            throw;
+            Dispose();
+            throw IsUnreachable(exception) ? new InvalidDataException($"the jobs in {database.Name} cannot be used: {exception.GetBaseException().Message}", exception) : exception;
         }
     }
 
-    /// <summary>The folder of the locks that workers hold.</summary>
-    public string Workers { get; }
+    /// <summary>Whether an exception says that the database does not answer, or not now.</summary>
+    public static bool IsUnreachable(Exception? exception) => exception is DbException or TimeoutException || (exception is not null && IsUnreachable(exception.InnerException));
 
-    /// <summary>Ends at the next change.</summary>
+    /// <summary>Whether other servers may change it.</summary>
+    public bool IsShared => database.IsShared;
+
+    /// <summary>Ends at the next change that is made here.</summary>
     public Task Changed => Volatile.Read(ref changed).Task;
+
+    /// <summary>Waits for a change after <paramref name="seen"/> was taken from <see cref="Changed"/>, or for a moment where others may have changed something.</summary>
+    public async Task WaitAsync(Task seen, CancellationToken cancellation)
+    {
+        using var woken = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        await Task.WhenAny(seen, Task.Delay(IsShared ? Glance : Timeout.InfiniteTimeSpan, woken.Token)).ConfigureAwait(false);
+        await woken.CancelAsync().ConfigureAwait(false);
+    }
 
     public async Task<Job?> FindAsync(string id, CancellationToken cancellation = default)
     {
-        await using JobDatabase database = Open();
-        return await database.Jobs.AsNoTracking().SingleOrDefaultAsync(job => job.Id == id, cancellation).ConfigureAwait(false);
+        await using JobDatabase tables = database.Open();
+        return await tables.Jobs.AsNoTracking().SingleOrDefaultAsync(job => job.Id == id, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>The job that was added with a key.</summary>
     public async Task<Job?> FindByKeyAsync(string key, CancellationToken cancellation)
     {
-        await using JobDatabase database = Open();
-        return await database.Jobs.AsNoTracking().SingleOrDefaultAsync(job => job.IdempotencyKey == key, cancellation).ConfigureAwait(false);
+        await using JobDatabase tables = database.Open();
+        return await tables.Jobs.AsNoTracking().SingleOrDefaultAsync(job => job.IdempotencyKey == key, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>The newest jobs first.</summary>
     public async Task<IReadOnlyList<Job>> ListAsync(int limit, Job? after, JobStatus? status, CancellationToken cancellation)
     {
-        await using JobDatabase database = Open();
-        IQueryable<Job> jobs = database.Jobs.AsNoTracking();
+        await using JobDatabase tables = database.Open();
+        IQueryable<Job> jobs = tables.Jobs.AsNoTracking();
         jobs = after is null ? jobs : jobs.Where(job => job.Number < after.Number);
         jobs = status is null ? jobs : jobs.Where(job => job.Status == status);
         return await jobs.OrderByDescending(job => job.Number).Take(limit).ToListAsync(cancellation).ConfigureAwait(false);
@@ -77,50 +75,69 @@ internal sealed partial class JobStore : IDisposable
     /// <summary>How many jobs stand where.</summary>
     public async Task<IReadOnlyDictionary<JobStatus, int>> CountAsync(CancellationToken cancellation)
     {
-        await using JobDatabase database = Open();
-        return await database.Jobs.GroupBy(job => job.Status).Select(group => new { group.Key, Count = group.Count() })
+        await using JobDatabase tables = database.Open();
+        return await tables.Jobs.GroupBy(job => job.Status).Select(group => new { group.Key, Count = group.Count() })
             .ToDictionaryAsync(group => group.Key, group => group.Count, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>A job's events after one of them, in order.</summary>
     public async Task<IReadOnlyList<JobEvent>> EventsAsync(Job job, long after, int limit, CancellationToken cancellation)
     {
-        await using JobDatabase database = Open();
-        return await database.Events.AsNoTracking().Where(item => item.JobNumber == job.Number && item.Number > after)
+        await using JobDatabase tables = database.Open();
+        return await tables.Events.AsNoTracking().Where(item => item.JobNumber == job.Number && item.Number > after)
             .OrderBy(item => item.Number).Take(limit).ToListAsync(cancellation).ConfigureAwait(false);
-    }
-
-    /// <summary>Whether a running job is to be stopped.</summary>
-    public async Task<bool> IsCancelRequestedAsync(long number)
-    {
-        await using JobDatabase database = Open();
-        return await database.Jobs.Where(job => job.Number == number).Select(job => job.CancelRequested).SingleAsync().ConfigureAwait(false);
     }
 
     public void Dispose()
     {
         writing.Dispose();
-        claim.Dispose();
+        database.Dispose();
     }
 
-    private JobDatabase Open() => new(options);
-
-    private static void Prepare(JobDatabase database, string path)
+    /// <summary>A change, whole or not at all. Who waits for changes is woken only if there was one.</summary>
+    private async Task<T> WriteAsync<T>(Func<JobDatabase, Task<T>> change)
     {
+        await (IsShared ? Task.CompletedTask : writing.WaitAsync()).ConfigureAwait(false); // SQLite writes one thing at a time anyway, and its own queue is not fair.
         try
         {
-            database.Database.EnsureCreated(); // In WAL mode.
-            long version = database.Database.SqlQueryRaw<long>("SELECT user_version AS Value FROM pragma_user_version").Single();
-            if (version > Version)
+            await using JobDatabase tables = database.Open();
+            int saved = 0;
+            tables.SavedChanges += (_, changes) => saved += changes.EntitiesSavedCount;
+            await using var transaction = await tables.Database.BeginTransactionAsync().ConfigureAwait(false);
+            T result = await change(tables).ConfigureAwait(false);
+            await tables.SaveChangesAsync().ConfigureAwait(false);
+            await transaction.CommitAsync().ConfigureAwait(false);
+            if (saved > 0)
             {
-                throw new InvalidDataException($"the jobs in {path} are of version {version}; this program knows version {Version}.");
+                Interlocked.Exchange(ref changed, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
             }
 
-            database.Database.ExecuteSqlRaw($"PRAGMA user_version = {Version}");
+            return result;
         }
-        catch (SqliteException exception)
+        finally
         {
-            throw new InvalidDataException($"the jobs in {path} cannot be used: {exception.Message}", exception);
+            if (!IsShared)
+            {
+                writing.Release();
+            }
         }
+    }
+
+    /// <summary>Rows that the transaction is about to change, the oldest first.</summary>
+    /// <param name="tables">The transaction's.</param>
+    /// <param name="condition">In SQL, with the arguments as {0}, {1} and so on.</param>
+    /// <param name="most">How many rows.</param>
+    /// <param name="skipLocked">Leaves out rows that somebody else is changing, instead of waiting for them.</param>
+    /// <param name="arguments">Of the condition.</param>
+    private Task<List<Job>> LockAsync(JobDatabase tables, string condition, int most, bool skipLocked, params object[] arguments)
+    {
+        string query = $"SELECT * FROM \"Jobs\" WHERE {condition} ORDER BY \"Number\" LIMIT {most}{(skipLocked ? database.ForUpdateSkipLocked : database.ForUpdate)}";
+        return tables.Jobs.FromSqlRaw(query, arguments).ToListAsync();
+    }
+
+    private Task<long> NowAsync(JobDatabase tables)
+    {
+        string query = $"SELECT {database.Clock} AS \"Value\"";
+        return tables.Database.SqlQueryRaw<long>(query).SingleAsync();
     }
 }

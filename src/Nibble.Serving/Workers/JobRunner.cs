@@ -1,148 +1,90 @@
-using System.Collections.Concurrent;
-using System.Text.Json.Nodes;
+using System.Diagnostics;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Nibble.Serving.Files;
 using Nibble.Serving.Store;
-using Nibble.Training.Configuration;
 
 namespace Nibble.Serving.Workers;
 
-/// <summary>Gives pending jobs their workers, and decides what becomes of a job when its worker has ended.</summary>
-internal sealed partial class JobRunner(JobStore store, ServiceOptions options, ILogger<JobRunner> log) : BackgroundService
+/// <summary>Gives pending jobs their workers, as many as each device has memory for, and takes jobs over from servers that are silent.</summary>
+internal sealed class JobRunner(JobStore store, ServiceOptions options, DeviceMemory memory, DiskQuota quota, ILogger<JobRunner> log) : BackgroundService
 {
-    private const int MostDeaths = 3;
+    private static readonly TimeSpan Glance = TimeSpan.FromSeconds(1);
 
-    private readonly ConcurrentDictionary<long, Attempt> running = [];
-    private readonly ConcurrentDictionary<long, bool> resting = [];
-
-    private sealed record Attempt(CancellationTokenSource Cancel, TaskCompletionSource Ended);
-
-    /// <summary>Stops the worker of a job, and waits until it is gone.</summary>
-    public async Task StopAsync(Job job)
-    {
-        if (running.TryGetValue(job.Number, out Attempt? attempt))
-        {
-            await attempt.Cancel.CancelAsync().ConfigureAwait(false);
-            await attempt.Ended.Task.ConfigureAwait(false);
-        }
-    }
+    /// <summary>No two servers have the same name, nor one and the one that is started after it.</summary>
+    private readonly string name = $"{Environment.MachineName}:{Environment.ProcessId}:{Guid.NewGuid():N}";
+    private readonly Dictionary<Attempt, Task> attempts = [];
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var attempts = new List<Task>();
+        var sinceTakenBack = Stopwatch.StartNew();
         while (!stoppingToken.IsCancellationRequested)
         {
-            attempts.RemoveAll(task => task.IsCompleted);
+            Forget();
             Task changed = store.Changed; // Taken before looking, so that no change is missed.
-            if (attempts.Count < options.Concurrency && await NextAsync().ConfigureAwait(false) is { } job)
+            if (store.IsShared && sinceTakenBack.Elapsed > Glance)
             {
-                attempts.Add(RunAsync(job, stoppingToken));
+                await TryAsync(() => store.TakeBackAsync(all: false)).ConfigureAwait(false);
+                sinceTakenBack.Restart();
             }
-            else
+
+            if (!await TryAsync(() => StartNextAsync(stoppingToken)).ConfigureAwait(false))
             {
-                await Task.WhenAny([changed, .. attempts, Task.Delay(TimeSpan.FromSeconds(1), stoppingToken)]).ConfigureAwait(false);
+                await Task.WhenAny([changed, .. attempts.Values, Task.Delay(Glance, stoppingToken)]).ConfigureAwait(false);
             }
         }
 
-        await Task.WhenAll(attempts).ConfigureAwait(false);
+        await Task.WhenAll(attempts.Values).ConfigureAwait(false);
     }
 
-    private async Task<Job?> NextAsync()
+    private void Forget()
+    {
+        foreach (Attempt attempt in attempts.Where(item => item.Value.IsCompleted).Select(item => item.Key).ToList())
+        {
+            attempts.Remove(attempt);
+            attempt.Dispose();
+        }
+    }
+
+    private async Task<bool> StartNextAsync(CancellationToken stopping)
+    {
+        if (quota.Problem is not null)
+        {
+            return false;
+        }
+
+        foreach ((string device, long all) in memory.Devices)
+        {
+            List<Job> there = [.. attempts.Keys.Select(attempt => attempt.Job).Where(job => job.Device == device)];
+            long free = all - there.Sum(job => job.Memory);
+            if (there.Count < options.Concurrency && await store.ClaimAsync(device, free, name, options.Lease).ConfigureAwait(false) is { } job)
+            {
+                var attempt = new Attempt(job, store, options, quota, log);
+                attempts.Add(attempt, attempt.RunAsync(stopping));
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private Task<bool> TryAsync(Func<Task> action) => TryAsync(async () =>
+    {
+        await action().ConfigureAwait(false);
+        return true;
+    });
+
+    private async Task<bool> TryAsync(Func<Task<bool>> action)
     {
         try
         {
-            return await store.StartNextAsync([.. resting.Keys]).ConfigureAwait(false);
+            return await action().ConfigureAwait(false);
         }
         catch (Exception exception)
         {
-            log.LogError(exception, "The next job cannot be read; trying again");
-            return null;
+            log.LogWarning("Jobs cannot be looked for now: {Problem}", exception.GetBaseException().Message);
+            return false;
         }
-    }
-
-    private async Task RunAsync(Job job, CancellationToken draining)
-    {
-        using var cancel = new CancellationTokenSource();
-        var attempt = new Attempt(cancel, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
-        running[job.Number] = attempt;
-        try
-        {
-            (JobStatus status, string reason, bool died) = await WorkAsync(job, cancel.Token, draining).ConfigureAwait(false);
-            if (died && status == JobStatus.Pending)
-            {
-                Rest(job, TimeSpan.FromSeconds(Math.Pow(2, job.Deaths)));
-            }
-
-            await store.EndAttemptAsync(job.Number, status, reason, died).ConfigureAwait(false);
-            Ended(log, job.Id, status, reason);
-        }
-        catch (Exception exception)
-        {
-            log.LogError(exception, "The end of {Job} cannot be stored; the job goes on when the service is started again", job.Id);
-        }
-        finally
-        {
-            running.TryRemove(job.Number, out _);
-            attempt.Ended.SetResult();
-        }
-    }
-
-    private async Task<(JobStatus Status, string Reason, bool Died)> WorkAsync(Job job, CancellationToken cancelled, CancellationToken draining)
-    {
-        if (await store.IsCancelRequestedAsync(job.Number).ConfigureAwait(false)) // Before this attempt could be asked to stop.
-        {
-            return (JobStatus.Cancelled, "cancelled before it ran", false);
-        }
-
-        string claim = Path.Combine(store.Workers, job.Id);
-        WorkerExit exit;
-        try
-        {
-            var order = new WorkerOrder(ConfigBinder.FromJson<RunConfig>(job.Config)!, Resume: job.Attempts > 1, claim);
-            exit = await WorkerProcess.RunAsync(order, message => HearAsync(job, message), options.ApiKeyVariable, cancelled, draining).ConfigureAwait(false);
-        }
-        catch (Exception exception)
-        {
-            log.LogError(exception, "The worker of {Job} could not be looked after", job.Id);
-            exit = new WorkerExit(-1, "the service could not look after it");
-        }
-
-        (JobStatus Status, string Reason, bool Died) end = exit switch
-        {
-            { Code: 0 } => (JobStatus.Completed, "done", false),
-            _ when cancelled.IsCancellationRequested => (JobStatus.Cancelled, "cancelled by a request; its checkpoints stay", false),
-            _ when draining.IsCancellationRequested => (JobStatus.Pending, "the service is stopping; the job goes on when it is started again", false),
-            { IsVerdict: true } => (JobStatus.Failed, exit.Description, false),
-            _ when job.Deaths >= MostDeaths => (JobStatus.Failed, $"{exit.Description}; {MostDeaths} before it died as well", true),
-            _ => (JobStatus.Pending, $"{exit.Description}; another goes on from the last checkpoint", true),
-        };
-        if (end.Status != JobStatus.Pending)
-        {
-            File.Delete(claim);
-        }
-
-        return end;
-    }
-
-    private Task HearAsync(Job job, JsonObject message)
-    {
-        if (message["kind"] is not JsonValue value || !value.TryGetValue(out string? kind))
-        {
-            return Task.CompletedTask; // A library's own words.
-        }
-
-        message.Remove("kind");
-        return store.NoteAsync(job.Number, kind == "progress" ? null : kind, message);
-    }
-
-    [LoggerMessage(LogLevel.Information, "{Job} is {Status}: {Reason}")]
-    private static partial void Ended(ILogger logger, string job, JobStatus status, string reason);
-
-    /// <summary>Lets a job wait before its next attempt.</summary>
-    private void Rest(Job job, TimeSpan pause)
-    {
-        resting[job.Number] = true;
-        _ = Task.Delay(pause).ContinueWith(_ => resting.TryRemove(job.Number, out bool _), TaskScheduler.Default);
     }
 }

@@ -9,28 +9,50 @@ namespace Nibble.Serving.Workers;
 
 /// <summary>
 /// A job's own process, so that a crash takes the job and not the service. It reads a <see cref="WorkerOrder"/> and says how it proceeds
-/// in JSON lines: <c>kind</c> (progress, metrics, evaluation, log) and the figures.
+/// in JSON lines: <c>kind</c> (progress, metrics, evaluation, log, alive) and the figures.
 /// </summary>
 public static class Worker
 {
-    /// <summary>Runs the job that the input orders, until it is done, the input ends, or it is cancelled.</summary>
+    /// <summary>Exit code of a worker whose job may come through in another one (EX_TEMPFAIL of sysexits.h).</summary>
+    public const int TryAgain = 75;
+
+    /// <summary>Runs the job that the input orders, until it is done, its server is silent or asks it to end, or it is cancelled.</summary>
     /// <exception cref="OperationCanceledException">The run was stopped; it has saved a checkpoint.</exception>
+    /// <exception cref="PassingFailureException">Something failed that another attempt may not meet: disk, memory, a device.</exception>
     public static void Run(TextReader input, TextWriter output, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(input);
         var order = WorkerOrder.Parse(input.ReadLine());
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        new Thread(StopAtEnd) { IsBackground = true }.Start();
-        var messages = new Messages(output);
-        using FileStream claim = Claim(order.Lock, messages, stop.Token);
-        new FineTuner(order.Config, messages).Run(order.Resume, stop.Token);
+        var messages = new Messages(TextWriter.Synchronized(output));
+        using var lease = new Timer(_ => Stop());
+        Renew();
+        new Thread(Listen) { IsBackground = true }.Start();
+        try
+        {
+            using RunClaim claim = RunClaim.Take(order, messages, stop.Token);
+            new FineTuner(order.Config, messages).Run(resume: order.Attempt > 1, stop.Token);
+        }
+        catch (Exception exception) when (!IsVerdict(exception))
+        {
+            throw new PassingFailureException(exception.Message, exception);
+        }
 
-        void StopAtEnd()
+        void Listen()
         {
             while (input.ReadLine() is not null)
             {
+                Renew();
+                messages.Alive();
             }
 
+            Stop();
+        }
+
+        void Renew() => lease.Change(TimeSpan.FromSeconds(order.LeaseSeconds), Timeout.InfiniteTimeSpan);
+
+        void Stop()
+        {
             try
             {
                 stop.Cancel();
@@ -42,27 +64,9 @@ public static class Worker
         }
     }
 
-    /// <summary>Waits until no earlier worker of the job is left: one whose service was killed may still be saving its checkpoint.</summary>
-    private static FileStream Claim(string path, ITrainingObserver observer, CancellationToken cancellation)
-    {
-        for (bool told = false; ; told = true)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            try
-            {
-                return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-            }
-            catch (IOException) when (File.Exists(path))
-            {
-                if (!told)
-                {
-                    observer.Info("Waits for an earlier worker of this job to end.");
-                }
-
-                cancellation.WaitHandle.WaitOne(TimeSpan.FromMilliseconds(100));
-            }
-        }
-    }
+    /// <summary>Whether another attempt would come to the same: the request, its model or its data are wrong, or it was asked to end.</summary>
+    private static bool IsVerdict(Exception exception) => exception is OperationCanceledException or InvalidDataException or ArgumentException or NotSupportedException
+        or UnauthorizedAccessException or TrainingDivergedException or FileNotFoundException or DirectoryNotFoundException or EndOfStreamException;
 
     private sealed class Messages(TextWriter output) : ITrainingObserver
     {
@@ -77,6 +81,8 @@ public static class Worker
 
         private readonly Stopwatch sinceProgress = Stopwatch.StartNew();
         private int shown;
+
+        public void Alive() => Say("alive", new { });
 
         public void Info(string message) => Say("log", new { message });
 
@@ -102,3 +108,8 @@ public static class Worker
         }
     }
 }
+
+/// <summary>Something failed for a reason that may pass.</summary>
+/// <param name="message">What failed.</param>
+/// <param name="inner">As it was told.</param>
+public sealed class PassingFailureException(string message, Exception inner) : Exception(message, inner);

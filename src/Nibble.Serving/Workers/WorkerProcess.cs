@@ -12,11 +12,12 @@ internal sealed record WorkerExit(int Code, string Error)
     /// <summary>Whether the worker itself said why it cannot go on, so that another would say the same.</summary>
     public bool IsVerdict => Code is 1 or 2;
 
-    public string Description => IsVerdict ? Error : Code > 128 ? $"the worker was killed by signal {Code - 128}" : $"the worker ended with exit code {Code}: {Error}";
+    public string Description => IsVerdict || Code == Worker.TryAgain ? Error
+        : Code > 128 ? $"the worker was killed by signal {Code - 128}" : $"the worker ended with exit code {Code}: {Error}";
 }
 
-/// <summary>Runs workers: this program again, as a child.</summary>
-internal static class WorkerProcess
+/// <summary>A worker: this program again, as a child.</summary>
+internal sealed class WorkerProcess : IDisposable
 {
     private const string Prefix = "nibble: ";
     private const int MostLines = 100;
@@ -25,58 +26,109 @@ internal static class WorkerProcess
     private static readonly string[] Inherited =
         ["PATH", "HOME", "TMPDIR", "LANG", "LC_", "TZ", "LD_LIBRARY_PATH", "NUGET_PACKAGES", "XDG_", "DOTNET_", "NIBBLE_", "CUDA_", "NVIDIA_", "OMP_", "MKL_"];
 
-    /// <summary>Runs a worker to its end.</summary>
+    private readonly Process process;
+    private readonly Queue<string> error = new();
+    private readonly Lock input = new();
+    private Stopwatch? unanswered;
+
+    /// <summary>Starts a worker.</summary>
     /// <param name="order">What it is to do.</param>
-    /// <param name="heard">Is called with each message.</param>
     /// <param name="secret">The name of a variable that the worker must not see.</param>
-    /// <param name="cancelled">Stops it within about a second.</param>
-    /// <param name="draining">Stops it, with time for its step and its checkpoint.</param>
-    public static async Task<WorkerExit> RunAsync(
-        WorkerOrder order, Func<JsonObject, Task> heard, string? secret, CancellationToken cancelled, CancellationToken draining)
+    public WorkerProcess(WorkerOrder order, string? secret)
     {
-        using Process process = Process.Start(Command(secret))!;
-        var error = new Queue<string>();
-        process.ErrorDataReceived += (_, line) =>
+        process = Process.Start(Command(secret))!;
+        process.ErrorDataReceived += (_, line) => Remember(line.Data ?? "");
+        process.BeginErrorReadLine();
+        Tell(order.ToLine());
+    }
+
+    /// <summary>For how long it has not answered.</summary>
+    public TimeSpan Silence => Volatile.Read(ref unanswered)?.Elapsed ?? TimeSpan.Zero;
+
+    /// <summary>Tells it that its server still has the job; it answers.</summary>
+    public void Beat()
+    {
+        Interlocked.CompareExchange(ref unanswered, Stopwatch.StartNew(), null);
+        Tell("");
+    }
+
+    /// <summary>Listens until it ends.</summary>
+    /// <param name="heard">Is called with each message.</param>
+    /// <param name="stop">Ends it.</param>
+    public async Task<WorkerExit> ListenAsync(Action<JsonObject> heard, StopOrder stop)
+    {
+        await using CancellationTokenRegistration onAsked = stop.Asked.Register(CloseInput);
+        await using CancellationTokenRegistration onKilled = stop.Killed.Register(Kill);
+        while (await process.StandardOutput.ReadLineAsync(CancellationToken.None).ConfigureAwait(false) is { } line)
         {
-            error.Enqueue(line.Data ?? "");
+            Volatile.Write(ref unanswered, null);
+            if (Parse(line) is { } message)
+            {
+                heard(message);
+            }
+        }
+
+        await process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
+        lock (error)
+        {
+            string last = error.LastOrDefault(line => line.StartsWith(Prefix, StringComparison.Ordinal)) ?? error.LastOrDefault(line => line.Length > 0) ?? "";
+            return new WorkerExit(process.ExitCode, last.StartsWith(Prefix, StringComparison.Ordinal) ? last[Prefix.Length..] : last);
+        }
+    }
+
+    /// <summary>Nobody listens to it any more, so it ends.</summary>
+    public void Dispose()
+    {
+        Kill();
+        process.Dispose();
+    }
+
+    private void Kill() => process.Kill(); // Which does nothing to one that has ended.
+
+    private void Remember(string line)
+    {
+        lock (error)
+        {
+            error.Enqueue(line);
             if (error.Count > MostLines)
             {
                 error.Dequeue();
             }
-        };
-        process.BeginErrorReadLine();
-        try
-        {
-            await process.StandardInput.WriteLineAsync(order.ToLine()).ConfigureAwait(false);
-            await process.StandardInput.FlushAsync(CancellationToken.None).ConfigureAwait(false);
         }
-        catch (IOException)
-        {
-            // It is gone already; its exit code says more.
-        }
+    }
 
-        await using CancellationTokenRegistration onCancel = cancelled.Register(() => Stop(process, TimeSpan.FromSeconds(1)));
-        await using CancellationTokenRegistration onDrain = draining.Register(() => Stop(process, TimeSpan.FromSeconds(30)));
-        try
+    private void CloseInput()
+    {
+        lock (input)
         {
-            while (await process.StandardOutput.ReadLineAsync(CancellationToken.None).ConfigureAwait(false) is { } line)
+            try
             {
-                if (Parse(line) is { } message)
+                process.StandardInput.Close();
+            }
+            catch (IOException)
+            {
+                // It is gone already.
+            }
+        }
+    }
+
+    private void Tell(string line)
+    {
+        lock (input)
+        {
+            try
+            {
+                if (process.StandardInput.BaseStream.CanWrite)
                 {
-                    await heard(message).ConfigureAwait(false);
+                    process.StandardInput.WriteLine(line);
+                    process.StandardInput.Flush();
                 }
             }
-
-            await process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
+            catch (Exception exception) when (exception is IOException or ObjectDisposedException)
+            {
+                // It is gone already, and its exit code says more; or it was told to end.
+            }
         }
-        catch
-        {
-            process.Kill(entireProcessTree: true); // Nobody would listen to it any more.
-            throw;
-        }
-
-        string last = error.LastOrDefault(line => line.StartsWith(Prefix, StringComparison.Ordinal)) ?? error.LastOrDefault(line => line.Length > 0) ?? "";
-        return new WorkerExit(process.ExitCode, last.StartsWith(Prefix, StringComparison.Ordinal) ? last[Prefix.Length..] : last);
     }
 
     private static ProcessStartInfo Command(string? secret)
@@ -98,30 +150,6 @@ internal static class WorkerProcess
         }
 
         return start;
-    }
-
-    /// <summary>The end of its input asks a worker to save and end; one that takes too long over it is killed, and its last whole checkpoint stays.</summary>
-    private static void Stop(Process process, TimeSpan patience)
-    {
-        process.StandardInput.Close();
-        _ = KillAsync();
-
-        async Task KillAsync()
-        {
-            try
-            {
-                using var timeout = new CancellationTokenSource(patience);
-                await process.WaitForExitAsync(timeout.Token).ConfigureAwait(false);
-            }
-            catch (OperationCanceledException)
-            {
-                process.Kill(entireProcessTree: true);
-            }
-            catch (InvalidOperationException)
-            {
-                // It has ended and was disposed of.
-            }
-        }
     }
 
     /// <summary>Null for what a library prints on its own.</summary>

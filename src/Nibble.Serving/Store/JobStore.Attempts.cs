@@ -1,0 +1,172 @@
+using System.Text.Json.Nodes;
+
+namespace Nibble.Serving.Store;
+
+/// <summary>The right to run a job, which ends when another attempt begins: whatever is written about a job names the attempt that it is of.</summary>
+/// <param name="Number">Of the job.</param>
+/// <param name="Attempt">Of its attempts.</param>
+internal sealed record JobLease(long Number, int Attempt);
+
+/// <summary>The job runs no more, or another attempt has it.</summary>
+internal sealed class LeaseLostException(JobLease lease) : Exception($"Attempt {lease.Attempt} has the job no more.");
+
+/// <summary>How jobs change because a server runs them.</summary>
+internal sealed partial class JobStore
+{
+    /// <summary>Failures in a row, without getting farther, that a job survives.</summary>
+    private const int MostDeaths = 3;
+
+    /// <summary>Takes the oldest job that is due on a device, if it needs no more memory than is free there: none overtakes it.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="free">Bytes.</param>
+    /// <param name="owner">The server.</param>
+    /// <param name="lease">How long it is the server's.</param>
+    public Task<Job?> ClaimAsync(string device, long free, string owner, TimeSpan lease) => WriteAsync(async tables =>
+    {
+        long now = await NowAsync(tables).ConfigureAwait(false);
+        List<Job> next = await LockAsync(tables, "\"Status\" = 'Pending' AND \"Device\" = {0} AND \"DueAt\" <= {1}", most: 1, skipLocked: true, device, now).ConfigureAwait(false);
+        if (next is not [Job job] || job.Memory > free)
+        {
+            return null;
+        }
+
+        job.Attempts++;
+        job.Owner = owner;
+        job.LeaseUntil = now + (long)lease.TotalMilliseconds;
+        job.Started ??= DateTimeOffset.UtcNow;
+        Move(tables, job, JobStatus.Running, job.Attempts == 1 ? "its turn" : "resumes from its last checkpoint");
+        return (Job?)job;
+    });
+
+    /// <summary>Keeps a job for longer.</summary>
+    /// <param name="lease">The right to it.</param>
+    /// <param name="duration">From now on.</param>
+    /// <param name="worked">For how long it has run since this was last told.</param>
+    /// <returns>What somebody wishes.</returns>
+    /// <exception cref="LeaseLostException">It is another's.</exception>
+    public Task<JobWish?> RenewAsync(JobLease lease, TimeSpan duration, TimeSpan worked) => WriteAsync(async tables =>
+    {
+        Job job = await HeldAsync(tables, lease).ConfigureAwait(false);
+        job.LeaseUntil = await NowAsync(tables).ConfigureAwait(false) + (long)duration.TotalMilliseconds;
+        job.RunTime += (long)worked.TotalMilliseconds;
+        return job.Wish;
+    });
+
+    /// <summary>What somebody wishes of a job that runs.</summary>
+    /// <exception cref="LeaseLostException">It is another's.</exception>
+    public async Task<JobWish?> WishAsync(JobLease lease)
+    {
+        await using JobDatabase tables = database.Open();
+        Job? job = await tables.Jobs.FindAsync(lease.Number).ConfigureAwait(false);
+        return IsHeld(job, lease) ? job!.Wish : throw new LeaseLostException(lease);
+    }
+
+    /// <summary>Notes what a worker has said.</summary>
+    /// <param name="lease">Its right to the job.</param>
+    /// <param name="messages">Kinds of events, and figures; progress is no event, and changes the job alone.</param>
+    /// <exception cref="LeaseLostException">The job is another's.</exception>
+    public Task NoteAsync(JobLease lease, IReadOnlyList<(string Kind, JsonObject Data)> messages) => WriteAsync(async tables =>
+    {
+        Job job = await HeldAsync(tables, lease).ConfigureAwait(false);
+        foreach ((string kind, JsonObject data) in messages)
+        {
+            if (kind != "progress")
+            {
+                tables.Events.Add(new JobEvent { JobNumber = job.Number, Time = DateTimeOffset.UtcNow, Kind = kind, Data = data.ToJsonString() });
+            }
+
+            if (kind != "log")
+            {
+                Update(job, data);
+            }
+        }
+
+        return 0;
+    });
+
+    /// <summary>Says where a job stands whose worker has ended. A job that would go on does what was wished meanwhile instead.</summary>
+    /// <param name="lease">The right to it.</param>
+    /// <param name="status">Where it stands.</param>
+    /// <param name="reason">Why.</param>
+    /// <param name="worked">For how long it has run since this was last told.</param>
+    /// <exception cref="LeaseLostException">It is another's.</exception>
+    public Task<JobStatus> EndAttemptAsync(JobLease lease, JobStatus status, string reason, TimeSpan worked) => WriteAsync(async tables =>
+    {
+        Job job = await HeldAsync(tables, lease).ConfigureAwait(false);
+        job.RunTime += (long)worked.TotalMilliseconds;
+        job.Step = status == JobStatus.Completed ? job.TotalSteps : job.Step;
+        Leave(tables, job, status, reason);
+        return job.Status;
+    });
+
+    /// <summary>Says that an attempt ended without a verdict: another goes on after a while, unless too many did so.</summary>
+    /// <exception cref="LeaseLostException">It is another's.</exception>
+    public Task<JobStatus> EndAttemptInDeathAsync(JobLease lease, string reason, TimeSpan worked) => WriteAsync(async tables =>
+    {
+        Job job = await HeldAsync(tables, lease).ConfigureAwait(false);
+        job.RunTime += (long)worked.TotalMilliseconds;
+        Die(tables, job, reason, await NowAsync(tables).ConfigureAwait(false));
+        return job.Status;
+    });
+
+    /// <summary>Puts jobs back into the queue whose servers are silent: whose leases are over, or all when no server is left that could have one.</summary>
+    public Task TakeBackAsync(bool all) => WriteAsync(async tables =>
+    {
+        long now = await NowAsync(tables).ConfigureAwait(false);
+        foreach (Job job in await LockAsync(tables, "\"Status\" = 'Running' AND \"LeaseUntil\" <= {0}", most: 100, skipLocked: true, all ? long.MaxValue : now).ConfigureAwait(false))
+        {
+            Die(tables, job, all ? "the service ended while the job ran" : $"the server {job.Owner} is silent", now);
+        }
+
+        return 0;
+    });
+
+    private static bool IsHeld(Job? job, JobLease lease) => job?.Status == JobStatus.Running && job.Attempts == lease.Attempt;
+
+    private async Task<Job> HeldAsync(JobDatabase tables, JobLease lease)
+    {
+        Job job = (await LockAsync(tables, "\"Number\" = {0}", most: 1, skipLocked: false, lease.Number).ConfigureAwait(false)).Single();
+        return IsHeld(job, lease) ? job : throw new LeaseLostException(lease);
+    }
+
+    private static void Die(JobDatabase tables, Job job, string reason, long now)
+    {
+        job.Deaths++;
+        bool rests = job.Deaths <= MostDeaths;
+        TimeSpan pause = TimeSpan.FromSeconds(Math.Pow(2, job.Deaths - 1));
+        job.DueAt = now + (long)pause.TotalMilliseconds;
+        Leave(
+            tables, job, rests ? JobStatus.Pending : JobStatus.Failed,
+            rests ? $"{reason}; another worker goes on from the last checkpoint in {pause.TotalSeconds:0} s" : $"{reason}; so did {MostDeaths} before it, and the job got no farther");
+    }
+
+    private static void Leave(JobDatabase tables, Job job, JobStatus status, string reason)
+    {
+        (JobStatus, string) end = (status, job.Wish) switch
+        {
+            (JobStatus.Pending or JobStatus.Paused, JobWish.Cancel) => (JobStatus.Cancelled, CancelledByRequest),
+            (JobStatus.Pending, JobWish.Pause) => (JobStatus.Paused, PausedByRequest),
+            _ => (status, reason),
+        };
+        (job.Owner, job.LeaseUntil, job.Wish) = (null, 0, null);
+        Move(tables, job, end.Item1, end.Item2);
+    }
+
+    private static void Update(Job job, JsonObject data)
+    {
+        job.Step = data["step"]?.GetValue<int>() ?? job.Step;
+        job.TotalSteps = data["total_steps"]?.GetValue<int>() ?? job.TotalSteps;
+        if (job.Step > job.FarthestStep)
+        {
+            (job.FarthestStep, job.Deaths) = (job.Step, 0);
+        }
+
+        JsonObject metrics = JsonNode.Parse(job.Metrics)!.AsObject();
+        foreach ((string name, JsonNode? value) in data.Where(item => item.Key is not ("step" or "total_steps")))
+        {
+            metrics[name] = value?.DeepClone();
+        }
+
+        job.Metrics = metrics.ToJsonString();
+    }
+}

@@ -1,0 +1,45 @@
+using Nibble.Kernels;
+using Nibble.Kernels.Cuda;
+using Nibble.Modeling.Configuration;
+using Nibble.Serving.Jobs;
+using Nibble.Training;
+using Nibble.Training.Configuration;
+
+namespace Nibble.Serving.Workers;
+
+/// <summary>The memory of each device, and what a run is predicted to need of it.</summary>
+internal sealed class DeviceMemory
+{
+    private readonly Dictionary<string, long> devices;
+
+    public DeviceMemory(ServiceOptions options)
+    {
+        devices = GpuReport.Read().Gpus.Where(gpu => gpu.Problem is null).ToDictionary(gpu => gpu.Device, gpu => gpu.TotalMemory);
+        devices.Add(ComputeDevice.Cpu, options.Memory ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+    }
+
+    /// <summary>Bytes by device: <c>cpu</c>, <c>cuda:0</c>.</summary>
+    public IReadOnlyDictionary<string, long> Devices => devices;
+
+    /// <summary>Where a run computes, and the bytes that it needs there.</summary>
+    /// <exception cref="FieldException">There is no such device, or it can never hold the run.</exception>
+    public (string Device, long Bytes) Predict(RunConfig config)
+    {
+        string device = config.Device != ComputeDevice.Auto ? config.Device : devices.Keys.Where(name => name != ComputeDevice.Cpu).Order(StringComparer.Ordinal).FirstOrDefault(ComputeDevice.Cpu);
+        if (!devices.TryGetValue(device, out long all))
+        {
+            throw new FieldException("config.device", $"is '{device}', which this server cannot use; it has {string.Join(", ", devices.Keys.Order(StringComparer.Ordinal))}");
+        }
+
+        try
+        {
+            var estimate = MemoryEstimate.Of(config, ConfigReader.Read(config.Model), gpu: device != ComputeDevice.Cpu);
+            return estimate.Total <= all ? (device, estimate.Total) : throw new FieldException(
+                "config", $"the run needs about {ByteSize.Format(estimate.Total)} ({estimate.Largest}); {device} has {ByteSize.Format(all)} for jobs");
+        }
+        catch (InvalidDataException exception)
+        {
+            throw new FieldException("model_name", exception.Message);
+        }
+    }
+}
