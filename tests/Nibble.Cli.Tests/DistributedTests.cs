@@ -79,7 +79,7 @@ public class DistributedTests
     [Theory]
     [InlineData("model=/nonexistent", 1, "/nonexistent is not a folder")]
     [InlineData("training.zero_stage=3", 2, "training.zero_stage is 3; it must be 0, 1 or 2")]
-    [InlineData("device=cuda:0", 2, "the 2 processes of this run compute on the CPU")]
+    [InlineData("device=cuda:0", 2, "each of the 2 processes of this run computes on its own")]
     public void What_all_processes_find_wrong_is_said_once(string setting, int expected, string text)
     {
         using var folder = new TempFolder();
