@@ -95,8 +95,17 @@ Task("Cuda").IsDependentOn("Build").Does(() =>
     }
 });
 
+// Before everything else is compiled, where apt-get may be used.
+Task("Mpi").Does(() =>
+{
+    if (Context.Tools.Resolve("mpirun") is null && Context.Tools.Resolve("apt-get") is not null && Environment.IsPrivilegedProcess)
+    {
+        Run("apt-get", "install -y openmpi-bin libopenmpi-dev", mayFail: true);
+    }
+});
+
 // Communication between processes is compiled with everything else where MPI is found; this insists on it.
-Task("Distributed").IsDependentOn("Build").Does(() =>
+Task("Distributed").IsDependentOn("Mpi").IsDependentOn("Build").Does(() =>
 {
     if (!FileExists("./artifacts/native/release/libnibble_comm_mpi.so"))
     {

@@ -1,12 +1,15 @@
-// Errors at the C boundary of the communication library, as native/api/status.h has them for the kernels.
+// Errors at the C boundary of the communication libraries, as native/api/status.h has them for the kernels, and the
+// checks of arguments that they share.
 #pragma once
 
+#include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 
 #include "nibble_comm.h"
 
-namespace nibble_comm_mpi {
+namespace nibble_comm {
 
 struct Failure : std::runtime_error {
     Failure(nibble_status kind, const std::string& text) : std::runtime_error(text), status(kind) {}
@@ -19,8 +22,10 @@ inline void require(bool condition, const std::string& problem) {
     }
 }
 
-// Throws what MPI says of a call that failed.
-void check(int mpi_status, const char* operation);
+void require_buffer(const char* operation, const char* argument, const void* data, int64_t count, int64_t limit);
+
+// The sum of each rank's count, which must stay within `limit`.
+int64_t require_counts(const char* operation, const char* argument, const int64_t* counts, int size, int64_t limit);
 
 void set_last_error(const char* text) noexcept;
 
@@ -42,4 +47,4 @@ nibble_status guarded(Body&& body) noexcept {
     }
 }
 
-}  // namespace nibble_comm_mpi
+}  // namespace nibble_comm

@@ -3,7 +3,6 @@
 #include <mpi.h>
 
 #include <climits>
-#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -15,7 +14,7 @@
 #include "nibble_comm.h"
 #include "processes.h"
 
-using namespace nibble_comm_mpi;
+using namespace nibble_comm;
 
 struct nibble_comm_request {
     const char* operation = "";
@@ -28,10 +27,9 @@ struct nibble_comm_request {
     std::function<void()> finish;
 };
 
-namespace nibble_comm_mpi {
+namespace nibble_comm {
 namespace {
 
-char last_error[1024] = "";
 std::optional<Processes> processes;
 
 Processes& joined(const char* operation) {
@@ -48,25 +46,11 @@ std::unique_ptr<nibble_comm_request> begin(const char* operation, nibble_comm_re
     return request;
 }
 
-// Each rank's count, their sum within what MPI can count, as MPI takes them.
+// Each rank's count, as MPI takes them.
 std::vector<int> counted(const char* operation, const char* argument, const int64_t* counts) {
     const int size = joined(operation).size();
-    require(counts != nullptr, std::string(operation) + ": " + argument + " is null");
-    int64_t sum = 0;
-    for (int rank = 0; rank < size; ++rank) {
-        const int64_t count = counts[rank];
-        require(count >= 0 && count <= INT_MAX - sum, std::string(operation) + ": " + argument + "[" +
-                                                          std::to_string(rank) + "] is " + std::to_string(count) +
-                                                          ", expected 0 to " + std::to_string(INT_MAX) + " in all");
-        sum += count;
-    }
+    require_counts(operation, argument, counts, size, INT_MAX);
     return {counts, counts + size};
-}
-
-void require_buffer(const char* operation, const char* argument, const void* data, int64_t count) {
-    require(count >= 0 && count <= INT_MAX, std::string(operation) + ": " + argument + " has " + std::to_string(count) +
-                                                " elements, expected 0 to " + std::to_string(INT_MAX));
-    require(data != nullptr || count == 0, std::string(operation) + ": " + argument + " is null");
 }
 
 void require_summable(const char* operation, nibble_dtype dtype) {
@@ -98,19 +82,7 @@ void narrow(const std::vector<float>& values, void* bfloat16) {
 
 }  // namespace
 
-void set_last_error(const char* text) noexcept {
-    std::snprintf(last_error, sizeof(last_error), "%s", text);
-}
-
-}  // namespace nibble_comm_mpi
-
-int32_t nibble_comm_abi_version(void) {
-    return NIBBLE_COMM_ABI_VERSION;
-}
-
-const char* nibble_comm_last_error(void) {
-    return last_error;
-}
+}  // namespace nibble_comm
 
 nibble_status nibble_comm_init(void) {
     return guarded([] {
@@ -154,7 +126,7 @@ nibble_status nibble_comm_set_timeout(double seconds) {
 nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_t root, nibble_comm_request** request) {
     return guarded([&] {
         Processes& all = joined("broadcast");
-        require_buffer("broadcast", "data", data, bytes);
+        require_buffer("broadcast", "data", data, bytes, INT_MAX);
         require(root >= 0 && root < all.size(),
                 "broadcast: root is " + std::to_string(root) + ", expected 0 to " + std::to_string(all.size() - 1));
         auto started = begin("broadcast", request);
@@ -168,7 +140,7 @@ nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t cou
     return guarded([&] {
         Processes& all = joined("all_reduce");
         require_summable("all_reduce", dtype);
-        require_buffer("all_reduce", "data", data, count);
+        require_buffer("all_reduce", "data", data, count, INT_MAX);
         auto started = begin("all_reduce", request);
         void* sums = data;
         if (dtype == NIBBLE_BF16) {
@@ -191,8 +163,8 @@ nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values,
         std::vector<int> parts = counted("reduce_scatter", "counts", counts);
         const auto total = std::accumulate(parts.begin(), parts.end(), size_t{0});
         const int own = parts[static_cast<size_t>(all.rank())];
-        require_buffer("reduce_scatter", "values", values, static_cast<int64_t>(total));
-        require_buffer("reduce_scatter", "share", share, own);
+        require_buffer("reduce_scatter", "values", values, static_cast<int64_t>(total), INT_MAX);
+        require_buffer("reduce_scatter", "share", share, own, INT_MAX);
         auto started = begin("reduce_scatter", request);
         started->counts = std::move(parts);
         if (dtype == NIBBLE_BF16) {
@@ -218,8 +190,8 @@ nibble_status nibble_comm_all_gather(const void* share, const int64_t* bytes, vo
         std::vector<int> parts = counted("all_gather", "bytes", bytes);
         const auto total = std::accumulate(parts.begin(), parts.end(), int64_t{0});
         const int own = parts[static_cast<size_t>(ranks.rank())];
-        require_buffer("all_gather", "share", share, own);
-        require_buffer("all_gather", "all", all, total);
+        require_buffer("all_gather", "share", share, own, INT_MAX);
+        require_buffer("all_gather", "all", all, total, INT_MAX);
         auto started = begin("all_gather", request);
         started->offsets.resize(parts.size());
         std::exclusive_scan(parts.begin(), parts.end(), started->offsets.begin(), 0);

@@ -7,29 +7,17 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
 #include "failure.h"
+#include "pause.h"
 
-namespace nibble_comm_mpi {
+namespace nibble_comm {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::duration<double> kPatience{1};
-
-// Others may need the processor to come to where this one waits: after a few turns it sleeps, at most 0.1 ms.
-void pause(int turn) {
-    if (turn < 64) {
-        return;
-    }
-    if (turn < 256) {
-        std::this_thread::yield();
-        return;
-    }
-    std::this_thread::sleep_for(std::chrono::microseconds(std::min(100, turn / 16)));
-}
 
 }  // namespace
 
@@ -146,4 +134,4 @@ std::string Processes::missing(int64_t number) const {
                          : names + " did not come to this step";
 }
 
-}  // namespace nibble_comm_mpi
+}  // namespace nibble_comm

@@ -9,7 +9,10 @@
 #include <string>
 #include <vector>
 
-namespace nibble_comm_mpi {
+namespace nibble_comm {
+
+// Throws what MPI says of a call that failed.
+void check(int mpi_status, const char* operation);
 
 class Processes {
   public:
@@ -58,4 +61,4 @@ class Processes {
     std::vector<int64_t> waits_for_;  // and the number of the operation that each was last known to wait for.
 };
 
-}  // namespace nibble_comm_mpi
+}  // namespace nibble_comm

@@ -97,7 +97,6 @@ public sealed class FineTuner
 
     private TrainingResult Train(bool resume, CancellationToken cancellation)
     {
-        RequireCpuOfSeveral();
         World.LimitWaits(TimeSpan.FromSeconds(config.Training.DdpTimeout));
         var folder = new RunFolder(config, World.Size);
         if (IsFirst)
@@ -170,15 +169,6 @@ public sealed class FineTuner
         return result;
     }
 
-    /// <summary>Messages between processes lie in the host's memory.</summary>
-    private void RequireCpuOfSeveral()
-    {
-        if (World.Size > 1 && config.Device is not (ComputeDevice.Auto or ComputeDevice.Cpu))
-        {
-            throw new ArgumentException($"device is {config.Device}, but the {World.Size} processes of this run compute on the CPU; set device to cpu or auto.");
-        }
-    }
-
     private void Report(StepProfiler? profiler)
     {
         if (profiler is { HasSteps: true })
@@ -207,7 +197,7 @@ public sealed class FineTuner
         DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions
         {
             DType = DTypeNames.Parse(config.Dtype),
-            Device = ComputeDevice.Choose(World.Size > 1 ? ComputeDevice.Cpu : config.Device, observer.Info),
+            Device = World.Size > 1 ? World.Device : ComputeDevice.Choose(config.Device, observer.Info),
             QuantizeNf4 = config.Method == Method.Qlora,
             DoubleQuantize = config.Quantization.Bnb4bitUseDoubleQuant,
             Progress = (done, total) =>

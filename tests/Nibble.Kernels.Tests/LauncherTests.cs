@@ -5,13 +5,13 @@ namespace Nibble.Kernels.Tests;
 public class LauncherTests
 {
     [Theory]
-    [InlineData("OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4", "mpirun", 2, 4)]
-    [InlineData("PMI_RANK=0 PMI_SIZE=2", "mpiexec", 0, 2)]
-    [InlineData("SLURM_PROCID=3 SLURM_STEP_NUM_TASKS=8", "srun", 3, 8)]
-    [InlineData("RANK=1 WORLD_SIZE=4 MASTER_ADDR=localhost", "torchrun", 1, 4)]
-    [InlineData("OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 RANK=7 WORLD_SIZE=9", "mpirun", 1, 2)]
-    public void A_process_knows_its_rank_from_whoever_started_it(string environment, string program, int rank, int size) =>
-        Assert.Equal(new Launcher(program, rank, size), Launcher.From(Variables(environment)));
+    [InlineData("OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=1", "mpirun", 2, 4, 1)]
+    [InlineData("PMI_RANK=0 PMI_SIZE=2", "mpiexec", 0, 2, 0)]
+    [InlineData("SLURM_PROCID=3 SLURM_STEP_NUM_TASKS=8 SLURM_LOCALID=3", "srun", 3, 8, 3)]
+    [InlineData("RANK=1 WORLD_SIZE=4 MASTER_ADDR=localhost LOCAL_RANK=1", "torchrun", 1, 4, 1)]
+    [InlineData("OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 RANK=7 WORLD_SIZE=9", "mpirun", 1, 2, 0)]
+    public void A_process_knows_its_rank_from_whoever_started_it(string environment, string program, int rank, int size, int local) =>
+        Assert.Equal(new Launcher(program, rank, size, local), Launcher.From(Variables(environment)));
 
     [Theory]
     [InlineData("")]

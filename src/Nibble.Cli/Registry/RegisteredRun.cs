@@ -17,7 +17,7 @@ internal static class RegisteredRun
             TrainingResult result = Progress.Show(quiet, observer => new FineTuner(config, observer)
             {
                 Profiles = profile,
-                World = Processes.World,
+                World = Processes.Join(config.Device, TimeSpan.FromSeconds(config.Training.DdpTimeout)),
                 Began = () => id = RunRegistry.Begin(config, resume),
             }.Run(resume, cancellation));
             End("completed");

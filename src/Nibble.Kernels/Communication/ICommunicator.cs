@@ -6,7 +6,7 @@ namespace Nibble.Kernels.Communication;
 /// The processes of one run and the collective operations between them. Every process calls the same operations in the same order with
 /// sizes that agree. An operation is started by its method and done after <see cref="ICollective.Wait"/>; until then its tensors must
 /// live, unchanged. Several may be under way, and are waited for in the order of their start. Tensors are contiguous and lie in the
-/// memory of the host. Sums are the same everywhere to the bit.
+/// memory of the host or, where <see cref="Device"/> is a GPU, on it. Sums are the same everywhere to the bit.
 /// </summary>
 public interface ICommunicator
 {
@@ -15,6 +15,12 @@ public interface ICommunicator
 
     /// <summary>How many there are.</summary>
     int Size { get; }
+
+    /// <summary>Where this process computes: its own GPU, or the CPU.</summary>
+    Device Device => CPU;
+
+    /// <summary>What was communicated since the start.</summary>
+    CommunicationVolume Volume => default;
 
     /// <summary>Ends a wait that takes longer with an <see cref="IOException"/> that names the ranks which did not come.</summary>
     void LimitWaits(TimeSpan limit);

@@ -1,10 +1,14 @@
+using Nibble.Kernels.Cuda;
+using TorchSharp;
+using static TorchSharp.torch;
+
 namespace Nibble.Kernels.Communication;
 
-/// <summary>This process among those that mpirun or srun started with it.</summary>
+/// <summary>This process among those that mpirun, srun or torchrun started with it.</summary>
 public static class Processes
 {
     private static readonly Lazy<Launcher?> Started = new(() => Launcher.From(Environment.GetEnvironmentVariable));
-    private static readonly Lazy<ICommunicator> All = new(Join);
+    private static NativeCommunicator? joined;
 
     /// <summary>This process's rank by what its launcher says, 0 where it is alone; nothing is loaded or joined to know it.</summary>
     public static int Rank => Started.Value?.Rank ?? 0;
@@ -13,48 +17,50 @@ public static class Processes
     public static int Count => Started.Value?.Size ?? 1;
 
     /// <summary>
-    /// All processes, which the first call joins; one where the process was started alone. Processes that share their processors
-    /// divide them, unless OMP_NUM_THREADS says how many threads each has.
+    /// Joins all processes, once; one where the process was started alone. They communicate over MPI and compute on the CPU, or over NCCL
+    /// where each has a GPU of its own, the one of its number on its machine. Processes that share their processors divide them,
+    /// unless OMP_NUM_THREADS says how many threads each has.
     /// </summary>
-    /// <exception cref="ArgumentException">The launcher is one whose processes do not meet over MPI.</exception>
+    /// <param name="device"><c>auto</c>: GPUs where every process has one, else the CPU; <c>cpu</c>.</param>
+    /// <param name="limit">How long processes of torchrun wait to find each other.</param>
+    /// <exception cref="ArgumentException">The device is another one; or these processes do not meet over MPI, and are to compute on the CPU.</exception>
+    /// <exception cref="NotSupportedException">Some processes have a GPU, and others none.</exception>
     /// <exception cref="DllNotFoundException">There are several processes, and no MPI.</exception>
-    /// <exception cref="IOException">The processes do not find each other.</exception>
-    public static ICommunicator World => All.Value;
-
-    /// <summary>Leaves the other processes, when all have come to this.</summary>
-    public static void Leave()
-    {
-        if (HaveJoined)
-        {
-            MpiCommunicator.Leave();
-        }
-    }
-
-    /// <summary>Ends all processes, if there are others, for they would wait for this one. Does not return then.</summary>
-    public static void Abort(int code)
-    {
-        if (HaveJoined)
-        {
-            MpiCommunicator.Abort(code);
-        }
-    }
-
-    private static bool HaveJoined => All is { IsValueCreated: true, Value: MpiCommunicator };
-
-    private static ICommunicator Join()
+    /// <exception cref="IOException">The processes do not find each other, or NCCL is not there.</exception>
+    public static ICommunicator Join(string device, TimeSpan limit)
     {
         if (Started.Value is not { } launcher)
         {
             return new SingleProcess();
         }
 
-        if (launcher.Program == Launcher.Torchrun)
+        if (device is not (ComputeDevice.Auto or ComputeDevice.Cpu))
         {
-            throw new ArgumentException(
-                $"RANK and WORLD_SIZE say that torchrun started {launcher.Size} processes; here they meet over MPI: start them with 'mpirun -n {launcher.Size}' or 'srun --mpi=pmix -n {launcher.Size}'.");
+            throw new ArgumentException($"device is {device}, but each of the {launcher.Size} processes of this run computes on its own; set device to auto or cpu.");
         }
 
+        return launcher.Program == Launcher.Torchrun ? JoinByAddress(launcher, device, limit) : JoinOverMpi(launcher, device);
+    }
+
+    /// <summary>Leaves the other processes, when all have come to this.</summary>
+    public static void Leave() => joined?.Leave();
+
+    /// <summary>Ends all processes, if there are others, for they would wait for this one. Over MPI it does not return.</summary>
+    public static void Abort(int code) => joined?.Abort(code);
+
+    private static NcclCommunicator JoinByAddress(Launcher launcher, string device, TimeSpan limit)
+    {
+        string? problem = device == ComputeDevice.Cpu ? "device is cpu" : ProblemOfGpu(launcher.LocalRank);
+        return problem is null
+            ? OverNccl(Rendezvous.Meet(launcher.Rank, launcher.Size, Environment.GetEnvironmentVariable, limit), launcher)
+            : throw new ArgumentException(
+                $"RANK and WORLD_SIZE say that torchrun started {launcher.Size} processes, which need a GPU each ({problem}); on the CPU they meet over MPI: start them with 'mpirun -n {launcher.Size}' or 'srun --mpi=pmix -n {launcher.Size}'.");
+    }
+
+    private static NativeCommunicator JoinOverMpi(Launcher launcher, string device)
+    {
         var world = new MpiCommunicator();
+        joined = world;
         if (world.Size != launcher.Size)
         {
             throw new IOException(
@@ -66,6 +72,34 @@ public static class Processes
             Cpu.Threads = Math.Max(1, Cpu.Threads / MpiCommunicator.Sharers);
         }
 
+        string? problem = device == ComputeDevice.Cpu ? "device is cpu" : ProblemOfGpu(launcher.LocalRank);
+        double[][] gpus = world.Gather(problem is null ? 1 : 0);
+        if (gpus.All(rank => rank[0] == 0))
+        {
+            return world;
+        }
+
+        int without = Array.FindIndex(gpus, rank => rank[0] == 0);
+        if (without >= 0)
+        {
+            throw new NotSupportedException(
+                $"rank {without} has no GPU of its own{(without == world.Rank ? $" ({problem})" : "")}, others have one; start as many processes on a machine as it has GPUs, or set device to cpu.");
+        }
+
+        return OverNccl(world, launcher);
+    }
+
+    private static NcclCommunicator OverNccl(IMeeting meeting, Launcher launcher)
+    {
+        var world = new NcclCommunicator(meeting, new Device(DeviceType.CUDA, launcher.LocalRank));
+        joined = world;
         return world;
+    }
+
+    /// <summary>Why this process cannot compute on the GPU of this number; null when it can.</summary>
+    private static string? ProblemOfGpu(int ordinal)
+    {
+        var report = GpuReport.Read();
+        return report.Problem ?? (ordinal < report.Gpus.Count ? report.Gpus[ordinal].Problem : $"this machine has {report.Gpus.Count} GPUs");
     }
 }

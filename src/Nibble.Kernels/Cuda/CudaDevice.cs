@@ -176,7 +176,7 @@ internal sealed unsafe class CudaDevice
     internal static string Describe(Tensor tensor) => $"[{string.Join(", ", tensor.shape)}] {tensor.dtype}";
 
     /// <summary>Driver calls go to the context that is current on their thread.</summary>
-    private void Use() => driver.Check(driver.CtxSetCurrent(context), $"{this} cannot be used");
+    public void Use() => driver.Check(driver.CtxSetCurrent(context), $"{this} cannot be used");
 
     /// <summary>The driver of the optional assembly where that lies beside the application, else the driver's own library.</summary>
     private static ICudaDriver StartDriver()

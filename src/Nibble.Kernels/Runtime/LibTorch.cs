@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using Nibble.Kernels.Communication;
 using Nibble.Kernels.Cuda;
 using TorchSharp;
 
@@ -57,7 +56,6 @@ public static class LibTorch
     private static nint Resolve(string name) => name switch
     {
         LibNibble.Name => LibNibble.Handle,
-        LibNibbleComm.Name => LibNibbleComm.Handle,
         LibCudaDriver.Name => LibCudaDriver.Handle,
         BindingName when LoadsByPath => Binding.Value,
         CoreName when LoadsByPath => NativeLibrary.Load(Path.Combine(TorchFolder(), "libc10.so")),

@@ -1,15 +1,12 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json.Nodes;
-using Nibble.Modeling.Checkpoints;
 using Nibble.Tests;
-using TorchSharp;
 
 namespace Nibble.Cli.Tests;
 
 /// <summary>Runs of several processes, as mpirun starts them.</summary>
 [Collection("nibble")] // Programs that share the processors would only wait for each other.
-public class DistributedTests
+public class DistributedTests : DistributedProgram
 {
     [Theory]
     [InlineData("lora", "float32", "adamw_torch", 0, 1e-5)]
@@ -79,7 +76,7 @@ public class DistributedTests
     [Theory]
     [InlineData("model=/nonexistent", 1, "/nonexistent is not a folder")]
     [InlineData("training.zero_stage=3", 2, "training.zero_stage is 3; it must be 0, 1 or 2")]
-    [InlineData("device=cuda:0", 2, "the 2 processes of this run compute on the CPU")]
+    [InlineData("device=cuda:0", 2, "each of the 2 processes of this run computes on its own")]
     public void What_all_processes_find_wrong_is_said_once(string setting, int expected, string text)
     {
         using var folder = new TempFolder();
@@ -90,74 +87,7 @@ public class DistributedTests
         Assert.Contains(text, line, StringComparison.Ordinal);
     }
 
-    private static string[] Train(string output, string method, int accumulation, string[] settings) =>
-    [
-        "train", "--set", $"model={SharedFolder.Path("models", "stories260K", "hf")}", "--set", $"output_dir={output}", "--set", $"method={method}", "--set", "dtype=float32",
-        "--set", $"data.train={SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl")}", "--set", "data.max_length=256", "--set", "data.eval_ratio=0.2",
-        "--set", "device=cpu", "--set", "training.per_device_train_batch_size=1", "--set", $"training.gradient_accumulation_steps={accumulation}",
-        "--set", "training.learning_rate=1e-3", "--set", "training.logging_steps=1", "--set", "training.eval_steps=4", "--set", "training.save_steps=1000", .. settings,
-    ];
-
     /// <summary>The exit code and the lines on standard error; rank 1 gets the signal at the third step.</summary>
-    private static (int Code, List<string> Lines) Run(int processes, string[] arguments, string? signal = null)
-    {
-        string program = Path.Combine(AppContext.BaseDirectory, "nibble");
-        string? mpirun = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(path => Path.Combine(path, "mpirun")).FirstOrDefault(File.Exists);
-        if (processes > 1 && (mpirun is null || !File.Exists(Path.Combine(AppContext.BaseDirectory, "runtimes", "linux-x64", "native", "libnibble_comm_mpi.so"))))
-        {
-            Assert.Skip("No MPI: ./build.sh --target=Distributed installs Open MPI.");
-        }
-
-        ProcessStartInfo start = processes == 1 ? new ProcessStartInfo(program, arguments)
-            : new ProcessStartInfo(mpirun!, ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", $"{processes}", program, .. arguments]);
-        start.RedirectStandardOutput = true;
-        start.RedirectStandardError = true;
-        using Process process = Process.Start(start)!;
-        Task<string> output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
-        var lines = new List<string>();
-        while (process.StandardError.ReadLine() is { } line)
-        {
-            lines.Add(line);
-            if (signal is not null && line.StartsWith("step 3 ", StringComparison.Ordinal))
-            {
-                Process.Start("kill", [signal, ProcessOfRank1(process.Id)]).WaitForExit();
-            }
-        }
-
-        process.WaitForExit();
-        output.Wait(TestContext.Current.CancellationToken);
-        return (process.ExitCode, lines);
-    }
-
-    private static string ProcessOfRank1(int launcher) => File.ReadAllText($"/proc/{launcher}/task/{launcher}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)
-        .First(child => File.ReadAllText($"/proc/{child}/environ").Split('\0').Contains("OMPI_COMM_WORLD_RANK=1"));
-
-    private static void AssertSame(string expected, string actual, double tolerance)
-    {
-        foreach (string key in new[] { "loss", "eval_loss", "grad_norm" })
-        {
-            double[] ours = Logged(actual, key);
-            Assert.NotEmpty(ours);
-            Assert.All(Logged(expected, key).Zip(ours), pair => Assert.InRange(Math.Abs(pair.First - pair.Second) / pair.First, 0, tolerance));
-            Assert.Equal(Logged(expected, key).Length, ours.Length);
-        }
-
-        string name = File.Exists(Path.Combine(expected, "model.safetensors")) ? "model.safetensors" : "adapter_model.safetensors";
-        using SafetensorsFile reference = SafetensorsFile.Open(Path.Combine(expected, name));
-        using SafetensorsFile weights = SafetensorsFile.Open(Path.Combine(actual, name));
-        using DisposeScope scope = torch.NewDisposeScope();
-        double difference = 0;
-        double size = 0;
-        foreach (string tensor in reference.Tensors.Keys)
-        {
-            torch.Tensor whole = reference.View(tensor).to(torch.ScalarType.Float64);
-            difference += (weights.View(tensor).to(torch.ScalarType.Float64) - whole).square().sum().item<double>();
-            size += whole.square().sum().item<double>();
-        }
-
-        Assert.InRange(Math.Sqrt(difference / size), 0, tolerance);
-    }
-
-    private static double[] Logged(string run, string key) =>
-        [.. File.ReadLines(Path.Combine(run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)![key]).Where(value => value is not null).Select(value => (double)value!)];
+    private static (int Code, List<string> Lines) Run(int processes, string[] arguments, string? signal = null) =>
+        Watch(processes == 1 ? new ProcessStartInfo(Program, arguments) : Mpirun(processes, [Program, .. arguments]), signal is null ? null : launcher => Signal(signal, ProcessOfRank1(launcher)));
 }
