@@ -37,7 +37,8 @@ public sealed class DenseWeight : LinearWeight
     private static long RowsOf(Tensor values)
     {
         ArgumentNullException.ThrowIfNull(values);
-        if (values.dim() != 2 || !values.is_contiguous())
+        bool standsForOthers = values.NumberOfElements > 1 && values.stride().All(step => step == 0); // Of values that come when they are needed.
+        if (values.dim() != 2 || !(values.is_contiguous() || standsForOthers))
         {
             throw new ArgumentException($"A weight is a contiguous matrix [N, K]; found [{string.Join(", ", values.shape)}].");
         }
