@@ -91,7 +91,7 @@ public sealed class FineTuner
         }
         catch (Exception exception) when (ComputeDevice.MeansOutOfMemory(exception))
         {
-            throw new InsufficientMemoryException(MemoryAdvice.For(config, exception.Message), exception);
+            throw new InsufficientMemoryException(MemoryAdvice.For(config, World.Size, exception.Message), exception);
         }
     }
 
@@ -199,15 +199,16 @@ public sealed class FineTuner
 
     /// <summary>What a run would do, without doing it: reads configuration and data, not the weights, and writes nothing.</summary>
     /// <param name="memory">Bytes that it should fit into; null for no such question.</param>
-    public DryRun DryRun(long? memory = null)
+    /// <param name="processes">How many would train together; memory is one's.</param>
+    public DryRun DryRun(long? memory = null, int processes = 1)
     {
         DecoderConfig model = ConfigReader.Read(config.Model);
         var notes = new List<string>();
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, _) = TrainingData.Load(config, model, new Notes(notes));
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
         bool gpu = ComputeDevice.NamesGpu(config.Device);
-        MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget) : null;
-        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu), plan);
+        MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget, processes) : null;
+        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu, processes), plan);
     }
 
     /// <summary>Loads the base model as the method needs it.</summary>
@@ -259,7 +260,7 @@ public sealed class FineTuner
         }
         else if (config.MemoryLimit is { } limit)
         {
-            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null);
+            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null, World.Size);
             model.LayersThatKeepActivations = estimate.KeptLayers;
             observer.Info(estimate.Total <= ByteSize.Parse(limit)
                 ? $"{estimate.KeptLayers} of {model.Config.NumHiddenLayers} layers keep their activations within memory_limit {limit}."
