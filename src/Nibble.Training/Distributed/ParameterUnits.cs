@@ -14,6 +14,7 @@ namespace Nibble.Training.Distributed;
 /// </summary>
 internal sealed class ParameterUnits : IDisposable
 {
+    private readonly bool overlaps;
     private readonly long prefetched;
     private readonly MappedFile? file;
     private readonly List<ShardedBucket> buckets = [];
@@ -27,7 +28,8 @@ internal sealed class ParameterUnits : IDisposable
     /// <exception cref="IOException">The disk has no space for the shares.</exception>
     public ParameterUnits(RunConfig run, DecoderModel model, IReadOnlyList<Parameter> parameters, FlatLayout layout, ICommunicator world)
     {
-        prefetched = run.Training.OverlapComm ? run.Training.PrefetchBucketSize : 0;
+        overlaps = run.Training.OverlapComm;
+        prefetched = overlaps ? run.Training.PrefetchBucketSize : 0;
         file = run.Training.OffloadParameters == OffloadDevice.Disk
             ? new MappedFile(run.OutputDir, layout.Buckets.Where(bucket => !bucket.Stays).Sum(bucket => MappedFile.Rounded(sizeof(float) * layout.Shares(bucket)[world.Rank])))
             : null;
@@ -92,6 +94,11 @@ internal sealed class ParameterUnits : IDisposable
                 bucket.Start();
                 before?.Finish();
                 before = bucket;
+                if (!overlaps)
+                {
+                    bucket.Finish();
+                    before = null;
+                }
             }
         }
 

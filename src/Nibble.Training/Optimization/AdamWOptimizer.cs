@@ -41,6 +41,8 @@ internal sealed class AdamWOptimizer : IDisposable
             {
                 states.Add(name, (file?.Add(state.shape, state.dtype).copy_(state) ?? state).DetachFromDisposeScope());
             }
+
+            file?.Release();
         }
     }
 
