@@ -21,7 +21,11 @@ public sealed class DenseWeight : LinearWeight
     public override long Bytes => Values.NumberOfElements * Values.ElementSize;
 
     /// <inheritdoc/>
-    public override Tensor Dequantize(ScalarType dtype) => Values.detach().to(dtype, copy: true);
+    public override Tensor Dequantize(ScalarType dtype)
+    {
+        using Tensor frozen = Values.detach(); // Until it is collected, it would hold a mapped file and the pages that were read of it.
+        return frozen.to(dtype, copy: true);
+    }
 
     internal override NativeMethods.Weight View(in KernelCall call) => new()
     {

@@ -323,7 +323,8 @@ public sealed partial class DecoderModel : IDisposable
 
         bool tied = HeadIsTied;
         Tensor frozen = embedding;
-        embedding = frozen.detach().to(ScalarType.Float32, copy: true).DetachFromDisposeScope().requires_grad_();
+        using Tensor values = frozen.detach();
+        embedding = values.to(ScalarType.Float32, copy: true).DetachFromDisposeScope().requires_grad_();
         if (tied)
         {
             Head.Replace(embedding, newBias: null);
