@@ -6,7 +6,7 @@
  *   - Ranks are 0 to size - 1. Every rank calls the same operations in the same order, with sizes that agree.
  *   - An operation starts and returns a request; nibble_comm_wait() completes it. Until then its buffers must stay as
  *     they are: what is sent unchanged, what is received unread. Several requests may be under way; they are waited for
- *     in the order in which they were started.
+ *     in one order by all ranks.
  *   - Every function returns a nibble_status; on anything but NIBBLE_OK, nibble_comm_last_error() says what was wrong
  *     in one line. Arguments are checked before anything is sent. After NIBBLE_DEVICE_ERROR (the network failed, or a
  *     rank did not come in time) nothing but nibble_comm_abort() may be called.

@@ -21,7 +21,11 @@ public sealed class DenseWeight : LinearWeight
     public override long Bytes => Values.NumberOfElements * Values.ElementSize;
 
     /// <inheritdoc/>
-    public override Tensor Dequantize(ScalarType dtype) => Values.detach().to(dtype, copy: true);
+    public override Tensor Dequantize(ScalarType dtype)
+    {
+        using Tensor frozen = Values.detach(); // Until it is collected, it would hold a mapped file and the pages that were read of it.
+        return frozen.to(dtype, copy: true);
+    }
 
     internal override NativeMethods.Weight View(in KernelCall call) => new()
     {
@@ -37,7 +41,8 @@ public sealed class DenseWeight : LinearWeight
     private static long RowsOf(Tensor values)
     {
         ArgumentNullException.ThrowIfNull(values);
-        if (values.dim() != 2 || !values.is_contiguous())
+        bool standsForOthers = values.NumberOfElements > 1 && values.stride().All(step => step == 0); // Of values that come when they are needed.
+        if (values.dim() != 2 || !(values.is_contiguous() || standsForOthers))
         {
             throw new ArgumentException($"A weight is a contiguous matrix [N, K]; found [{string.Join(", ", values.shape)}].");
         }

@@ -9,8 +9,10 @@ using Nibble.Modeling.Tokenizers;
 using Nibble.Training.Batching;
 using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
+using Nibble.Training.Distributed;
 using Nibble.Training.Prompts;
 using Nibble.Training.Reporting;
+using static TorchSharp.torch;
 
 namespace Nibble.Training;
 
@@ -89,7 +91,7 @@ public sealed class FineTuner
         }
         catch (Exception exception) when (ComputeDevice.MeansOutOfMemory(exception))
         {
-            throw new InsufficientMemoryException(MemoryAdvice.For(config, exception.Message), exception);
+            throw new InsufficientMemoryException(MemoryAdvice.For(config, World.Size, exception.Message), exception);
         }
     }
 
@@ -114,17 +116,19 @@ public sealed class FineTuner
         long total = model.ParameterCount + (adapter?.Pairs.Sum(item => item.Pair.A.NumberOfElements + item.Pair.B.NumberOfElements) ?? 0);
         observer.Info(string.Create(
             CultureInfo.InvariantCulture, $"trainable params: {trainable:N0} || all params: {total:N0} || trainable%: {100.0 * trainable / total:0.####}"));
+        using var optimizer = new ParallelOptimizer(config, model, parameters, World);
         var samples = new SampleAnswers(config, IsFirst ? evaluation : [], observer);
-        IReadOnlyList<RunSample> answered = samples.Before(model, cancellation);
+        IReadOnlyList<RunSample> answered = optimizer.Alone(() => samples.Before(model, cancellation)) ?? [];
         var plan = new BatchPlan(
             train,
             config.Training.PerDeviceTrainBatchSize,
             config.Data.Packing ? TrainingData.MaxLength(config, model.Config) : null,
             config.Data.Shuffle,
             config.Seed);
-        using var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground);
+        using var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground, World, TimeSpan.FromSeconds(config.Training.DdpTimeout));
         StepProfiler? profiler = Profiles && IsFirst ? new StepProfiler() : null;
-        using var loop = new TrainingLoop(config, model, parameters, plan, new HeldOutSet(model, config.Model, evaluation, config.Training, World), store, observer, profiler, World);
+        var heldOut = new HeldOutSet(model, config.Model, evaluation, config.Training, World, optimizer);
+        var loop = new TrainingLoop(config, model, plan, heldOut, store, observer, profiler, World, optimizer);
         string? checkpoint = resume && IsFirst ? store.Latest : null;
         if (World.Gather(checkpoint is null ? 0 : 1)[0][0] > 0)
         {
@@ -135,6 +139,7 @@ public sealed class FineTuner
         if (!IsFirst)
         {
             loop.Run(log: null, cancellation);
+            _ = optimizer.Alone<object?>(() => null);
             return new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total);
         }
 
@@ -151,9 +156,13 @@ public sealed class FineTuner
             Report(profiler);
         }
 
-        WriteWeights(model, adapter);
+        optimizer.Alone(() =>
+        {
+            WriteWeights(model, adapter, optimizer);
+            RunSamples.Save(config.OutputDir, samples.After(model, answered));
+            return true;
+        });
         format.Save(config.OutputDir);
-        RunSamples.Save(config.OutputDir, samples.After(model, answered));
         List<(int Step, double Loss)> losses = [.. log.Earlier.Losses, .. loop.Losses];
         List<EvalMetrics> evaluations = [.. log.Earlier.Evaluations, .. loop.Evaluations];
         var result = new TrainingResult(loop.State.Step, loop.Losses, loop.Evaluations, trainable, total)
@@ -180,23 +189,27 @@ public sealed class FineTuner
 
     /// <summary>What a run would do, without doing it: reads configuration and data, not the weights, and writes nothing.</summary>
     /// <param name="memory">Bytes that it should fit into; null for no such question.</param>
-    public DryRun DryRun(long? memory = null)
+    /// <param name="processes">How many would train together; memory is one's.</param>
+    public DryRun DryRun(long? memory = null, int processes = 1)
     {
         DecoderConfig model = ConfigReader.Read(config.Model);
         var notes = new List<string>();
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, _) = TrainingData.Load(config, model, new Notes(notes));
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
         bool gpu = ComputeDevice.NamesGpu(config.Device);
-        MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget) : null;
-        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu), plan);
+        MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget, processes) : null;
+        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu, processes), plan);
     }
 
     /// <summary>Loads the base model as the method needs it.</summary>
     private DecoderModel LoadModel(CancellationToken cancellation)
     {
+        int stage = config.Method == Method.Full ? ParallelOptimizer.StageOf(config, World.Size) : 0;
+        ScalarType dtype = DTypeNames.Parse(config.Dtype);
         DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions
         {
-            DType = DTypeNames.Parse(config.Dtype),
+            Deferred = stage == 3 ? module => !config.Training.Freeze.Any(pattern => NamePatterns.Matches(pattern, module)) : null,
+            DType = dtype,
             Device = World.Size > 1 ? World.Device : ComputeDevice.Choose(config.Device, observer.Info),
             QuantizeNf4 = config.Method == Method.Qlora,
             DoubleQuantize = config.Quantization.Bnb4bitUseDoubleQuant,
@@ -216,7 +229,7 @@ public sealed class FineTuner
 
             try
             {
-                model.UnfreezeAll(config.Training.Freeze);
+                model.UnfreezeAll(config.Training.Freeze, stage > 0 ? dtype : ScalarType.Float32); // With shares, the masters are there.
             }
             catch (ArgumentException)
             {
@@ -237,7 +250,7 @@ public sealed class FineTuner
         }
         else if (config.MemoryLimit is { } limit)
         {
-            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null);
+            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null, World.Size);
             model.LayersThatKeepActivations = estimate.KeptLayers;
             observer.Info(estimate.Total <= ByteSize.Parse(limit)
                 ? $"{estimate.KeptLayers} of {model.Config.NumHiddenLayers} layers keep their activations within memory_limit {limit}."
@@ -250,11 +263,11 @@ public sealed class FineTuner
         : config.Lora.InitAdapter is { } initial ? AdapterFolder.Load(model, initial, stored => stored with { LoraDropout = config.Lora.LoraDropout })
         : LoraAdapter.Create(model, config.Lora, config.Seed);
 
-    private void WriteWeights(DecoderModel model, LoraAdapter? adapter)
+    private void WriteWeights(DecoderModel model, LoraAdapter? adapter, ParallelOptimizer optimizer)
     {
         if (adapter is null)
         {
-            ModelWriter.Write(model, config.Model, config.OutputDir, model.Config.StoredDType ?? model.ComputeDType);
+            ModelWriter.Write(model, config.Model, config.OutputDir, model.Config.StoredDType ?? model.ComputeDType, made: optimizer.Collected);
         }
         else
         {

@@ -6,6 +6,7 @@ using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Modeling.Tokenizers;
 using Nibble.Training.Configuration;
+using Nibble.Training.Distributed;
 using Nibble.Training.Reporting;
 
 namespace Nibble.Training;
@@ -17,18 +18,20 @@ internal sealed class HeldOutSet
     private readonly IReadOnlyList<EncodedExample> examples;
     private readonly TrainingSection settings;
     private readonly ICommunicator world;
+    private readonly ParallelOptimizer optimizer;
     private readonly IEvaluator[] evaluators;
     private readonly EvaluationExample[] questions = [];
     private readonly AnswerGenerator? generator;
     private EvaluationResult[] results = [];
 
     /// <summary>Measures the loss, each process on its share, and on rank 0 the answers if there are metrics of them.</summary>
-    public HeldOutSet(DecoderModel model, string folder, IReadOnlyList<EncodedExample> examples, TrainingSection settings, ICommunicator world)
+    public HeldOutSet(DecoderModel model, string folder, IReadOnlyList<EncodedExample> examples, TrainingSection settings, ICommunicator world, ParallelOptimizer optimizer)
     {
         this.model = model;
         this.examples = examples;
         this.settings = settings;
         this.world = world;
+        this.optimizer = optimizer;
         evaluators = [.. settings.EvalMetrics.Select(name => Metrics.Create(name, new MetricOptions { Extract = settings.EvalExtract }))];
         if (evaluators.Length > 0 && examples.Count > 0 && world.Rank == 0)
         {
@@ -47,10 +50,15 @@ internal sealed class HeldOutSet
     /// <summary>Evaluates the model as it is.</summary>
     public EvalMetrics Evaluate(int step, double epoch)
     {
-        IEnumerable<EncodedExample[]> chunks = examples.Chunk(settings.PerDeviceTrainBatchSize).Where((_, i) => i % world.Size == world.Rank);
-        EvaluationLoss share = EvaluationLoss.Of(model, chunks.Select(EncodedExample.Batch));
+        EncodedExample[][] chunks = [.. examples.Chunk(settings.PerDeviceTrainBatchSize)];
+        EvaluationLoss share = EvaluationLoss.Of(model, chunks.Where((_, i) => i % world.Size == world.Rank).Select(EncodedExample.Batch));
+        if (chunks.Length % world.Size is var beyond && beyond > 0 && world.Rank >= beyond)
+        {
+            optimizer.IdlePass(training: false);
+        }
+
         EvaluationLoss loss = world.Gather(share.Sum, share.Tokens).Select(part => new EvaluationLoss(part[0], (long)part[1])).Aggregate(EvaluationLoss.Add);
-        results = generator is null ? [] : Score(generator);
+        results = evaluators.Length == 0 ? [] : optimizer.Alone(() => Score(generator!)) ?? [];
         return new EvalMetrics(step, epoch, loss.Mean, loss.Perplexity)
         {
             Scores = results.Length == 0 ? null : results.ToDictionary(result => result.Metric, result => result.Score),

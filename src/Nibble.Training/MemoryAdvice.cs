@@ -9,15 +9,15 @@ namespace Nibble.Training;
 internal static class MemoryAdvice
 {
     /// <summary>One line: what failed, what takes most, and which settings would need less.</summary>
-    public static string For(RunConfig config, string failure)
+    public static string For(RunConfig config, int processes, string failure)
     {
         DecoderConfig model = ConfigReader.Read(config.Model);
         torch.Device device = ComputeDevice.Choose(config.Device, _ => { });
         long? gpuMemory = ComputeDevice.GpuMemory(device);
         long memory = gpuMemory ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        var estimate = MemoryEstimate.Of(config, model, gpuMemory is not null);
+        var estimate = MemoryEstimate.Of(config, model, gpuMemory is not null, processes);
         // Where the estimate says that it fits, others use the memory, or it errs: then less is the only advice.
-        var plan = MemoryPlan.Of(config, model, gpuMemory is not null, estimate.Total > memory ? memory : estimate.Total * 9 / 10);
+        var plan = MemoryPlan.Of(config, model, gpuMemory is not null, estimate.Total > memory ? memory : estimate.Total * 9 / 10, processes);
         string where = gpuMemory is null ? "this machine" : "the GPU";
         string others = estimate.Total <= memory ? ", so others may use it too" : "";
         return $"memory ran out: {failure.Split('\n')[0].TrimEnd('.', ' ')}. The run needs about {ByteSize.Format(estimate.Total)} ({estimate.Largest}); {where} has {ByteSize.Format(memory)}{others}. "

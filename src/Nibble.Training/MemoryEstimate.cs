@@ -3,6 +3,7 @@ using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Configuration;
+using Nibble.Training.Distributed;
 using TorchSharp;
 
 namespace Nibble.Training;
@@ -29,10 +30,10 @@ public sealed record MemoryEstimate
     /// <summary>What is frozen: dense in the compute dtype, or in NF4 with its scales; norms in float32.</summary>
     public required long Weights { get; init; }
 
-    /// <summary>What learns, in float32: adapters and <c>modules_to_save</c>, or the whole model.</summary>
+    /// <summary>What learns, in float32: adapters and <c>modules_to_save</c>, or the whole model; with ZeRO the shares and what is computed with.</summary>
     public required long TrainedParameters { get; init; }
 
-    /// <summary>A float32 gradient for each of them.</summary>
+    /// <summary>A float32 gradient for each of them, or of this process's share.</summary>
     public required long Gradients { get; init; }
 
     /// <summary>Two moments for each: eight bytes, or two and a scale for each 256; of paged ones only two pages, of those on the disk only the largest parameter's.</summary>
@@ -53,7 +54,7 @@ public sealed record MemoryEstimate
     /// <summary>What these keep.</summary>
     public required long KeptActivations { get; init; }
 
-    /// <summary>Logits of a chunk of the loss, and gradients of the vocabulary's matrices before they are added to what is there.</summary>
+    /// <summary>Logits of a chunk of the loss, messages between processes, and gradients of the vocabulary's matrices before they are added to what is there.</summary>
     public required long Workspace { get; init; }
 
     /// <summary>Trained parameters and optimizer states once more, while a checkpoint is written beside the training (<c>save_async</c>); a GPU's lies in the host's memory.</summary>
@@ -82,7 +83,8 @@ public sealed record MemoryEstimate
     /// <param name="config">The run; of an adapter that it goes on from, the settings are taken to be the configuration's.</param>
     /// <param name="model">Its base model.</param>
     /// <param name="gpu">Whether it runs on a GPU.</param>
-    public static MemoryEstimate Of(RunConfig config, DecoderConfig model, bool gpu)
+    /// <param name="processes">How many train together; the estimate is one's.</param>
+    public static MemoryEstimate Of(RunConfig config, DecoderConfig model, bool gpu, int processes = 1)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(model);
@@ -102,6 +104,7 @@ public sealed record MemoryEstimate
             .Max(inLayer => inLayer.Where(item => Learns(config, item.Module)).Sum(item => Count(item.Shape)));
         long largest = weights.Where(item => Learns(config, item.Module)).Select(item => Count(item.Shape))
             .Append(config.Method == Method.Full ? 0 : config.Lora.R * (long)Math.Max(model.HiddenSize, model.IntermediateSize)).Max();
+        SharedOutMemory shared = SharedOutMemory.Of(config, processes, Units(config, weights, trained), size, largest);
         bool accumulates = config.Training.GradientAccumulationSteps > 1;
         // Two of a tied matrix are first added to each other.
         long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);
@@ -111,15 +114,15 @@ public sealed record MemoryEstimate
         var estimate = new MemoryEstimate
         {
             Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
-            TrainedParameters = 4 * trained,
-            Gradients = 4 * trained,
-            OptimizerStates = Held(config.Training.Optim, States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? largest : trained), gpu),
+            TrainedParameters = shared.Parameters,
+            Gradients = shared.Gradients,
+            OptimizerStates = Held(config.Training.Optim, States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? Math.Min(largest, shared.Owned) : shared.Owned), gpu),
             LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
             Layer = layer,
             KeptLayers = 0,
             KeptActivations = 0,
-            Workspace = workspace,
-            CheckpointCopy = config.SavesInBackground && !gpu ? (4 * trained) + States(config.Training.Optim, trained) : 0,
+            Workspace = workspace + shared.Messages,
+            CheckpointCopy = config.SavesInBackground && !gpu ? (4 * shared.Owned) + States(config.Training.Optim, shared.Owned) : 0,
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
         long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
@@ -171,6 +174,12 @@ public sealed record MemoryEstimate
         long keys = model.NumKeyValueHeads * (long)model.HeadDim;
         return (8L * model.HiddenSize) + (5 * queries) + (5 * keys) + (6L * model.IntermediateSize);
     }
+
+    /// <summary>What learns of each unit of the model, layers apart from the rest; of an adapter all in one.</summary>
+    private static IReadOnlyList<(long Layers, long Others)> Units(RunConfig config, List<(string Module, long[] Shape)> weights, long trained) => config.Method != Method.Full
+        ? [(0, trained)]
+        : [.. weights.Where(item => Learns(config, item.Module)).GroupBy(item => item.Module.StartsWith("model.layers.", StringComparison.Ordinal) ? item.Module.Split('.')[2] : item.Module)
+            .Select(unit => (unit.Where(item => IsLinear(item.Module, item.Shape)).Sum(item => Count(item.Shape)), unit.Where(item => !IsLinear(item.Module, item.Shape)).Sum(item => Count(item.Shape))))];
 
     private static long Frozen(RunConfig config, DecoderConfig model, string module, long[] shape, long size)
     {

@@ -43,7 +43,8 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
     /// <param name="model">Its base model.</param>
     /// <param name="gpu">Whether it runs on a GPU.</param>
     /// <param name="budget">The memory, in bytes.</param>
-    public static MemoryPlan Of(RunConfig config, DecoderConfig model, bool gpu, long budget)
+    /// <param name="processes">How many train together.</param>
+    public static MemoryPlan Of(RunConfig config, DecoderConfig model, bool gpu, long budget, int processes = 1)
     {
         ArgumentNullException.ThrowIfNull(config);
         config = config with { MemoryLimit = null }; // What is left over is no need.
@@ -64,7 +65,7 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
 
         return new MemoryPlan(budget, needed, changes);
 
-        long Total(RunConfig candidate) => MemoryEstimate.Of(candidate, model, gpu).Total;
+        long Total(RunConfig candidate) => MemoryEstimate.Of(candidate, model, gpu, processes).Total;
     }
 
     /// <inheritdoc/>
@@ -115,7 +116,7 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
     })];
 
     private static IEnumerable<RunConfig> Quantised(RunConfig config, DecoderConfig model) =>
-        [config with { Method = Method.Qlora, Quantization = config.Quantization with { Bnb4bitUseDoubleQuant = true } }];
+        config.Training.ZeroStage == 3 ? [] : [config with { Method = Method.Qlora, Quantization = config.Quantization with { Bnb4bitUseDoubleQuant = true } }];
 
     private static IEnumerable<RunConfig> Shorter(RunConfig config, DecoderConfig model)
     {

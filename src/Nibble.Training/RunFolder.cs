@@ -18,6 +18,7 @@ internal sealed class RunFolder(RunConfig config, int processes)
         "output_dir", "device", "memory_limit", "training.num_train_epochs", "training.max_steps", "training.logging_steps", "training.eval_steps", "training.save_steps",
         "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.gradient_checkpointing",
         "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract", "training.report_samples", "training.zero_stage", "training.ddp_timeout",
+        "training.offload_parameters", "training.reduce_bucket_size", "training.prefetch_bucket_size", "training.param_persistence_threshold", "training.overlap_comm",
     ];
 
     private static readonly string[] Written =

@@ -14,11 +14,10 @@ using static TorchSharp.torch;
 namespace Nibble.Training;
 
 /// <summary>The steps of a run: forward, backward, clip, update; with logging, evaluation and checkpoints between them.</summary>
-internal sealed class TrainingLoop : IDisposable
+internal sealed class TrainingLoop
 {
     private readonly RunConfig config;
     private readonly DecoderModel model;
-    private readonly IReadOnlyList<Parameter> parameters;
     private readonly BatchPlan plan;
     private readonly HeldOutSet evaluation;
     private readonly CheckpointStore store;
@@ -33,12 +32,11 @@ internal sealed class TrainingLoop : IDisposable
     private TrainingState state = new();
 
     public TrainingLoop(
-        RunConfig config, DecoderModel model, IReadOnlyList<Parameter> parameters, BatchPlan plan, HeldOutSet evaluation,
-        CheckpointStore store, ITrainingObserver observer, StepProfiler? profiler, ICommunicator world)
+        RunConfig config, DecoderModel model, BatchPlan plan, HeldOutSet evaluation,
+        CheckpointStore store, ITrainingObserver observer, StepProfiler? profiler, ICommunicator world, ParallelOptimizer optimizer)
     {
         this.config = config;
         this.model = model;
-        this.parameters = parameters;
         this.plan = plan;
         this.evaluation = evaluation;
         this.store = store;
@@ -49,8 +47,7 @@ internal sealed class TrainingLoop : IDisposable
         stepsPerEpoch = (plan.BatchesPerEpoch + batchesPerStep - 1) / batchesPerStep;
         TotalSteps = config.Training.MaxSteps > 0 ? config.Training.MaxSteps : (int)Math.Ceiling(config.Training.NumTrainEpochs * stepsPerEpoch);
         rate = new LearningRate(config.Training, TotalSteps);
-        optimizer = new ParallelOptimizer(config, parameters, world);
-        model.LayerFinished = optimizer.LayerFinished;
+        this.optimizer = optimizer;
         scale = new LossScale(model.ComputeDType);
     }
 
@@ -109,7 +106,7 @@ internal sealed class TrainingLoop : IDisposable
             bool cancelled = AnyCancelled(cancellation) && !last && !OutOfPatience; // A run that is through is better finished than left.
             if (IsDue(config.Training.SaveSteps, epochEnds) || cancelled)
             {
-                optimizer.WithStates(states => store.Save(state, parameters, states, log!)); // Rank 0 alone writes, and has a log.
+                optimizer.Save(state, store, log);
             }
 
             if (cancelled)
@@ -125,18 +122,12 @@ internal sealed class TrainingLoop : IDisposable
             observer.Info($"Stopped early: no improvement in {config.Training.EarlyStoppingPatience} evaluations.");
         }
 
-        if (config.Training.EarlyStoppingPatience > 0 && world.Rank == 0)
+        if (config.Training.EarlyStoppingPatience > 0)
         {
-            store.RestoreBest(parameters); // It writes them, the others are done.
+            optimizer.RestoreBest(store);
         }
 
         optimizer.Release(); // What the trained model does next may need the memory that its pages hold.
-    }
-
-    public void Dispose()
-    {
-        model.LayerFinished = null;
-        optimizer.Dispose();
     }
 
     private double Epoch => (double)state.Step / stepsPerEpoch;
@@ -206,7 +197,15 @@ internal sealed class TrainingLoop : IDisposable
         {
             int own = first + world.Rank;
             optimizer.BeginPass(last: first + world.Size >= batches.Count);
-            loss += own < batches.Count ? ForwardAndBackward(batches[own], targets, state.Passes + own) : 0;
+            if (own < batches.Count)
+            {
+                loss += ForwardAndBackward(batches[own], targets, state.Passes + own);
+            }
+            else
+            {
+                optimizer.IdlePass(training: true);
+            }
+
             optimizer.EndPass();
         }
 
@@ -257,9 +256,9 @@ internal sealed class TrainingLoop : IDisposable
             BestEvaluation = better ? badness : state.BestEvaluation,
             EvaluationsWithoutImprovement = better ? 0 : state.EvaluationsWithoutImprovement + 1,
         };
-        if (better && world.Rank == 0)
+        if (better)
         {
-            store.SaveBest(parameters);
+            optimizer.SaveBest(store);
         }
     }
 }

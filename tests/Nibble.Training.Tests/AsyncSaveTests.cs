@@ -1,3 +1,4 @@
+using Nibble.Kernels.Communication;
 using Nibble.Modeling.Decoder;
 using Nibble.Tests;
 using Nibble.Training.Checkpointing;
@@ -69,7 +70,7 @@ public class AsyncSaveTests
         Parameter[] parameters = [new("weight", weight, Decays: true)];
         var states = new Dictionary<string, Tensor> { ["weight.exp_avg"] = state };
         using var log = new RunLog(folder["out"], afterStep: 0);
-        using var store = new CheckpointStore(folder["out"], limit: 1, inBackground: true);
+        using var store = new CheckpointStore(folder["out"], limit: 1, inBackground: true, new SingleProcess(), TimeSpan.FromSeconds(1));
         store.Save(new TrainingState { Step = 1 }, parameters, states, log);
         weight.zero_().add_(state);
         state.zero_();

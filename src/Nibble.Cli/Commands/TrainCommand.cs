@@ -44,7 +44,7 @@ internal static class TrainCommand
                     return Task.FromResult(0);
                 }
 
-                DryRun report = new FineTuner(run).DryRun(budget);
+                DryRun report = new FineTuner(run).DryRun(budget, Processes.Count);
                 Console.WriteLine(machine ? report.ToJson() : Describe(report));
                 return Task.FromResult(0);
             }

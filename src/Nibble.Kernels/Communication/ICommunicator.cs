@@ -5,7 +5,7 @@ namespace Nibble.Kernels.Communication;
 /// <summary>
 /// The processes of one run and the collective operations between them. Every process calls the same operations in the same order with
 /// sizes that agree. An operation is started by its method and done after <see cref="ICollective.Wait"/>; until then its tensors must
-/// live, unchanged. Several may be under way, and are waited for in the order of their start. Tensors are contiguous and lie in the
+/// live, unchanged. Several may be under way, and all ranks wait for them in the same order. Tensors are contiguous and lie in the
 /// memory of the host or, where <see cref="Device"/> is a GPU, on it. Sums are the same everywhere to the bit.
 /// </summary>
 public interface ICommunicator

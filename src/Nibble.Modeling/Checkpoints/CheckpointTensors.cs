@@ -72,8 +72,23 @@ public sealed class CheckpointTensors : IDisposable
     /// <exception cref="InvalidDataException">It is missing, of another shape, not floating-point, or has values that are not finite.</exception>
     public Tensor Read(string name, ScalarType dtype, params long[] shape)
     {
+        Require(name, shape);
         using DisposeScope scope = NewDisposeScope();
-        Tensor stored = View(name);
+        Tensor value = View(name).to(dtype);
+        if (!IsFinite(value))
+        {
+            throw new InvalidDataException($"{holders[name].Path}: '{name}' has values that are NaN or infinite in {dtype}; the checkpoint is damaged.");
+        }
+
+        Release(name); // What is needed of a view comes back: of an embedding, rows; of a weight that is quantised now, once.
+        return value.DetachFromDisposeScope();
+    }
+
+    /// <summary>Checks what a file's header says of a weight.</summary>
+    /// <exception cref="InvalidDataException">It is missing, of another shape, or not floating-point.</exception>
+    public void Require(string name, params long[] shape)
+    {
+        using Tensor stored = View(name);
         if (!stored.shape.SequenceEqual(shape))
         {
             throw new InvalidDataException(
@@ -84,15 +99,6 @@ public sealed class CheckpointTensors : IDisposable
         {
             throw new InvalidDataException($"{holders[name].Path}: '{name}' is {holders[name].Tensors[name].DType}, expected F32, BF16 or F16.");
         }
-
-        Tensor value = stored.to(dtype);
-        if (!IsFinite(value))
-        {
-            throw new InvalidDataException($"{holders[name].Path}: '{name}' has values that are NaN or infinite in {dtype}; the checkpoint is damaged.");
-        }
-
-        Release(name); // What is needed of a view comes back: of an embedding, rows; of a weight that is quantised now, once.
-        return value.DetachFromDisposeScope();
     }
 
     /// <summary>A tensor as it is stored, without a copy.</summary>

@@ -33,11 +33,13 @@ public static class ModelWriter
     /// <param name="dtype">The dtype of the file.</param>
     /// <param name="linearWeight">Overrides how a linear layer's weight is taken, to merge an adapter; null for its plain values.</param>
     /// <param name="shardBytes">Bytes of weights in a file at most.</param>
+    /// <param name="made">Says where each weight is taken from instead of the model; null for the model.</param>
     public static void Write(
-        DecoderModel model, string source, string folder, ScalarType dtype, Func<LinearLayer, Tensor>? linearWeight = null, long shardBytes = ShardWriter.DefaultBytes)
+        DecoderModel model, string source, string folder, ScalarType dtype, Func<LinearLayer, Tensor>? linearWeight = null, long shardBytes = ShardWriter.DefaultBytes,
+        Func<TensorToWrite, TensorToWrite>? made = null)
     {
         ArgumentNullException.ThrowIfNull(model);
-        List<TensorToWrite> tensors = [.. model.Weights(dtype, linearWeight)];
+        List<TensorToWrite> tensors = [.. model.Weights(dtype, linearWeight).Select(made ?? (weight => weight))];
         ShardWriter.Write(folder, tensors, model.ParameterCount, shardBytes);
         CopyCompanions(source, folder);
         WriteConfig(source, folder, config =>

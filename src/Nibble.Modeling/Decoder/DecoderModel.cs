@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
 using Nibble.Kernels;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
@@ -10,7 +12,7 @@ namespace Nibble.Modeling.Decoder;
 /// A decoder-only transformer, driven by its configuration. It owns its tensors; what its methods return belongs to the
 /// dispose scope of the caller.
 /// </summary>
-public sealed class DecoderModel : IDisposable
+public sealed partial class DecoderModel : IDisposable
 {
     private readonly RotaryFrequencies frequencies;
     private readonly NormLayer norm;
@@ -22,7 +24,7 @@ public sealed class DecoderModel : IDisposable
         Config = config;
         ComputeDType = computeDType;
         frequencies = new RotaryFrequencies(config.Rope, config.HeadDim);
-        embedding = parts.Matrix("model.embed_tokens.weight", config.VocabSize, config.HiddenSize);
+        embedding = parts.Embedding("model.embed_tokens", config.VocabSize, config.HiddenSize);
         layers = [.. Enumerable.Range(0, config.NumHiddenLayers).Select(layer => new DecoderLayer(config, layer, parts))];
         norm = parts.Norm("model.norm", config.HiddenSize, config.RmsNormEps);
         Head = config.TieWordEmbeddings
@@ -52,10 +54,41 @@ public sealed class DecoderModel : IDisposable
     public int LayersThatKeepActivations { get; set; }
 
     /// <summary>
-    /// Is called in a backward pass with the number of a layer whose parameters, adapters too, have received their gradients. Layers are
-    /// finished from the last to the first; those that keep their activations are by the time that another one is.
+    /// Is called before weights are read, with the number of their unit and of the one that is read next, if any. Unit 0 is the embedding,
+    /// unit i + 1 is layer i, and the last one has the final norm and the head; a tied head makes it one with unit 0. Layers that keep their
+    /// activations do not ask.
     /// </summary>
-    public Action<int>? LayerFinished { get; set; }
+    public Action<int, int?>? UnitNeeded { get; set; }
+
+    /// <summary>
+    /// Is called in a backward pass with the number of a layer's unit whose parameters, adapters too, have received their gradients. Units are
+    /// finished from the last to the first; those of layers that keep their activations, and the last one if it is not 0, are by the time
+    /// that another one is.
+    /// </summary>
+    public Action<int>? UnitFinished { get; set; }
+
+    /// <summary>The unit of a parameter of this model or of its adapter.</summary>
+    public int UnitOf(string parameter) =>
+        LayerNumber().Match(parameter) is { Success: true } match ? int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture) + 1
+        : parameter.Contains("embed_tokens", StringComparison.Ordinal) ? 0
+        : LastUnit;
+
+    /// <summary>With what one pass calls <see cref="UnitNeeded"/>, forward and, in training, backward, where each unit is finished then.</summary>
+    public IEnumerable<(int Unit, int? Next, bool Backward)> UnitsOfPass(bool training)
+    {
+        int count = layers.Length;
+        IEnumerable<(int, int?, bool)> forward = Enumerable.Range(0, count + 1).Select(unit => (unit, (int?)Above(unit), false)).Append((LastUnit, training ? count : null, false));
+        return training ? forward.Concat(Enumerable.Range(0, count).Select(i => (count - i, Below(count - i), true))) : forward;
+    }
+
+    private int LastUnit => HeadIsTied ? 0 : layers.Length + 1;
+
+    private int Above(int unit) => unit < layers.Length ? unit + 1 : LastUnit;
+
+    private static int? Below(int unit) => unit > 1 ? unit - 1 : null;
+
+    [GeneratedRegex(@"\blayers\.(\d+)\.")]
+    private static partial Regex LayerNumber();
 
     /// <summary>Parameters of the base model that learn; adapters have theirs on their own.</summary>
     public IEnumerable<Parameter> Parameters
@@ -91,7 +124,13 @@ public sealed class DecoderModel : IDisposable
     /// <summary>Makes every weight learn (full fine-tuning), as float32 masters.</summary>
     /// <param name="except">Patterns of modules that stay frozen (<see cref="NamePatterns"/>); a head tied to the embedding goes with it.</param>
     /// <exception cref="ArgumentException">A pattern matches no module, or nothing is left to learn.</exception>
-    public void UnfreezeAll(params IReadOnlyList<string> except)
+    public void UnfreezeAll(params IReadOnlyList<string> except) => UnfreezeAll(except, ScalarType.Float32);
+
+    /// <summary>Makes every weight learn, for a trainer that keeps the masters of the layers' linear weights itself.</summary>
+    /// <param name="except">As above.</param>
+    /// <param name="layers">Dtype of the layers' linear weights; the others are float32, in which kernels read them or sum their gradients.</param>
+    /// <exception cref="ArgumentException">As above.</exception>
+    public void UnfreezeAll(IReadOnlyList<string> except, ScalarType layers)
     {
         List<string> modules = [.. ModuleNames.Where(name => name != "lm_head" || !HeadIsTied)];
         NamePatterns.Require("training.freeze", except, modules);
@@ -102,14 +141,16 @@ public sealed class DecoderModel : IDisposable
 
         foreach (string module in modules)
         {
-            Unfreeze(module);
+            Unfreeze(module, module.StartsWith("model.layers.", StringComparison.Ordinal) ? layers : ScalarType.Float32);
         }
     }
 
     /// <summary>Makes one module learn; an output head tied to the embedding gets a weight of its own.</summary>
     /// <returns>Its parameters.</returns>
     /// <exception cref="ArgumentException">The model has no such module.</exception>
-    public IReadOnlyList<Parameter> Unfreeze(string module)
+    public IReadOnlyList<Parameter> Unfreeze(string module) => Unfreeze(module, ScalarType.Float32);
+
+    private IReadOnlyList<Parameter> Unfreeze(string module, ScalarType dtype)
     {
         if (module == "model.embed_tokens")
         {
@@ -126,7 +167,7 @@ public sealed class DecoderModel : IDisposable
         if (Linears.Append(Head).FirstOrDefault(linear => linear.Name == module) is { } found)
         {
             LinearWeight old = found.Weight;
-            found.Unfreeze();
+            found.Unfreeze(dtype);
             if (!ReferenceEquals(old, found.Weight))
             {
                 old.Dispose();
@@ -191,6 +232,7 @@ public sealed class DecoderModel : IDisposable
         }
 
         ForwardContext context = Context(batch, cache, dropout);
+        UnitNeeded?.Invoke(0, Above(0));
         Tensor hidden = Embed(batch.InputIds);
         bool inputLearns = hidden.requires_grad;
         if (is_grad_enabled() && !inputLearns)
@@ -201,16 +243,24 @@ public sealed class DecoderModel : IDisposable
 
         for (int i = 0; i < layers.Length; i++)
         {
-            int number = i;
+            int unit = i + 1;
             DecoderLayer layer = layers[i];
             hidden = i < layers.Length - LayersThatKeepActivations
-                ? Recompute.Apply(hidden, (x, outputNeeded) => layer.Forward(x, context, outputNeeded), inputLearns, () => LayerFinished?.Invoke(number))
+                ? Recompute.Apply(hidden, (x, outputNeeded) => Run(unit, layer, x, context, again: !outputNeeded), inputLearns, () => UnitFinished?.Invoke(unit))
                 : Keep(layer, hidden, context);
             inputLearns = true;
         }
 
         cache?.Advance(batch.Lengths);
+        UnitNeeded?.Invoke(LastUnit, is_grad_enabled() ? layers.Length : null);
         return norm.Forward(hidden);
+    }
+
+    /// <summary>Runs a layer, in the forward pass or, when its values are not needed any more, again in the backward pass.</summary>
+    private Tensor Run(int unit, DecoderLayer layer, Tensor x, ForwardContext context, bool again)
+    {
+        UnitNeeded?.Invoke(unit, again ? Below(unit) : Above(unit));
+        return layer.Forward(x, context, outputNeeded: !again);
     }
 
     /// <summary>Runs a layer whose graph stays: it holds what its backward pass needs, and nothing else does.</summary>
@@ -273,7 +323,8 @@ public sealed class DecoderModel : IDisposable
 
         bool tied = HeadIsTied;
         Tensor frozen = embedding;
-        embedding = frozen.detach().to(ScalarType.Float32, copy: true).DetachFromDisposeScope().requires_grad_();
+        using Tensor values = frozen.detach();
+        embedding = values.to(ScalarType.Float32, copy: true).DetachFromDisposeScope().requires_grad_();
         if (tied)
         {
             Head.Replace(embedding, newBias: null);

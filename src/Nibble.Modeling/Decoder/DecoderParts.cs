@@ -11,14 +11,21 @@ internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType comp
     private readonly HashSet<string> used = [];
     private uint linears;
 
-    public Tensor Matrix(string name, int rows, int columns) => Read(name, computeDType, rows, columns);
+    /// <summary>The embedding: its gradient, like the head's, is summed in float32.</summary>
+    public Tensor Embedding(string path, int rows, int columns) => Deferred(path, "weight", ScalarType.Float32, rows, columns) ?? Matrix($"{path}.weight", rows, columns);
 
-    public NormLayer Norm(string path, int size, float epsilon) => new(path, Read($"{path}.weight", ScalarType.Float32, size), epsilon);
+    public NormLayer Norm(string path, int size, float epsilon) =>
+        new(path, Deferred(path, "weight", ScalarType.Float32, size) ?? Read($"{path}.weight", ScalarType.Float32, size), epsilon);
 
     /// <summary>A linear layer of the decoder layers: quantised when asked for, or when stored so.</summary>
     public LinearLayer Linear(string path, int rows, int columns, bool hasBias)
     {
-        Tensor? bias = hasBias ? Read($"{path}.bias", computeDType, rows) : null;
+        Tensor? bias = hasBias ? Deferred(path, "bias", computeDType, rows) ?? Read($"{path}.bias", computeDType, rows) : null;
+        if (Deferred(path, "weight", computeDType, rows, columns) is { } placeholder)
+        {
+            return new LinearLayer(path, ++linears, new DenseWeight(placeholder), bias);
+        }
+
         LinearWeight weight = storedInNf4 && Nf4Checkpoint.Contains(checkpoint, path)
             ? Nf4Checkpoint.Read(checkpoint, path, rows, columns, options.Device ?? CPU, used)
             : Quantized(path, rows, columns) ?? (LinearWeight)new DenseWeight(Matrix($"{path}.weight", rows, columns));
@@ -27,7 +34,7 @@ internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType comp
 
     /// <summary>The output head, which stays dense as in the peers.</summary>
     public LinearLayer Head(string path, int rows, int columns) =>
-        new(path, 0, new DenseWeight(Matrix($"{path}.weight", rows, columns)), bias: null);
+        new(path, 0, new DenseWeight(Embedding(path, rows, columns)), bias: null);
 
     /// <summary>Refuses a checkpoint with weights that the model has no place for.</summary>
     public void RequireAllUsed(bool tiedHead)
@@ -43,6 +50,22 @@ internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType comp
             throw new InvalidDataException(
                 $"{checkpoint.Location}: {unused.Count} tensors have no place in this architecture, the first is '{unused[0]}'; config.json and weights do not belong together.");
         }
+    }
+
+    private Tensor Matrix(string name, int rows, int columns) => Read(name, computeDType, rows, columns);
+
+    /// <summary>A placeholder of the dtype that the weight has while it is trained; null for a weight that is read now.</summary>
+    private Tensor? Deferred(string path, string part, ScalarType dtype, params long[] shape)
+    {
+        if (options.Deferred?.Invoke(path) != true)
+        {
+            return null;
+        }
+
+        string name = $"{path}.{part}";
+        checkpoint.Require(name, shape);
+        used.Add(name);
+        return Placeholder.Of(shape, dtype).DetachFromDisposeScope().requires_grad_();
     }
 
     private Nf4Weight? Quantized(string path, int rows, int columns)

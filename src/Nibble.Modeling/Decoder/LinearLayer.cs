@@ -6,7 +6,7 @@ namespace Nibble.Modeling.Decoder;
 
 /// <summary>
 /// A named linear layer in one of its two lives: frozen (NF4 or dense, with or without a low-rank adapter) or trained itself
-/// (float32 masters, cast to the compute dtype at use).
+/// (float32 masters, cast to the compute dtype at use, or the compute dtype where others keep the masters).
 /// </summary>
 public sealed class LinearLayer : IDisposable
 {
@@ -66,12 +66,12 @@ public sealed class LinearLayer : IDisposable
         adapter = pair;
     }
 
-    /// <summary>Makes the weight and the bias learn, as float32 copies of what they were.</summary>
-    internal void Unfreeze()
+    /// <summary>Makes the weight and the bias learn, as copies of what they were.</summary>
+    internal void Unfreeze(ScalarType dtype = ScalarType.Float32)
     {
         if (!Trains)
         {
-            Replace(weight.Dequantize(ScalarType.Float32), bias?.detach().to(ScalarType.Float32, copy: true));
+            Replace(weight.Dequantize(dtype), bias?.detach().to(dtype, copy: true));
         }
     }
 

@@ -17,6 +17,12 @@ public sealed record LoadOptions
     /// <summary>With <see cref="QuantizeNf4"/>: whether the scales are quantised as well.</summary>
     public bool DoubleQuantize { get; init; } = true;
 
+    /// <summary>
+    /// Of which modules only shapes are made, as placeholders that ask for a gradient (<see cref="Placeholder"/>): their trainer keeps the values,
+    /// which <see cref="ModelLoader.ReadDeferred"/> reads, and lends them while they are used. Null for none.
+    /// </summary>
+    public Func<string, bool>? Deferred { get; init; }
+
     /// <summary>Told after each weight: how many are read, of how many.</summary>
     public Action<int, int>? Progress { get; init; }
 }

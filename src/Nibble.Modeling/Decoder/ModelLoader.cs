@@ -32,4 +32,18 @@ public static class ModelLoader
 
         return model;
     }
+
+    /// <summary>The values of a weight that was deferred when the model was loaded, as they would have been read then; the caller's.</summary>
+    /// <param name="checkpoint">The model's folder.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="weight">One of its parameters.</param>
+    /// <exception cref="InvalidDataException">It has values that are not finite.</exception>
+    public static Tensor ReadDeferred(CheckpointTensors checkpoint, DecoderModel model, Parameter weight)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(weight);
+        using IDisposable noGrad = no_grad();
+        return checkpoint.Read(weight.Name, weight.Name.EndsWith("norm.weight", StringComparison.Ordinal) ? ScalarType.Float32 : model.ComputeDType, weight.Value.shape);
+    }
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Nibble.Kernels.Communication;
 using Nibble.Kernels.Runtime;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
@@ -10,13 +11,17 @@ namespace Nibble.Training.Checkpointing;
 
 /// <summary>
 /// Checkpoints of a run, <c>checkpoint-N</c> in its output folder. One is written under a temporary name, synced and renamed, and one
-/// that goes is renamed before it is deleted, so that a folder of that name is always whole, also after a kill or a power loss.
+/// that goes is renamed before it is deleted, so that a folder of that name is always whole, also after a kill or a power loss. One that is
+/// in shards has a file from each rank; rank 0 makes and renames the folder.
 /// </summary>
 /// <param name="outputDir">The run's folder.</param>
 /// <param name="limit">Checkpoints that are kept.</param>
 /// <param name="inBackground">Whether values are copied and then written beside the training.</param>
-internal sealed class CheckpointStore(string outputDir, int limit, bool inBackground) : IDisposable
+/// <param name="world">Who write together.</param>
+/// <param name="patience">How long rank 0 waits for the others' shards.</param>
+internal sealed class CheckpointStore(string outputDir, int limit, bool inBackground, ICommunicator world, TimeSpan patience) : IDisposable
 {
+    private const string Best = "checkpoint-best";
     private const string WeightsFile = "weights.safetensors";
     private const string OptimizerFile = "optimizer.safetensors";
     private const string StateFile = "trainer_state.json";
@@ -33,11 +38,37 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
     /// <summary>Writes a checkpoint, and deletes those that are more than <c>save_total_limit</c>.</summary>
     /// <exception cref="IOException">The disk is full or not writable, now or when the checkpoint before was written; those before are untouched.</exception>
     public void Save(TrainingState state, IReadOnlyList<Parameter> parameters, IReadOnlyDictionary<string, Tensor> optimizer, RunLog log) =>
-        Write([Named(parameters), optimizer], values => Write(state, values[0], values[1], log));
+        Write([Named(parameters), optimizer], values => Commit(
+            $"checkpoint-{state.Step}",
+            folder =>
+            {
+                Directory.CreateDirectory(folder);
+                SafetensorsWriter.Write(Path.Combine(folder, WeightsFile), values[0]);
+                SafetensorsWriter.Write(Path.Combine(folder, OptimizerFile), values[1]);
+                End(folder, state, log);
+            }));
+
+    /// <summary>Writes a checkpoint of which every rank has its own parts; all call this.</summary>
+    /// <param name="state">Where the run stands.</param>
+    /// <param name="parts">This rank's parts.</param>
+    /// <param name="optimizer">Their states.</param>
+    /// <param name="index">Which elements of each parameter each rank has.</param>
+    /// <param name="log">Rank 0's.</param>
+    /// <exception cref="IOException">As above; or the ranks do not see the same folder.</exception>
+    public void Save(
+        TrainingState state, IReadOnlyList<ParameterPart> parts, IReadOnlyDictionary<string, Tensor> optimizer, IReadOnlyDictionary<string, IReadOnlyList<ShardIndex.Part>> index, RunLog? log) =>
+        WriteShards($"checkpoint-{state.Step}", [.. Named(parts), .. optimizer], index, folder => End(folder, state, log!));
 
     /// <summary>Keeps the weights as the best.</summary>
-    public void SaveBest(IReadOnlyList<Parameter> parameters) =>
-        Write([Named(parameters)], values => SafetensorsWriter.Write(Path.Combine(outputDir, BestFile), values[0]));
+    public void SaveBest(IReadOnlyList<Parameter> parameters) => Write([Named(parameters)], values =>
+    {
+        SafetensorsWriter.Write(Path.Combine(outputDir, BestFile), values[0]);
+        DeleteIfThere(Path.Combine(outputDir, Best));
+    });
+
+    /// <summary>Keeps the weights, of which every rank has its own parts, as the best; all call this.</summary>
+    public void SaveBest(IReadOnlyList<ParameterPart> parts, IReadOnlyDictionary<string, IReadOnlyList<ShardIndex.Part>> index) =>
+        WriteShards(Best, [.. Named(parts)], index, _ => File.Delete(Path.Combine(outputDir, BestFile)));
 
     /// <summary>Throws what writing in the background failed with, and does not wait for it.</summary>
     public void Check() => writer.Check();
@@ -80,18 +111,54 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
         return value.to(CPU, copy: true).DetachFromDisposeScope();
     });
 
-    private void Write(TrainingState state, IEnumerable<KeyValuePair<string, Tensor>> weights, IEnumerable<KeyValuePair<string, Tensor>> optimizer, RunLog log)
+    private void WriteShards(
+        string name, IReadOnlyList<KeyValuePair<string, Tensor>> values, IReadOnlyDictionary<string, IReadOnlyList<ShardIndex.Part>> index, Action<string> end)
     {
-        string name = $"checkpoint-{state.Step}";
+        writer.Wait(); // What is written now must not be begun again by rank 0.
         string temporary = Hidden(name);
-        try
+        if (world.Rank == 0)
         {
             DeleteIfThere(temporary);
             Directory.CreateDirectory(temporary);
-            SafetensorsWriter.Write(Path.Combine(temporary, WeightsFile), weights);
-            SafetensorsWriter.Write(Path.Combine(temporary, OptimizerFile), optimizer);
-            AtomicFile.WriteText(Path.Combine(temporary, StateFile), JsonSerializer.Serialize(state, Json));
-            log.Sync(); // What is logged up to here is not logged again by a run that resumes here.
+        }
+
+        world.Barrier().Wait();
+        if (!Directory.Exists(temporary))
+        {
+            throw new IOException($"{temporary}, which rank 0 made, is not here: with zero_stage all processes write to output_dir, which must lie on a disk that they share.");
+        }
+
+        Write([values], copies =>
+        {
+            void WriteOwn(string folder) => SafetensorsWriter.Write(Path.Combine(folder, ShardIndex.FileOf(world.Rank, world.Size)), copies[0]);
+            if (world.Rank > 0)
+            {
+                WriteOwn(temporary);
+                return;
+            }
+
+            Commit(name, folder =>
+            {
+                WriteOwn(folder);
+                ShardIndex.Write(folder, world.Size, index, patience);
+                end(folder);
+            });
+        });
+    }
+
+    private static void End(string folder, TrainingState state, RunLog log)
+    {
+        AtomicFile.WriteText(Path.Combine(folder, StateFile), JsonSerializer.Serialize(state, Json));
+        log.Sync(); // What is logged up to here is not logged again by a run that resumes here.
+    }
+
+    /// <summary>Lets a folder be filled under another name, and gives it its own when it is whole.</summary>
+    private void Commit(string name, Action<string> fill)
+    {
+        string temporary = Hidden(name);
+        try
+        {
+            fill(temporary);
             Place(temporary, name);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
@@ -130,14 +197,29 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
 
     /// <summary>Puts a checkpoint's values into the parameters and states, in place.</summary>
     /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
-    public static TrainingState Restore(string folder, IReadOnlyList<Parameter> parameters, IReadOnlyDictionary<string, Tensor> optimizer)
+    public static TrainingState Restore(string folder, IReadOnlyList<Parameter> parameters, IReadOnlyDictionary<string, Tensor> optimizer) =>
+        Restore(folder, [.. parameters.Select(WholeOf)], optimizer);
+
+    /// <summary>Puts what a checkpoint has of some parts and their states into them, whoever wrote it.</summary>
+    /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
+    public static TrainingState Restore(string folder, IReadOnlyList<ParameterPart> parts, IReadOnlyDictionary<string, Tensor> optimizer)
     {
         try
         {
-            Fill(Path.Combine(folder, WeightsFile), Named(parameters));
-            Fill(Path.Combine(folder, OptimizerFile), optimizer);
-            TrainingState? state = JsonSerializer.Deserialize<TrainingState>(File.ReadAllText(Path.Combine(folder, StateFile)), Json);
-            return state is { Step: > 0 } ? state : throw new InvalidDataException($"{StateFile} counts no steps.");
+            using StoredValues values = File.Exists(Path.Combine(folder, ShardIndex.FileName)) ? StoredValues.Sharded(folder) : StoredValues.Whole(folder, WeightsFile, OptimizerFile);
+            Dictionary<string, ParameterPart> byName = parts.ToDictionary(part => part.Name);
+            foreach (ParameterPart part in parts)
+            {
+                values.Fill(part);
+            }
+
+            foreach ((string name, Tensor state) in optimizer)
+            {
+                values.Fill(byName[name[..name.LastIndexOf('.')]], name, state);
+            }
+
+            TrainingState? read = JsonSerializer.Deserialize<TrainingState>(File.ReadAllText(Path.Combine(folder, StateFile)), Json);
+            return read is { Step: > 0 } ? read : throw new InvalidDataException($"{StateFile} counts no steps.");
         }
         catch (Exception exception) when (exception is InvalidDataException or FileNotFoundException or JsonException)
         {
@@ -146,12 +228,18 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
     }
 
     /// <summary>Puts the best weights back, where there are any.</summary>
-    public void RestoreBest(IReadOnlyList<Parameter> parameters)
+    public void RestoreBest(IReadOnlyList<Parameter> parameters) => RestoreBest([.. parameters.Select(WholeOf)]);
+
+    /// <summary>Puts what the best weights have of some parts into them, where there are any.</summary>
+    public void RestoreBest(IReadOnlyList<ParameterPart> parts)
     {
-        string path = Path.Combine(outputDir, BestFile);
-        if (File.Exists(path))
+        string sharded = Path.Combine(outputDir, Best);
+        using StoredValues? values = Directory.Exists(sharded) ? StoredValues.Sharded(sharded)
+            : File.Exists(Path.Combine(outputDir, BestFile)) ? StoredValues.Whole(outputDir, BestFile)
+            : null;
+        foreach (ParameterPart part in values is null ? [] : parts)
         {
-            Fill(path, Named(parameters));
+            values!.Fill(part);
         }
     }
 
@@ -193,21 +281,9 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
     private static IEnumerable<KeyValuePair<string, Tensor>> Named(IEnumerable<Parameter> parameters) =>
         parameters.Select(parameter => KeyValuePair.Create(parameter.Name, parameter.Value));
 
-    private static void Fill(string path, IEnumerable<KeyValuePair<string, Tensor>> targets)
-    {
-        using SafetensorsFile file = SafetensorsFile.Open(path);
-        using IDisposable noGrad = no_grad();
-        foreach ((string name, Tensor target) in targets)
-        {
-            using Tensor stored = file.View(name);
-            if (!stored.shape.SequenceEqual(target.shape) || stored.dtype != target.dtype)
-            {
-                throw new InvalidDataException($"{path}: '{name}' does not fit this run.");
-            }
+    private static IEnumerable<KeyValuePair<string, Tensor>> Named(IEnumerable<ParameterPart> parts) => parts.Select(part => KeyValuePair.Create(part.Name, part.Value));
 
-            target.copy_(stored);
-        }
-    }
+    private static ParameterPart WholeOf(Parameter parameter) => new(parameter.Name, parameter.Value, 0, parameter.Value.NumberOfElements);
 
     private IEnumerable<(int Step, string Folder)> All() => Directory.Exists(outputDir)
         ? Directory.EnumerateDirectories(outputDir, "checkpoint-*")

@@ -232,6 +232,7 @@ public static class ConfigBinder
         {
             _ when type == typeof(bool) => bool.TryParse(text, out bool flag) ? flag : null,
             _ when type == typeof(int) => int.TryParse(text, NumberStyles.AllowLeadingSign, culture, out int number) ? number : null,
+            _ when type == typeof(long) => long.TryParse(text, NumberStyles.AllowLeadingSign, culture, out long number) ? number : null,
             _ when type == typeof(ulong) => ulong.TryParse(text, NumberStyles.None, culture, out ulong number) ? number : null,
             _ when type == typeof(double) => double.TryParse(text, NumberStyles.Float, culture, out double number) ? number : null,
             _ => throw new InvalidOperationException($"No configuration value is of type {type}."),
@@ -242,7 +243,7 @@ public static class ConfigBinder
     {
         { IsEnum: true } kind => "one of " + string.Join(", ", Enum.GetNames(kind).Select(KeyOf)),
         var kind when kind == typeof(bool) => "true or false",
-        var kind when kind == typeof(int) || kind == typeof(ulong) => "a whole number",
+        var kind when kind == typeof(int) || kind == typeof(long) || kind == typeof(ulong) => "a whole number",
         var kind when kind == typeof(double) => "a number",
         var kind when kind == typeof(string) => "a text",
         _ => "a list",

@@ -109,7 +109,15 @@ public sealed record RunConfig
         Require(
             t.MetricForBestModel == TrainingSection.EvalLoss || t.EvalMetrics.Contains(t.MetricForBestModel),
             $"training.metric_for_best_model is '{t.MetricForBestModel}'; it must be {TrainingSection.EvalLoss} or one of training.eval_metrics");
-        Require(t.ZeroStage is >= 0 and <= 2, $"training.zero_stage is {t.ZeroStage}; it must be 0, 1 or 2");
+        Require(t.ZeroStage is >= 0 and <= 3, $"training.zero_stage is {t.ZeroStage}; it must be 0, 1, 2 or 3");
+        Require(t.ZeroStage < 3 || Method == Method.Full, "training.zero_stage 3 is for method full; beside an adapter, stage 0 to 2 share out what learns");
+        Require(
+            t.ZeroStage < 3 || (t.GradientCheckpointing && MemoryLimit is null),
+            "training.zero_stage 3 takes a layer's weights away when it is through, so that each is computed again; leave gradient_checkpointing true and memory_limit unset");
+        Require(t.OffloadParameters == OffloadDevice.None || t.ZeroStage == 3, "training.offload_parameters is for training.zero_stage 3, which gathers parameters when they are needed");
+        Require(t.ReduceBucketSize > 0, $"training.reduce_bucket_size is {t.ReduceBucketSize}; it must be positive");
+        Require(t.PrefetchBucketSize >= 0, $"training.prefetch_bucket_size is {t.PrefetchBucketSize}; it must be positive, or 0 for none");
+        Require(t.ParamPersistenceThreshold >= 0, $"training.param_persistence_threshold is {t.ParamPersistenceThreshold}; it must be zero or positive");
         Require(t.DdpTimeout > 0, $"training.ddp_timeout is {t.DdpTimeout}; it must be positive");
         Require(t.ReportSamples >= 0, $"training.report_samples is {t.ReportSamples}; it must be positive, or 0 for none");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
@@ -290,8 +298,26 @@ public record TrainingSection
     /// <summary>Evaluations without improvement after which training ends with the best weights; 0 for never.</summary>
     public int EarlyStoppingPatience { get; init; }
 
-    /// <summary>What several processes share out (ZeRO, arXiv:1910.02054): 0 nothing, 1 the optimizer's states, 2 the summed gradients as well.</summary>
+    /// <summary>
+    /// What several processes share out (ZeRO, arXiv:1910.02054): 0 nothing, 1 the optimizer's states and float32 masters, 2 the summed gradients as
+    /// well, 3 also the parameters; one process keeps with 3 only the layers in use at hand.
+    /// </summary>
     public int ZeroStage { get; init; }
+
+    /// <summary>Where the shares of parameters lie that ZeRO 3 gathers; a CPU's only.</summary>
+    public OffloadDevice OffloadParameters { get; init; } = OffloadDevice.None;
+
+    /// <summary>Parameters that are sent at once: a bucket ends at the tensor that brings it to so many elements.</summary>
+    public long ReduceBucketSize { get; init; } = 1L << 22;
+
+    /// <summary>ZeRO 3: a layer of at most so many elements is gathered while the one before it computes; 0 for none.</summary>
+    public long PrefetchBucketSize { get; init; } = 50_000_000;
+
+    /// <summary>ZeRO 3: tensors of fewer elements, such as norms, are not taken away between uses.</summary>
+    public long ParamPersistenceThreshold { get; init; } = 100_000;
+
+    /// <summary>Whether processes compute while parameters and gradients are under way between them.</summary>
+    public bool OverlapComm { get; init; } = true;
 
     /// <summary>Seconds that processes wait for one of them before they all end.</summary>
     public int DdpTimeout { get; init; } = 1800;

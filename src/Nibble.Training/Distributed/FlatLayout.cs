@@ -1,8 +1,14 @@
-using System.Globalization;
-using System.Text.RegularExpressions;
 using Nibble.Kernels;
+using static TorchSharp.torch;
 
 namespace Nibble.Training.Distributed;
+
+/// <summary>What of a parameter decides where it lies.</summary>
+/// <param name="Elements">Its size.</param>
+/// <param name="Unit">The unit of the model that it is of.</param>
+/// <param name="DType">In which it is computed with.</param>
+/// <param name="Stays">Whether every rank has all of it at any time, or only while its unit is used.</param>
+internal readonly record struct FlatParameter(long Elements, int Unit, ScalarType DType = ScalarType.Float32, bool Stays = true);
 
 /// <summary>Part of a parameter that belongs to one rank: elements <c>[Start, Start + Count)</c> of parameter number <c>Parameter</c>.</summary>
 /// <param name="Parameter">Its place in the list.</param>
@@ -11,47 +17,61 @@ namespace Nibble.Training.Distributed;
 /// <param name="InShare">Where it begins in the rank's share of the bucket.</param>
 internal readonly record struct Slice(int Parameter, long Start, long Count, long InShare);
 
+/// <summary>Parameters that are sent together.</summary>
+/// <param name="Places">Their numbers, where each begins, and how many elements it has.</param>
+/// <param name="Length">Elements, the gaps between parameters counted.</param>
+/// <param name="Unit">The first unit that they are of; when its backward pass is through, all of them have their gradients.</param>
+/// <param name="DType">Of all of them.</param>
+/// <param name="Stays">Of all of them; those of one that does not stay are of one unit.</param>
+internal sealed record Bucket(IReadOnlyList<(int Parameter, long Offset, long Count)> Places, long Length, int Unit, ScalarType DType, bool Stays);
+
 /// <summary>
 /// Parameters laid end to end, for messages of one piece: each begins at a multiple of the optimizer's 8-bit blocks, so that no block
-/// lies in two shares. Consecutive parameters make a bucket, which is sent at once and divided evenly between the ranks.
+/// lies in two shares. Consecutive parameters of a kind make a bucket, which is sent at once and divided evenly between the ranks.
 /// </summary>
-internal sealed partial class FlatLayout
+internal sealed class FlatLayout
 {
     private readonly int ranks;
 
-    /// <param name="parameters">Name and number of elements of each parameter.</param>
+    /// <param name="parameters">All of them.</param>
     /// <param name="ranks">Number of processes.</param>
     /// <param name="bucketElements">A bucket ends at the first parameter that brings it to so many.</param>
-    public FlatLayout(IReadOnlyList<(string Name, long Elements)> parameters, int ranks, long bucketElements = 1L << 22)
+    public FlatLayout(IReadOnlyList<FlatParameter> parameters, int ranks, long bucketElements)
     {
         this.ranks = ranks;
         var buckets = new List<Bucket>();
-        var places = new List<(int Parameter, long Offset, long Count)>();
-        int[] layers = [.. parameters.Select(parameter => LayerOf(parameter.Name))];
-        long length = 0;
-        int first = int.MaxValue;
-        for (int i = 0; i < parameters.Count; i++)
+        foreach (IGrouping<(ScalarType, bool), (FlatParameter Parameter, int Number)> kind in
+            parameters.Select((parameter, number) => (parameter, number)).GroupBy(item => (item.parameter.DType, item.parameter.Stays)))
         {
-            places.Add((i, length, parameters[i].Elements));
-            length += WholeBlocks(parameters[i].Elements);
-            first = Math.Min(first, layers[i]);
-            bool leavesLayers = i + 1 < layers.Length && layers[i] == NoLayer != (layers[i + 1] == NoLayer);
-            if (length >= bucketElements || leavesLayers || i == parameters.Count - 1)
+            var places = new List<(int, long, long)>();
+            long end = 0;
+            FlatParameter before = default;
+            foreach ((FlatParameter parameter, int number) in kind)
             {
-                buckets.Add(new Bucket([.. places], length, first));
-                first = int.MaxValue;
+                if (places.Count > 0 && (end >= bucketElements || Parted(before, parameter)))
+                {
+                    Close();
+                }
+
+                places.Add((number, WholeBlocks(end), parameter.Elements));
+                end = WholeBlocks(end) + parameter.Elements;
+                before = parameter;
+            }
+
+            Close();
+
+            void Close()
+            {
+                buckets.Add(new Bucket([.. places], end, places.Min(place => parameters[place.Item1].Unit), before.DType, before.Stays));
                 places.Clear();
-                length = 0;
+                end = 0;
             }
         }
 
         Buckets = buckets;
     }
 
-    /// <summary>The layer of a bucket whose parameters are in none: the embedding, the last norm, the head.</summary>
-    public const int NoLayer = -1;
-
-    /// <summary>All buckets, in the order of the parameters.</summary>
+    /// <summary>All buckets.</summary>
     public IReadOnlyList<Bucket> Buckets { get; }
 
     /// <summary>Elements of a bucket that belong to each rank.</summary>
@@ -78,18 +98,8 @@ internal sealed partial class FlatLayout
         }
     }
 
-    private static int LayerOf(string name) => LayerNumber().Match(name) is { Success: true } match
-        ? int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture)
-        : NoLayer;
-
-    [GeneratedRegex(@"\blayers\.(\d+)\.")]
-    private static partial Regex LayerNumber();
+    /// <summary>Gradients of unit 0 come last: who shares its bucket would wait for them. What comes and goes does so with its unit.</summary>
+    private static bool Parted(FlatParameter before, FlatParameter next) => before.Unit != next.Unit && (!next.Stays || before.Unit == 0 || next.Unit == 0);
 
     private static long WholeBlocks(long elements) => (elements + AdamW.StateBlock - 1) / AdamW.StateBlock * AdamW.StateBlock;
-
-    /// <summary>Parameters that are sent together.</summary>
-    /// <param name="Places">Their numbers, where each begins, and how many elements it has.</param>
-    /// <param name="Length">Elements, the gaps between parameters counted.</param>
-    /// <param name="Layer">The first layer that they are of; when its backward pass is through, all of them have their gradients.</param>
-    public sealed record Bucket(IReadOnlyList<(int Parameter, long Offset, long Count)> Places, long Length, int Layer);
 }

@@ -1,106 +1,114 @@
+using System.Text;
 using System.Text.Json;
-using Nibble.Kernels;
 using Nibble.Kernels.Communication;
-using Nibble.Modeling.Decoder;
+using Nibble.Modeling.Checkpoints;
 using Nibble.Training.Checkpointing;
+using Nibble.Training.Reporting;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Training.Distributed;
 
-/// <summary>Checkpoints are those of one process, whoever keeps which states.</summary>
+/// <summary>What is written and read of a model and of states that are shared out: by every process its share, whole ones by rank 0.</summary>
 internal sealed partial class ParallelOptimizer
 {
-    /// <summary>Hands all states by name, as one process would have them, to rank 0's writer; every process takes part.</summary>
-    public void WithStates(Action<IReadOnlyDictionary<string, Tensor>> write)
+    /// <summary>Writes a checkpoint; every process takes part.</summary>
+    public void Save(TrainingState state, CheckpointStore store, RunLog? log)
     {
-        if (stage == 0)
+        if (units is not null)
         {
-            if (world.Rank == 0)
-            {
-                write(optimizer.States);
-            }
-
-            return;
+            store.Save(state, Parts, optimizer.States, WhoHasWhat, log);
         }
-
-        using DisposeScope scope = NewDisposeScope();
-        var whole = new Dictionary<string, Tensor>();
-        foreach ((string name, int parameter, Tensor state) in WholeStates())
+        else if (world.Rank == 0)
         {
-            Tensor share = optimizer.States.TryGetValue(name, out Tensor? own) ? own.view(-1) : empty(0, state.dtype);
-            world.AllGather(share, CountsOf(parameter, state), state.view(-1)).Wait();
-            if (world.Rank == 0)
-            {
-                whole.Add(name, state);
-            }
-            else
-            {
-                state.Dispose();
-            }
+            store.Save(state, parameters, optimizer.States, log!);
         }
+    }
 
-        if (world.Rank == 0)
+    /// <summary>Keeps the weights as the best; every process takes part.</summary>
+    public void SaveBest(CheckpointStore store)
+    {
+        if (units is not null)
         {
-            write(whole);
+            store.SaveBest(Parts, WhoHasWhat);
+        }
+        else if (world.Rank == 0)
+        {
+            store.SaveBest(parameters);
+        }
+    }
+
+    /// <summary>Puts the best weights back, into the shares of all processes or, where there are none, on rank 0, which writes them.</summary>
+    public void RestoreBest(CheckpointStore store)
+    {
+        if (units is not null)
+        {
+            world.Barrier().Wait(); // Rank 0 has written the index by then.
+            store.RestoreBest(Parts);
+            units.Refresh();
+        }
+        else if (world.Rank == 0)
+        {
+            store.RestoreBest(parameters);
         }
     }
 
     /// <summary>Puts rank 0's checkpoint into the parameters and states of all processes, however many wrote it.</summary>
-    /// <param name="folder">The checkpoint; rank 0 reads it.</param>
+    /// <param name="folder">The checkpoint; rank 0 names it, and reads it for all unless each has shares.</param>
     /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
     public TrainingState Restore(string? folder)
     {
         using DisposeScope scope = NewDisposeScope();
-        IReadOnlyDictionary<string, Tensor> states = stage == 0 ? optimizer.States
-            : world.Rank == 0 ? WholeStates().ToDictionary(item => item.Name, item => item.State)
-            : new Dictionary<string, Tensor>();
-        TrainingState read = world.Rank == 0 ? CheckpointStore.Restore(folder!, parameters, states) : new TrainingState();
-        if (world.Size > 1)
+        if (units is not null)
         {
-            foreach (Parameter parameter in parameters)
-            {
-                world.Broadcast(parameter.Value).Wait();
-            }
+            TrainingState own = CheckpointStore.Restore(Encoding.UTF8.GetString(world.BroadcastBytes(Encoding.UTF8.GetBytes(folder ?? ""))), Parts, optimizer.States);
+            units.Refresh();
+            return own;
+        }
 
-            foreach ((string name, int parameter, Tensor state) in WholeStates())
-            {
-                Tensor whole = states.GetValueOrDefault(name, state);
-                world.Broadcast(whole).Wait();
-                if (stage > 0 && optimizer.States.TryGetValue(name, out Tensor? own))
-                {
-                    own.view(-1).copy_(whole.view(-1).narrow(0, CountsOf(parameter, state).Take(world.Rank).Sum(), own.NumberOfElements));
-                }
-
-                state.Dispose();
-            }
+        TrainingState read = world.Rank == 0 ? CheckpointStore.Restore(folder!, parameters, optimizer.States) : new TrainingState();
+        foreach (Tensor value in parameters.Select(parameter => parameter.Value).Concat(optimizer.States.Values))
+        {
+            world.Broadcast(value).Wait();
         }
 
         return JsonSerializer.Deserialize<TrainingState>(world.BroadcastBytes(JsonSerializer.SerializeToUtf8Bytes(read)))!;
     }
 
-    /// <summary>Every state of every parameter, of its size in one process and not yet filled, made when its turn comes.</summary>
-    private IEnumerable<(string Name, int Parameter, Tensor State)> WholeStates()
+    /// <summary>Does work that needs the whole model on rank 0, where its result is returned; every process takes part.</summary>
+    public T? Alone<T>(Func<T> work) => solo is not null ? solo.Do(work) : world.Rank == 0 ? work() : default;
+
+    /// <summary>Within <see cref="Alone"/>: a weight with the values of the shares, if it has such, collected when it is written.</summary>
+    public TensorToWrite Collected(TensorToWrite weight)
     {
-        for (int i = 0; i < parameters.Count; i++)
+        int number = solo is null ? -1 : numbers.GetValueOrDefault(weight.Name, -1);
+        return number < 0 ? weight : weight with
         {
-            foreach ((string name, Tensor state) in optimizer.ZeroStates(parameters[i]))
+            Make = () =>
             {
-                yield return (name, i, state);
-            }
-        }
+                using Tensor whole = solo!.Whole(number);
+                return whole.to(weight.DType);
+            },
+        };
     }
 
-    /// <summary>How much of a parameter's state each rank has: an element for each of its own, or for each block of them.</summary>
-    private long[] CountsOf(int parameter, Tensor state)
+    /// <summary>Collects a parameter from the shares of all ranks, in float32.</summary>
+    private Tensor Whole(int number)
     {
-        FlatLayout.Bucket bucket = layout.Buckets.First(bucket => bucket.Places[^1].Parameter >= parameter);
-        bool each = state.NumberOfElements == parameters[parameter].Value.NumberOfElements;
-        return
-        [
-            .. Enumerable.Range(0, world.Size)
-                .Select(rank => layout.SlicesOf(bucket, rank).FirstOrDefault(slice => slice.Parameter == parameter).Count)
-                .Select(count => each ? count : (count + AdamW.StateBlock - 1) / AdamW.StateBlock),
-        ];
+        using DisposeScope scope = NewDisposeScope();
+        Bucket bucket = layout.Buckets.First(bucket => bucket.Places.Any(place => place.Parameter == number));
+        long[] counts = [.. Enumerable.Range(0, world.Size).Select(rank => layout.SlicesOf(bucket, rank).FirstOrDefault(slice => slice.Parameter == number).Count)];
+        Tensor own = units!.Buckets.SelectMany(item => item.Slices).FirstOrDefault(item => item.Slice.Parameter == number && item.Part is not null).Part?.Value ?? empty(0, device: world.Device);
+        Tensor whole = empty(counts.Sum(), device: world.Device);
+        world.AllGather(own, counts, whole).Wait();
+        return whole.view(parameters[number].Value.shape).MoveToOuterDisposeScope();
     }
+
+    private IReadOnlyList<ParameterPart> Parts => [.. units!.Buckets.SelectMany(bucket => bucket.Slices)
+        .Select(item => new ParameterPart(item.Part.Name, item.Part.Value, item.Slice.Start, parameters[item.Slice.Parameter].Value.NumberOfElements))];
+
+    private Dictionary<string, IReadOnlyList<ShardIndex.Part>> WhoHasWhat => layout.Buckets
+        .SelectMany(bucket => Enumerable.Range(0, world.Size).SelectMany(rank => layout.SlicesOf(bucket, rank).Select(slice => (Rank: rank, Slice: slice))))
+        .GroupBy(item => parameters[item.Slice.Parameter].Name)
+        .ToDictionary(group => group.Key, IReadOnlyList<ShardIndex.Part> (group) => [.. group.Select(item => new ShardIndex.Part(item.Rank, item.Slice.Start, item.Slice.Count))]);
 }

@@ -15,7 +15,7 @@ internal sealed class AdamWOptimizer : IDisposable
     private readonly IReadOnlyList<double> factors;
     private readonly Dictionary<string, Tensor> states = [];
     private readonly PagedAdamW? pages;
-    private readonly MappedStates? file;
+    private readonly MappedFile? file;
 
     /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
@@ -33,14 +33,16 @@ internal sealed class AdamWOptimizer : IDisposable
             throw new ArgumentException("training.offload_optimizer is disk, which is for the CPU; on a GPU training.optim can be paged_adamw_32bit or paged_adamw_8bit.");
         }
 
-        file = onDisk ? new MappedStates(run.OutputDir, parameters.Sum(BytesOf)) : null;
+        file = onDisk ? new MappedFile(run.OutputDir, parameters.Sum(BytesOf)) : null;
         for (int i = 0; i < parameters.Count; i++)
         {
             using DisposeScope scope = NewDisposeScope();
             foreach ((string name, Tensor state) in pages is null ? ZeroStates(parameters[i]) : Named(parameters[i], pages.StatesOf(i)))
             {
-                states.Add(name, (file?.Add(state) ?? state).DetachFromDisposeScope());
+                states.Add(name, (file?.Add(state.shape, state.dtype).copy_(state) ?? state).DetachFromDisposeScope());
             }
+
+            file?.Release();
         }
     }
 
@@ -61,7 +63,8 @@ internal sealed class AdamWOptimizer : IDisposable
     /// <param name="step">Counts from 1.</param>
     /// <param name="learningRate">The step's rate.</param>
     /// <param name="gradScale">Factor on the gradients.</param>
-    public void Step(int step, double learningRate, double gradScale)
+    /// <param name="updated">Is called after each parameter that is not paged; null for nothing.</param>
+    public void Step(int step, double learningRate, double gradScale, Action? updated = null)
     {
         using IDisposable noGrad = no_grad();
         using DisposeScope scope = NewDisposeScope();
@@ -78,6 +81,7 @@ internal sealed class AdamWOptimizer : IDisposable
                 {
                     Update(parameters[i], gradient, UpdateOf(i));
                     file?.Release();
+                    updated?.Invoke();
                 }
             }
         }
@@ -115,7 +119,7 @@ internal sealed class AdamWOptimizer : IDisposable
     private long BytesOf(Parameter parameter)
     {
         using DisposeScope scope = NewDisposeScope();
-        return Zero(parameter.Value).Sum(MappedStates.Rounded);
+        return Zero(parameter.Value).Sum(state => MappedFile.Rounded(state.NumberOfElements * state.ElementSize));
     }
 
     private IReadOnlyList<Tensor> Zero(Tensor parameter)

@@ -5,10 +5,10 @@ using static TorchSharp.torch;
 namespace Nibble.Training.Optimization;
 
 /// <summary>
-/// Optimizer states in a file that is mapped into memory: the system pages them to the disk where memory is short. The file is of this
+/// Tensors in a file that is mapped into memory: the system pages them to the disk where memory is short. The file is of this
 /// process only and goes with it; checkpoints have the states as always.
 /// </summary>
-internal sealed class MappedStates : IDisposable
+internal sealed class MappedFile : IDisposable
 {
     private const long Alignment = 64;
 
@@ -19,11 +19,11 @@ internal sealed class MappedStates : IDisposable
 
     /// <summary>Makes the file, with all of its space, so that no later write can find the disk full.</summary>
     /// <param name="folder">Where it lies.</param>
-    /// <param name="bytes">What will be taken, each state rounded up to <see cref="Rounded"/>.</param>
+    /// <param name="bytes">What will be taken, each tensor rounded up to <see cref="Rounded"/>.</param>
     /// <exception cref="IOException">The disk has not so much space.</exception>
-    public MappedStates(string folder, long bytes)
+    public MappedFile(string folder, long bytes)
     {
-        file = new FileStream(Path.Combine(folder, $"optimizer-states.{Guid.NewGuid():N}.tmp"), new FileStreamOptions
+        file = new FileStream(Path.Combine(folder, $"offloaded.{Guid.NewGuid():N}.tmp"), new FileStreamOptions
         {
             Mode = FileMode.Create,
             Access = FileAccess.ReadWrite,
@@ -35,19 +35,18 @@ internal sealed class MappedStates : IDisposable
         view = mapping.CreateViewAccessor(0, bytes, MemoryMappedFileAccess.ReadWrite);
     }
 
-    /// <summary>Bytes that a state takes in the file.</summary>
-    public static long Rounded(Tensor state) => ((state.NumberOfElements * state.ElementSize) + Alignment - 1) / Alignment * Alignment;
+    /// <summary>Bytes that a tensor of so many takes in the file.</summary>
+    public static long Rounded(long bytes) => (bytes + Alignment - 1) / Alignment * Alignment;
 
-    /// <summary>A copy of a state in the file.</summary>
-    public Tensor Add(Tensor state)
+    /// <summary>Zeros in the file.</summary>
+    public Tensor Add(ReadOnlySpan<long> shape, ScalarType dtype)
     {
-        Tensor mapped = TensorMemory.FromBuffer(view.SafeMemoryMappedViewHandle, view.PointerOffset + end, state.shape, state.dtype);
-        mapped.copy_(state);
-        end += Rounded(state);
+        Tensor mapped = TensorMemory.FromBuffer(view.SafeMemoryMappedViewHandle, view.PointerOffset + end, shape, dtype);
+        end += Rounded(mapped.NumberOfElements * mapped.ElementSize);
         return mapped;
     }
 
-    /// <summary>Takes all states out of this process's memory; the system writes them to the file when it needs theirs.</summary>
+    /// <summary>Takes all tensors out of this process's memory; the system writes them to the file when it needs theirs.</summary>
     public void Release() => MappedPages.Release(view.SafeMemoryMappedViewHandle, view.PointerOffset, end);
 
     /// <inheritdoc/>

@@ -1,0 +1,161 @@
+using Nibble.Kernels;
+using Nibble.Kernels.Communication;
+using Nibble.Modeling.Decoder;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Nibble.Training.Distributed;
+
+/// <summary>
+/// Sums gradients over all processes, bucket by bucket: one is under way while the backward pass goes on. Without shares every process gets
+/// the sums (all-reduce); with them each gets those of its own (reduce-scatter), once a step or, from ZeRO 2 on, after each pass, so that no
+/// process keeps the others'.
+/// </summary>
+/// <param name="world">The processes.</param>
+/// <param name="layout">Where the parameters lie.</param>
+/// <param name="parameters">Those of the layout.</param>
+/// <param name="stage">ZeRO's.</param>
+/// <param name="overlaps">Whether a bucket may be under way while another is made.</param>
+/// <param name="shares">The shares of each bucket; none in stage 0.</param>
+internal sealed class GradientReducer(
+    ICommunicator world, FlatLayout layout, IReadOnlyList<Parameter> parameters, int stage, bool overlaps, IReadOnlyDictionary<Bucket, ShardedBucket> shares)
+{
+    /// <summary>Kept, because the collector may free a scalar that nobody holds while libtorch reads it.</summary>
+    private static readonly Scalar One = 1;
+
+    /// <summary>With stage 1, the gradients of earlier passes in float32, whatever the passes' dtype.</summary>
+    private readonly Dictionary<Bucket, Tensor> earlier = [];
+    private Queue<Bucket> unsent = [];
+    private Action receive = Nothing;
+    private bool isLast;
+
+    /// <summary>Begins one of a step's passes, of which all processes make as many.</summary>
+    public void BeginPass(bool last)
+    {
+        isLast = last;
+        if (stage > 0 || (world.Size > 1 && last))
+        {
+            unsent = new Queue<Bucket>(layout.Buckets.OrderByDescending(bucket => bucket.Unit));
+        }
+    }
+
+    /// <summary>Sends the gradients that are complete when a unit's backward pass is through.</summary>
+    public void UnitFinished(int unit)
+    {
+        while (unsent.TryPeek(out Bucket? bucket) && bucket.Unit >= unit)
+        {
+            Send(unsent.Dequeue());
+        }
+    }
+
+    /// <summary>Ends a pass, which this process may have had no micro-batch for.</summary>
+    public void EndPass()
+    {
+        UnitFinished(0);
+        Receive();
+    }
+
+    /// <summary>Forgets what was summed so far.</summary>
+    public void Drop()
+    {
+        foreach (Tensor flat in earlier.Values)
+        {
+            flat.Dispose();
+        }
+
+        earlier.Clear();
+    }
+
+    private static void Nothing()
+    {
+    }
+
+    /// <summary>Starts to sum a bucket over all processes, then takes in the one before it.</summary>
+    private void Send(Bucket bucket)
+    {
+        using Profiler.Scope measured = Profiler.Operator("GradientReduction");
+        using IDisposable noGrad = no_grad();
+        Tensor flat = Flatten(bucket);
+        if (stage == 1 && !isLast)
+        {
+            earlier[bucket] = flat;
+            return;
+        }
+
+        long[] counts = layout.Shares(bucket);
+        Tensor sums = stage == 0 ? flat : empty(counts[world.Rank], device: world.Device).DetachFromDisposeScope();
+        ICollective pending = stage == 0 ? world.AllReduce(flat) : world.ReduceScatter(flat, counts, sums);
+        Receive();
+        receive = () =>
+        {
+            pending.Wait();
+            Give(bucket, sums);
+            sums.Dispose();
+            flat.Dispose();
+        };
+        if (!overlaps)
+        {
+            Receive();
+        }
+    }
+
+    private void Receive()
+    {
+        Action pending = receive;
+        receive = Nothing;
+        pending();
+    }
+
+    /// <summary>The gradients of a bucket's parameters end to end, taken from them and added to what there is of earlier passes; zero where this process has none.</summary>
+    private Tensor Flatten(Bucket bucket)
+    {
+        bool summed = earlier.Remove(bucket, out Tensor? flat);
+        if (flat is null && bucket.Places is [(int only, 0, _)] && parameters[only].Value is { grad: { dtype: ScalarType.Float32 } gradient } alone && gradient.is_contiguous())
+        {
+            alone.grad = null;
+            using (gradient)
+            {
+                return gradient.view(-1).DetachFromDisposeScope();
+            }
+        }
+
+        flat ??= zeros(bucket.Length, device: world.Device).DetachFromDisposeScope();
+        foreach ((int number, long offset, long count) in bucket.Places)
+        {
+            Tensor value = parameters[number].Value;
+            using Tensor? own = value.grad;
+            if (own is not null)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                Tensor place = flat.narrow(0, offset, count);
+                Tensor slopes = own.reshape(-1);
+                _ = summed ? place.add_(slopes, One) : place.copy_(slopes);
+                value.grad = null;
+            }
+        }
+
+        return flat;
+    }
+
+    private void Give(Bucket bucket, Tensor sums)
+    {
+        using IDisposable noGrad = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        if (stage == 0)
+        {
+            foreach ((int number, long offset, long count) in bucket.Places)
+            {
+                Tensor value = parameters[number].Value;
+                value.grad = sums.narrow(0, offset, count).view(value.shape);
+            }
+
+            return;
+        }
+
+        foreach ((Slice slice, Parameter part) in shares[bucket].Slices)
+        {
+            Tensor gradient = sums.narrow(0, slice.InShare, slice.Count);
+            part.Value.grad = part.Value.grad is { } before ? before.add_(gradient, One) : gradient;
+        }
+    }
+}
