@@ -10,8 +10,8 @@
  *   - Every function returns a nibble_status; on anything but NIBBLE_OK, nibble_comm_last_error() says what was wrong
  *     in one line. Arguments are checked before anything is sent. After NIBBLE_DEVICE_ERROR (the network failed, or a
  *     rank did not come in time) nothing but nibble_comm_abort() may be called.
- *   - Memory is the host's over MPI, the GPU's over NCCL. A buffer of no bytes may be null. One operation over MPI moves
- *     less than 2^31 elements.
+ *   - Memory is the host's over MPI, the GPU's over NCCL. A buffer of no bytes may be null. One operation over MPI
+ * moves less than 2^31 elements.
  *   - Any thread may call, one at a time.
  *   - Sums are the same on every rank to the bit, and the same again in a run of as many ranks.
  */
@@ -47,9 +47,9 @@ NIBBLE_API int32_t nibble_comm_sharers(void);
  * id of a new group, which its maker hands to all other ranks by other means. */
 NIBBLE_API nibble_status nibble_comm_nccl_id(uint8_t id[NIBBLE_COMM_ID_BYTES]);
 
-/* Joins the group of an id, once in the life of a process; all other ranks must do so as well. Each has a GPU of its own,
- * that of the CUDA context which is current on the calling thread now and in all later calls. Operations are queued on
- * `stream`, a CUstream or null for the default one, behind what it has to do already. */
+/* Joins the group of an id, once in the life of a process; all other ranks must do so as well. Each has a GPU of its
+ * own, that of the CUDA context which is current on the calling thread now and in all later calls. Operations are
+ * queued on `stream`, a CUstream or null for the default one, behind what it has to do already. */
 NIBBLE_API nibble_status nibble_comm_nccl_init(const uint8_t id[NIBBLE_COMM_ID_BYTES], int32_t rank, int32_t size,
                                                void* stream);
 
@@ -58,8 +58,8 @@ NIBBLE_API nibble_status nibble_comm_nccl_init(const uint8_t id[NIBBLE_COMM_ID_B
 /* Leaves the others, when all have come to this. */
 NIBBLE_API nibble_status nibble_comm_finalize(void);
 
-/* Over MPI: ends this process and all others of the run, with `code` as what their launcher returns. Over NCCL: ends what
- * this process's GPU has under way, whereupon the others' operations fail. */
+/* Over MPI: ends this process and all others of the run, with `code` as what their launcher returns. Over NCCL: ends
+ * what this process's GPU has under way, whereupon the others' operations fail. */
 NIBBLE_API void nibble_comm_abort(int32_t code);
 
 NIBBLE_API int32_t nibble_comm_rank(void);
@@ -77,8 +77,8 @@ typedef struct nibble_comm_request nibble_comm_request;
 NIBBLE_API nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_t root, nibble_comm_request** request);
 
 /* data[count] := the sum of all ranks' data[count], for NIBBLE_F32 and NIBBLE_BF16. The sum of bfloat16 is that of
- * float32 values, rounded once at its end (an operation of MPI's own on bfloat16 would round after every rank). Over NCCL
- * float32 only. */
+ * float32 values, rounded once at its end (an operation of MPI's own on bfloat16 would round after every rank). Over
+ * NCCL float32 only. */
 NIBBLE_API nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t count,
                                                 nibble_comm_request** request);
 

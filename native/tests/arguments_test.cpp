@@ -104,9 +104,10 @@ TEST(Arguments, nothing_to_do_needs_no_buffers) {
     for (const Machine& machine : machines({NIBBLE_F32})) {
         const Using use(machine);
         expect_ok(nibble_nf4_quantize(on(), NIBBLE_BF16, nullptr, 0, nullptr, nullptr));
-        expect_ok(nibble_rms_norm_forward(on(), NIBBLE_F32, nullptr, nullptr, weight.data(), 0, 8, 0, nullptr, nullptr, nullptr));
-        expect_ok(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, weight.data(), nullptr, nullptr, nullptr, 0, 8, nullptr,
-                                           dweight.data()));
+        expect_ok(nibble_rms_norm_forward(on(), NIBBLE_F32, nullptr, nullptr, weight.data(), 0, 8, 0, nullptr, nullptr,
+                                          nullptr));
+        expect_ok(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, weight.data(), nullptr, nullptr, nullptr, 0, 8,
+                                           nullptr, dweight.data()));
         EXPECT_EQ(dweight, std::vector<float>(8));
         expect_ok(nibble_rope(on(), NIBBLE_F16, nullptr, nullptr, nullptr, 0, 1, 8, 8, 0, nullptr));
         expect_ok(nibble_swiglu_forward(on(), NIBBLE_F32, nullptr, nullptr, 0, nullptr));
@@ -205,8 +206,8 @@ TEST(Library, memory_that_cannot_be_had_is_a_status) {
 #endif
     float value = 1;
     expect_ok(nibble_set_num_threads(NIBBLE_MAX_THREADS));
-    EXPECT_EQ(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, &value, nullptr, nullptr, nullptr, 0, int64_t{1} << 45,
-                                       nullptr, &value),
+    EXPECT_EQ(nibble_rms_norm_backward(on(), NIBBLE_F32, nullptr, &value, nullptr, nullptr, nullptr, 0,
+                                       int64_t{1} << 45, nullptr, &value),
               NIBBLE_OUT_OF_MEMORY);
     EXPECT_STREQ(nibble_last_error(), "out of memory for scratch buffers");
     expect_ok(nibble_set_num_threads(2));

@@ -20,9 +20,10 @@ TEST_P(Layers, rms_norm_and_its_gradients_equal_float64) {
         std::vector<float> dweight(cols);
         const auto r = static_cast<int64_t>(rows);
         const auto c = static_cast<int64_t>(cols);
-        expect_ok(nibble_rms_norm_forward(on(), dtype, x.data(), nullptr, weight.data(), r, c, 1e-5F, nullptr, y.data(), inverse.data()));
-        expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), nullptr, r, c,
-                                           dx.data(), dweight.data()));
+        expect_ok(nibble_rms_norm_forward(on(), dtype, x.data(), nullptr, weight.data(), r, c, 1e-5F, nullptr, y.data(),
+                                          inverse.data()));
+        expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), nullptr, r,
+                                           c, dx.data(), dweight.data()));
         std::vector<double> ey(y.size()), edx(dx.size()), edw(cols);
         for (size_t i = 0; i < rows; ++i) {
             double squares = 0;
@@ -95,8 +96,8 @@ TEST_P(Layers, rms_norm_gradients_repeat_to_the_bit_and_hardly_differ_between_th
         for (int run = 0; run < 2; ++run) {
             Tensor dx(dtype, x.size());
             std::vector<float>& dweight = runs.emplace_back(cols);
-            expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), nullptr, kRows,
-                                               static_cast<int64_t>(cols), dx.data(), dweight.data()));
+            expect_ok(nibble_rms_norm_backward(on(), dtype, x.data(), weight.data(), inverse.data(), dy.data(), nullptr,
+                                               kRows, static_cast<int64_t>(cols), dx.data(), dweight.data()));
         }
         EXPECT_EQ(runs[0], runs[1]) << threads << " threads";
         first = first.empty() ? runs[0] : first;

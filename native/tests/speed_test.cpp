@@ -117,8 +117,8 @@ TEST(Speed, element_wise_kernels_use_what_each_instruction_set_brings) {
         expect_gains("swiglu", {1.5, 0.8, 0.8},
                      [&] { expect_ok(nibble_swiglu_forward(on(), dtype, a.data(), b.data(), count, y.data())); });
         expect_gains("rms_norm", {1.2, 0.8, 0.8}, [&] {
-            expect_ok(
-                nibble_rms_norm_forward(on(), dtype, a.data(), nullptr, ones.data(), kRows, kCols, 1e-5F, nullptr, y.data(), nullptr));
+            expect_ok(nibble_rms_norm_forward(on(), dtype, a.data(), nullptr, ones.data(), kRows, kCols, 1e-5F, nullptr,
+                                              y.data(), nullptr));
         });
     }
     auto param = random_values(count, 1);

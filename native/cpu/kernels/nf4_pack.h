@@ -42,7 +42,8 @@ class TurnedScales {
 
 struct PackNf4 {
     using Element = BFloat16;
-    // Asked for into the second-level cache. Rows a power of two apart share a few lines of it, so not more than need be.
+    // Asked for into the second-level cache. Rows a power of two apart share a few lines of it, so not more than need
+    // be.
     static constexpr int64_t kRowsAhead = 64;
 
     const RunReader<BFloat16>& weight;
@@ -70,8 +71,7 @@ struct PackNf4 {
     static void decode_pairs(const uint8_t* first, const uint8_t* second, float first_scale, float second_scale,
                              BFloat16* tiles) {
         const __m512 code = _mm512_loadu_ps(nf4_code);
-        const auto table =
-            reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(code * second_scale, code * first_scale));
+        const auto table = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(code * second_scale, code * first_scale));
         // The index of an element of the second row has a fifth bit. What brings it to the upper nibbles, that are
         // shifted down, lies beside the bytes.
         const __m512i fifth_bit = _mm512_set1_epi32(0x100000);
@@ -88,8 +88,8 @@ struct PackNf4 {
             const __m512i bytes = _mm512_mask_shuffle_epi8(upper, 0x4444444444444444, sixteen(second), order);
             const __m512i even = _mm512_permutexvar_epi16(_mm512_srli_epi32(bytes, 4), table);
             constexpr int kAndOr = 0xEA;
-            const __m512i odd = _mm512_permutexvar_epi16(
-                _mm512_ternarylogic_epi32(bytes, nibbles, fifth_bit, kAndOr), table);
+            const __m512i odd =
+                _mm512_permutexvar_epi16(_mm512_ternarylogic_epi32(bytes, nibbles, fifth_bit, kAndOr), table);
             BFloat16* tile = tiles + half * kTileElements;
             _mm512_storeu_si512(tile, _mm512_unpacklo_epi32(even, odd));
             _mm512_storeu_si512(tile + kTileCols, _mm512_unpackhi_epi32(even, odd));

@@ -194,7 +194,7 @@ internal sealed class Rendezvous : IMeeting
 
     private void Connect(string address, int port, Deadline deadline)
     {
-        for (;;)
+        for (; ; )
         {
             var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
             try
