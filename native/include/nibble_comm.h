@@ -11,7 +11,7 @@
  *     in one line. Arguments are checked before anything is sent. After NIBBLE_DEVICE_ERROR (the network failed, or a
  *     rank did not come in time) nothing but nibble_comm_abort() may be called.
  *   - Memory is the host's over MPI, the GPU's over NCCL. A buffer of no bytes may be null. One operation over MPI
- * moves less than 2^31 elements.
+ *     moves less than 2^31 elements.
  *   - Any thread may call, one at a time.
  *   - Sums are the same on every rank to the bit, and the same again in a run of as many ranks.
  */
