@@ -23,6 +23,7 @@ internal sealed class MappedFile : IDisposable
     /// <exception cref="IOException">The disk has not so much space.</exception>
     public MappedFile(string folder, long bytes)
     {
+        bytes = Math.Max(bytes, Alignment); // A file of no bytes cannot be mapped.
         file = new FileStream(Path.Combine(folder, $"offloaded.{Guid.NewGuid():N}.tmp"), new FileStreamOptions
         {
             Mode = FileMode.Create,
