@@ -38,7 +38,7 @@ public class FullDiskTests
         config = config with { Method = Method.Full, Training = config.Training with { OffloadOptimizer = OffloadDevice.Disk } };
         File.WriteAllBytes(Path.Combine(disk.Path, "filler"), new byte[1 << 20]);
         Exception error = Assert.ThrowsAny<IOException>(() => { new FineTuner(config).Run(cancellation: TestContext.Current.CancellationToken); });
-        Assert.Contains("optimizer-states.", error.Message, StringComparison.Ordinal);
+        Assert.Contains("offloaded.", error.Message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', error.Message);
         Assert.Empty(Directory.EnumerateFiles(config.OutputDir));
     }
