@@ -144,6 +144,10 @@ Task("Bench").IsDependentOn("Build").Does(() =>
     Run(program, HasArgument("filter") ? $"--filter {Argument<string>("filter")}" : "report bench/reports");
 });
 
+// Full fine-tuning in several processes, and a simulation of many.
+Task("BenchDistributed").IsDependentOn("Build").Does(() =>
+    Run(MakeAbsolute(artifacts + File($"bin/Nibble.Bench/{configuration.ToLowerInvariant()}/Nibble.Bench")).FullPath, "distributed bench/reports"));
+
 Task("Format").Does(() =>
 {
     Run("dotnet", $"format {solution}");

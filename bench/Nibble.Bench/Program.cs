@@ -1,3 +1,4 @@
+using System.Globalization;
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Filters;
 using BenchmarkDotNet.Jobs;
@@ -5,18 +6,32 @@ using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using Nibble.Bench;
+using Nibble.Bench.Distributed;
 using Nibble.Bench.Kernels;
 using Nibble.Bench.Peers;
 using Nibble.Bench.Reports;
 using Nibble.Kernels.Runtime;
 using Perfolizer.Horology;
 
-// report FOLDER: everything, as a report. step NAME: a whole QLoRA step. Anything else is BenchmarkDotNet's (--filter '*Rope*',
+// report FOLDER: everything, as a report. step NAME: a whole QLoRA step. distributed FOLDER: several processes, as a report; each of
+// them is started as rank MODEL STAGE. Anything else is BenchmarkDotNet's (--filter '*Rope*',
 // --list flat), and the kernels among it are shown as a report would.
 LibTorch.EnsureLoaded();
 if (args is ["step", ..])
 {
     Console.WriteLine(StepBenchmark.Run(args.Length > 1 ? args[1] : "small"));
+    return;
+}
+
+if (args is ["rank", string model, string stage])
+{
+    RankRun.Run(model, int.Parse(stage, CultureInfo.InvariantCulture));
+    return;
+}
+
+if (args is ["distributed", string reports])
+{
+    Console.WriteLine(DistributedReport.Write(reports));
     return;
 }
 

@@ -39,7 +39,7 @@ internal static class StepBenchmark
         try
         {
             double peak = MatrixRate();
-            DecoderConfig model = WriteModel(folder, setting);
+            DecoderConfig model = WriteModel(folder, setting.Config, setting.Batch * setting.Steps, setting.Length);
             PeakMemory.Reset(); // To make the model took more than training it.
             var clock = new Clock();
             RunConfig config = Configure(folder, setting);
@@ -67,7 +67,7 @@ internal static class StepBenchmark
     }
 
     /// <summary>The best of several bfloat16 products of libtorch, in operations a second.</summary>
-    private static double MatrixRate()
+    internal static double MatrixRate()
     {
         const int Size = 2048;
         using Tensor a = randn(Size, Size).to(ScalarType.BFloat16);
@@ -83,17 +83,18 @@ internal static class StepBenchmark
         return 2.0 * Size * Size * Size / best;
     }
 
-    private static DecoderConfig WriteModel(string folder, Setting setting)
+    /// <summary>A model of random weights, and train.jsonl with examples of so many tokens.</summary>
+    internal static DecoderConfig WriteModel(string folder, JsonObject config, int records, int length)
     {
-        File.WriteAllText(Path.Combine(folder, "config.json"), setting.Config.ToJsonString());
+        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
         RandomWeights.Write(folder, seed: 1, ScalarType.BFloat16);
         DecoderConfig model = ConfigReader.Read(folder);
-        IEnumerable<string> records = Enumerable.Range(0, setting.Batch * setting.Steps).Select(record =>
+        IEnumerable<string> lines = Enumerable.Range(0, records).Select(record =>
         {
-            var ids = new JsonArray([.. Enumerable.Range(0, setting.Length).Select(i => (JsonNode)(((record * 7919) + (i * 104729)) % model.VocabSize))]);
+            var ids = new JsonArray([.. Enumerable.Range(0, length).Select(i => (JsonNode)(((record * 7919) + (i * 104729)) % model.VocabSize))]);
             return new JsonObject { ["input_ids"] = ids, ["labels"] = ids.DeepClone() }.ToJsonString();
         });
-        File.WriteAllLines(Path.Combine(folder, "train.jsonl"), records);
+        File.WriteAllLines(Path.Combine(folder, "train.jsonl"), lines);
         return model;
     }
 
@@ -109,7 +110,7 @@ internal static class StepBenchmark
 
     private static JsonObject Llama1B() => Llama(hidden: 2048, intermediate: 8192, layers: 16, heads: 32, keyValueHeads: 8, vocab: 128256);
 
-    private static JsonObject Llama(int hidden, int intermediate, int layers, int heads, int keyValueHeads, int vocab, bool tied = true) => new()
+    internal static JsonObject Llama(int hidden, int intermediate, int layers, int heads, int keyValueHeads, int vocab, bool tied = true) => new()
     {
         ["model_type"] = "llama",
         ["architectures"] = new JsonArray("LlamaForCausalLM"),
