@@ -1,5 +1,4 @@
 using System.Net;
-using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json.Nodes;
@@ -147,39 +146,16 @@ public class RequestTests
     }
 
     [Fact]
-    public async Task With_a_key_only_those_who_bear_it_are_answered()
-    {
-        await using Service service = await Service.StartAsync("--api-key-env", "SERVICE_KEY", "--urls", "http://0.0.0.0:0");
-        service.Client.BaseAddress = new UriBuilder(service.Client.BaseAddress!) { Host = "127.0.0.1" }.Uri;
-        foreach (AuthenticationHeaderValue? header in (AuthenticationHeaderValue?[])[null, new("Bearer", "wrong"), new("Bearer", Service.Key[..^1]), new("Basic", Service.Key), new("Bearer")])
-        {
-            using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/jobs") { Headers = { Authorization = header } };
-            using HttpResponseMessage response = await service.Client.SendAsync(request);
-            Assert.Equal("Bearer", response.Headers.WwwAuthenticate.ToString());
-            await ProblemAsync(response, HttpStatusCode.Unauthorized);
-        }
-
-        Assert.Equal("ok", (await service.GetAsync("/health"))["status"]!.GetValue<string>());
-        service.Client.DefaultRequestHeaders.Authorization = new("Bearer", Service.Key);
-        string id = await service.CreateAsync(Service.Request("mine", 100_000));
-        int worker = await service.WorkerAsync();
-        await service.UntilStepAsync(id, 1);
-        Assert.DoesNotContain(Service.Key, File.ReadAllText($"/proc/{worker}/environ"), StringComparison.Ordinal);
-    }
-
-    [Fact]
     public async Task A_service_that_others_could_reach_without_a_key_does_not_start()
     {
         await using Service service = await Service.StartAsync();
         foreach (string url in (string[])["http://0.0.0.0:0", "http://*:0", "http://+:0", "http://[::]:0", "http://localhost.example:0", "http://127.0.0.1:0;http://0.0.0.0:0"])
         {
-            (int code, string error) = await service.RefuseAsync("--urls", url);
+            (int code, string error) = await service.RefuseAsync("--database", service["other.db"], "--urls", url);
             Assert.Equal(2, code);
-            Assert.Contains("--api-key-env", error, StringComparison.Ordinal);
+            Assert.Contains("nibble keys create", error, StringComparison.Ordinal);
         }
 
-        Assert.Equal(2, (await service.RefuseAsync("--api-key-env", "SHORT_KEY")).Code);
-        Assert.Equal(2, (await service.RefuseAsync("--api-key-env", "NO_SUCH_KEY")).Code);
         (int second, string busy) = await service.RefuseAsync();
         Assert.Equal(1, second);
         Assert.Contains("another service", busy, StringComparison.Ordinal);

@@ -11,9 +11,10 @@ internal static class HealthApi
 {
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/health/live", () => new { status = "ok" });
-        routes.MapGet("/health/ready", ReadyAsync);
-        routes.MapGet("/health", ReadyAsync);
+        RouteGroupBuilder health = routes.MapGroup("/health").AllowAnonymous();
+        health.MapGet("/live", () => new { status = "ok" });
+        health.MapGet("/ready", ReadyAsync);
+        health.MapGet("", ReadyAsync);
     }
 
     private static async Task<IResult> ReadyAsync(JobStore store, IHostApplicationLifetime lifetime, CancellationToken cancellation)

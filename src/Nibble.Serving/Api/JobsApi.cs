@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Nibble.Serving.Files;
 using Nibble.Serving.Jobs;
+using Nibble.Serving.Keys;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
 using Nibble.Training.Configuration;
@@ -90,6 +91,7 @@ internal static class JobsApi
             Config = ConfigBinder.ToJson(config),
             Device = device,
             Memory = needed,
+            KeyId = context.Key()?.Id,
             IdempotencyKey = key,
             RequestHash = hash,
             Created = DateTimeOffset.UtcNow,
