@@ -74,7 +74,7 @@ public static class TrainingService
         builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.AddRoutingCore().AddProblemDetails().ConfigureHttpJsonOptions(json => Configure(json.SerializerOptions));
         builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
-        builder.Services.AddSingleton<AuditLog>().AddSingleton<KeyRates>();
+        builder.Services.AddSingleton<AuditLog>().AddSingleton<KeyRates>().AddDescription().AddFigures();
         builder.Services.AddHostedService<JobRunner>();
         builder.Services.AddSingleton<IHostLifetime, CallersLifetime>().Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(40));
         builder.Services.AddHostFiltering(filter => filter.AllowedHosts = keyed ? ["*"] : ["localhost", "127.0.0.1", "[::1]"]);
@@ -92,12 +92,15 @@ public static class TrainingService
         app.MapJobs();
         app.MapHealth();
         app.MapAudit();
+        app.MapDescription();
+        app.MapFigures();
         return app;
     }
 
     private static void Configure(JsonSerializerOptions json)
     {
         json.PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower;
+        json.NumberHandling = JsonNumberHandling.Strict; // As requests are read; the description would say otherwise.
         json.Converters.Add(new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false));
     }
 

@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Nibble.Serving.Keys;
 
@@ -10,7 +11,8 @@ internal static class AuditApi
     private const int Shown = 100;
 
     public static void MapAudit(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/v1/audit", (AuditLog log) => new AuditPage(log.Newest(Shown))).NeedsScope(KeyScope.Admin);
+        routes.MapGet("/v1/audit", (AuditLog log) => new AuditPage(log.Newest(Shown))).NeedsScope(KeyScope.Admin)
+            .WithTags("Audit").WithSummary("Who did what, the newest first");
 }
 
 /// <summary>The end of the audit log.</summary>
