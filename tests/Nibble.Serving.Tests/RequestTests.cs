@@ -120,7 +120,7 @@ public class RequestTests
         Assert.Equal(("ok", 4, 1), (health["status"]!.GetValue<string>(), health["pending"]!.GetValue<int>(), health["running"]!.GetValue<int>()));
         foreach ((string query, string field) in new[] { ("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("status=done", "status"), ("status=0", "status"), ("after=job-1", "after") })
         {
-            await ProblemAsync(await service.Client.GetAsync($"/v1/jobs?{query}"), HttpStatusCode.UnprocessableEntity, field);
+            await Problem.IsAsync(await service.Client.GetAsync($"/v1/jobs?{query}"), HttpStatusCode.UnprocessableEntity, field);
         }
     }
 
@@ -128,16 +128,16 @@ public class RequestTests
     public async Task What_is_not_there_or_not_json_is_refused_as_a_problem()
     {
         await using Service service = await Service.StartAsync();
-        await ProblemAsync(await service.Client.GetAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
-        await ProblemAsync(await service.Client.DeleteAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
-        await ProblemAsync(await service.Client.GetAsync("/v2"), HttpStatusCode.NotFound);
-        await ProblemAsync(await service.Client.PutAsync("/v1/jobs", null), HttpStatusCode.MethodNotAllowed);
-        await ProblemAsync(await PostTextAsync(service, "{\"model_name\": ", "application/json"), HttpStatusCode.BadRequest);
-        await ProblemAsync(await PostTextAsync(service, new string('[', 100) + new string(']', 100), "application/json"), HttpStatusCode.BadRequest);
-        await ProblemAsync(await PostTextAsync(service, "[]", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
-        await ProblemAsync(await PostTextAsync(service, "null", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
-        await ProblemAsync(await PostTextAsync(service, Service.Request("x").ToJsonString(), "text/plain"), HttpStatusCode.UnsupportedMediaType);
-        await ProblemAsync(await PostTextAsync(service, new string(' ', 300_000) + "{}", "application/json"), HttpStatusCode.RequestEntityTooLarge);
+        await Problem.IsAsync(await service.Client.GetAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
+        await Problem.IsAsync(await service.Client.DeleteAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
+        await Problem.IsAsync(await service.Client.GetAsync("/v2"), HttpStatusCode.NotFound);
+        await Problem.IsAsync(await service.Client.PutAsync("/v1/jobs", null), HttpStatusCode.MethodNotAllowed);
+        await Problem.IsAsync(await PostTextAsync(service, "{\"model_name\": ", "application/json"), HttpStatusCode.BadRequest);
+        await Problem.IsAsync(await PostTextAsync(service, new string('[', 100) + new string(']', 100), "application/json"), HttpStatusCode.BadRequest);
+        await Problem.IsAsync(await PostTextAsync(service, "[]", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
+        await Problem.IsAsync(await PostTextAsync(service, "null", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
+        await Problem.IsAsync(await PostTextAsync(service, Service.Request("x").ToJsonString(), "text/plain"), HttpStatusCode.UnsupportedMediaType);
+        await Problem.IsAsync(await PostTextAsync(service, new string(' ', 300_000) + "{}", "application/json"), HttpStatusCode.RequestEntityTooLarge);
         Assert.Equal("ok", (await service.GetAsync("/health/live"))["status"]!.GetValue<string>());
         Assert.Equal("ok", (await service.GetAsync("/health/ready"))["status"]!.GetValue<string>());
         using var elsewhere = new HttpRequestMessage(HttpMethod.Get, "/v1/jobs") { Headers = { Host = "evil.example" } };
@@ -169,20 +169,7 @@ public class RequestTests
         JsonObject request = Service.Request("new");
         change(request);
         using HttpResponseMessage response = await service.Client.PostAsJsonAsync("/v1/jobs", request);
-        await ProblemAsync(response, status, anyField ? null : field);
-    }
-
-    private static async Task ProblemAsync(HttpResponseMessage response, HttpStatusCode status, string? field = null)
-    {
-        string text = await response.Content.ReadAsStringAsync();
-        Assert.True(status == response.StatusCode, $"{response.RequestMessage!.Method} {response.RequestMessage.RequestUri}: {(int)response.StatusCode} {text}");
-        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
-        JsonObject problem = JsonNode.Parse(text)!.AsObject();
-        Assert.Equal((int)status, problem["status"]!.GetValue<int>());
-        if (field is not null)
-        {
-            Assert.Equal(field, Assert.Single(problem["errors"]!.AsObject()).Key);
-        }
+        await Problem.IsAsync(response, status, anyField ? null : field);
     }
 
     private static Task<HttpResponseMessage> PostTextAsync(Service service, string body, string type) =>

@@ -247,6 +247,9 @@ internal sealed class Service : IAsyncDisposable
         return body;
     }
 
+    /// <summary>All that the service, once ended, has said.</summary>
+    public Task<string> WordsAsync() => words!;
+
     public async Task KillAsync()
     {
         Kill(process!.Id);
