@@ -137,18 +137,18 @@ public class AttackTests
             $"Authorization: Bearer nibble_{new string('%', 16)}_x",
         ])
         {
-            Assert.StartsWith("HTTP/1.1 401 ", await TalkAsync(service, $"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"), StringComparison.Ordinal);
+            Assert.StartsWith("HTTP/1.1 401 ", await TalkAsync(service, $"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n"), StringComparison.Ordinal);
         }
 
         foreach (string path in (string[])["/V1/Jobs", "//v1/jobs", "/v1//jobs", "/health/../v1/jobs", "/v1/%6Aobs", "/health/live/../../v1/jobs", "/docs/../v1/jobs", "/docs/..%2fv1/jobs"])
         {
-            string answer = await TalkAsync(service, $"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            string answer = await TalkAsync(service, $"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
             Assert.True(answer.StartsWith("HTTP/1.1 401 ", StringComparison.Ordinal) || answer.StartsWith("HTTP/1.1 404 ", StringComparison.Ordinal), $"{path}\n{answer}");
         }
 
         foreach (string trick in (string[])["X-HTTP-Method-Override: GET", "X-Original-URL: /health", "X-Forwarded-For: 127.0.0.1", "X-Rewrite-URL: /health/live"])
         {
-            string answer = await TalkAsync(service, $"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {reader}\r\n{trick}\r\nContent-Length: 0\r\n\r\n");
+            string answer = await TalkAsync(service, $"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {reader}\r\n{trick}\r\nContent-Length: 0\r\n\r\n");
             Assert.StartsWith("HTTP/1.1 403 ", answer, StringComparison.Ordinal);
         }
     }
