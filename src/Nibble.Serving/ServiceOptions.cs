@@ -25,11 +25,8 @@ public sealed record ServiceOptions
     /// <summary>Addresses to listen at, with semicolons between; port 0 is any free one.</summary>
     public string Urls { get; init; } = DefaultUrls;
 
-    /// <summary>The key that requests must bear; null for none, which only loopback addresses may have.</summary>
-    public string? ApiKey { get; init; }
-
-    /// <summary>The environment variable that holds the key, which workers do not get to see.</summary>
-    public string? ApiKeyVariable { get; init; }
+    /// <summary>The file to which it is added who did what; null for none.</summary>
+    public string? AuditLog { get; init; }
 
     /// <summary>Jobs that run at the same time on a device, if its memory is enough for them.</summary>
     public int Concurrency { get; init; } = 1;
@@ -61,7 +58,7 @@ public sealed record ServiceOptions
     internal IReadOnlyList<string> Addresses => Urls.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 
     /// <summary>Checks what can be checked before anything is opened.</summary>
-    /// <exception cref="ArgumentException">A value is out of range, or an address is open to others without a key.</exception>
+    /// <exception cref="ArgumentException">A value is out of range.</exception>
     public ServiceOptions Validated()
     {
         foreach (string folder in new[] { Models, Data, Outputs })
@@ -73,19 +70,25 @@ public sealed record ServiceOptions
         Require(Queue > 0, $"--queue is {Queue}; it must be positive.");
         Require(MaxRunTime is null || MaxRunTime > TimeSpan.Zero, $"--max-run-time is {MaxRunTime?.TotalSeconds}; it must be positive.");
         Require(Lease >= ShortestLease, $"--lease is {Lease.TotalSeconds}; it must be at least {ShortestLease.TotalSeconds}.");
-        Require(ApiKey is null or { Length: >= ShortestKey }, $"the API key has {ApiKey?.Length} characters; it must have at least {ShortestKey}.");
         Require(Addresses.Count > 0, "--urls names no address.");
         foreach (string url in Addresses)
         {
             BindingAddress address = Parse(url);
             Require(address.Scheme == Uri.UriSchemeHttp, $"--urls names {url}; only http is served, put a proxy before it for https.");
-            Require(ApiKey is not null || IsLoopback(address.Host), $"--urls names {url}, which others can reach; that needs a key (--api-key-env).");
         }
 
         return this;
     }
 
-    private const int ShortestKey = 16;
+    /// <summary>Checks that only this machine reaches the service.</summary>
+    /// <exception cref="ArgumentException">An address is open to others.</exception>
+    internal void RequireLoopback()
+    {
+        foreach (string url in Addresses)
+        {
+            Require(IsLoopback(Parse(url).Host), $"--urls names {url}, which others can reach; that needs a key ('nibble keys create').");
+        }
+    }
 
     /// <summary>A worker must be up within it.</summary>
     private static readonly TimeSpan ShortestLease = TimeSpan.FromSeconds(2);

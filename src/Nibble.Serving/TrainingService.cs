@@ -8,6 +8,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Nibble.Serving.Api;
 using Nibble.Serving.Files;
+using Nibble.Serving.Keys;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
 
@@ -34,7 +35,13 @@ public static class TrainingService
             await store.TakeBackAsync(all: true).ConfigureAwait(false); // Who ran them is gone, or this one would not have the store.
         }
 
-        await using WebApplication app = Build(options, store);
+        bool keyed = await store.HasKeysAsync(good: true, cancellation).ConfigureAwait(false);
+        if (!keyed)
+        {
+            options.RequireLoopback();
+        }
+
+        await using WebApplication app = Build(options, store, keyed);
         await app.Services.GetRequiredService<FileLibrary>().CollectAsync().ConfigureAwait(false);
         try
         {
@@ -54,7 +61,7 @@ public static class TrainingService
         await app.StopAsync(CancellationToken.None).ConfigureAwait(false);
     }
 
-    private static WebApplication Build(ServiceOptions options, JobStore store)
+    private static WebApplication Build(ServiceOptions options, JobStore store, bool keyed)
     {
         // The empty builder: no settings from files or variables that could open another address.
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -67,9 +74,10 @@ public static class TrainingService
         builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.AddRoutingCore().AddProblemDetails().ConfigureHttpJsonOptions(json => Configure(json.SerializerOptions));
         builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
+        builder.Services.AddSingleton<AuditLog>().AddSingleton<KeyRates>().AddDescription().AddFigures();
         builder.Services.AddHostedService<JobRunner>();
         builder.Services.AddSingleton<IHostLifetime, CallersLifetime>().Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(40));
-        builder.Services.AddHostFiltering(filter => filter.AllowedHosts = options.ApiKey is null ? ["localhost", "127.0.0.1", "[::1]"] : ["*"]);
+        builder.Services.AddHostFiltering(filter => filter.AllowedHosts = keyed ? ["*"] : ["localhost", "127.0.0.1", "[::1]"]);
         WebApplication app = builder.Build();
         foreach (string url in options.Addresses)
         {
@@ -79,19 +87,20 @@ public static class TrainingService
         app.UseExceptionHandler().UseStatusCodePages();
         app.UseHostFiltering(); // A web page that calls itself by a name of its own for 127.0.0.1 gets nothing.
         app.UseRouting();
-        if (options.ApiKey is { } key)
-        {
-            app.UseMiddleware<ApiKeyCheck>(key);
-        }
-
+        app.Use(app.Services.GetRequiredService<AuditLog>().NoteAsync);
+        app.UseMiddleware<KeyCheck>(); // Before every route, those that are yet to come too.
         app.MapJobs();
         app.MapHealth();
+        app.MapAudit();
+        app.MapDescription();
+        app.MapFigures();
         return app;
     }
 
     private static void Configure(JsonSerializerOptions json)
     {
         json.PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower;
+        json.NumberHandling = JsonNumberHandling.Strict; // As requests are read; the description would say otherwise.
         json.Converters.Add(new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false));
     }
 

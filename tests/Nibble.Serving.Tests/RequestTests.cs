@@ -1,5 +1,4 @@
 using System.Net;
-using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json.Nodes;
@@ -121,7 +120,7 @@ public class RequestTests
         Assert.Equal(("ok", 4, 1), (health["status"]!.GetValue<string>(), health["pending"]!.GetValue<int>(), health["running"]!.GetValue<int>()));
         foreach ((string query, string field) in new[] { ("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("status=done", "status"), ("status=0", "status"), ("after=job-1", "after") })
         {
-            await ProblemAsync(await service.Client.GetAsync($"/v1/jobs?{query}"), HttpStatusCode.UnprocessableEntity, field);
+            await Problem.IsAsync(await service.Client.GetAsync($"/v1/jobs?{query}"), HttpStatusCode.UnprocessableEntity, field);
         }
     }
 
@@ -129,16 +128,16 @@ public class RequestTests
     public async Task What_is_not_there_or_not_json_is_refused_as_a_problem()
     {
         await using Service service = await Service.StartAsync();
-        await ProblemAsync(await service.Client.GetAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
-        await ProblemAsync(await service.Client.DeleteAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
-        await ProblemAsync(await service.Client.GetAsync("/v2"), HttpStatusCode.NotFound);
-        await ProblemAsync(await service.Client.PutAsync("/v1/jobs", null), HttpStatusCode.MethodNotAllowed);
-        await ProblemAsync(await PostTextAsync(service, "{\"model_name\": ", "application/json"), HttpStatusCode.BadRequest);
-        await ProblemAsync(await PostTextAsync(service, new string('[', 100) + new string(']', 100), "application/json"), HttpStatusCode.BadRequest);
-        await ProblemAsync(await PostTextAsync(service, "[]", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
-        await ProblemAsync(await PostTextAsync(service, "null", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
-        await ProblemAsync(await PostTextAsync(service, Service.Request("x").ToJsonString(), "text/plain"), HttpStatusCode.UnsupportedMediaType);
-        await ProblemAsync(await PostTextAsync(service, new string(' ', 300_000) + "{}", "application/json"), HttpStatusCode.RequestEntityTooLarge);
+        await Problem.IsAsync(await service.Client.GetAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
+        await Problem.IsAsync(await service.Client.DeleteAsync("/v1/jobs/job-0"), HttpStatusCode.NotFound);
+        await Problem.IsAsync(await service.Client.GetAsync("/v2"), HttpStatusCode.NotFound);
+        await Problem.IsAsync(await service.Client.PutAsync("/v1/jobs", null), HttpStatusCode.MethodNotAllowed);
+        await Problem.IsAsync(await PostTextAsync(service, "{\"model_name\": ", "application/json"), HttpStatusCode.BadRequest);
+        await Problem.IsAsync(await PostTextAsync(service, new string('[', 100) + new string(']', 100), "application/json"), HttpStatusCode.BadRequest);
+        await Problem.IsAsync(await PostTextAsync(service, "[]", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
+        await Problem.IsAsync(await PostTextAsync(service, "null", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
+        await Problem.IsAsync(await PostTextAsync(service, Service.Request("x").ToJsonString(), "text/plain"), HttpStatusCode.UnsupportedMediaType);
+        await Problem.IsAsync(await PostTextAsync(service, new string(' ', 300_000) + "{}", "application/json"), HttpStatusCode.RequestEntityTooLarge);
         Assert.Equal("ok", (await service.GetAsync("/health/live"))["status"]!.GetValue<string>());
         Assert.Equal("ok", (await service.GetAsync("/health/ready"))["status"]!.GetValue<string>());
         using var elsewhere = new HttpRequestMessage(HttpMethod.Get, "/v1/jobs") { Headers = { Host = "evil.example" } };
@@ -147,39 +146,16 @@ public class RequestTests
     }
 
     [Fact]
-    public async Task With_a_key_only_those_who_bear_it_are_answered()
-    {
-        await using Service service = await Service.StartAsync("--api-key-env", "SERVICE_KEY", "--urls", "http://0.0.0.0:0");
-        service.Client.BaseAddress = new UriBuilder(service.Client.BaseAddress!) { Host = "127.0.0.1" }.Uri;
-        foreach (AuthenticationHeaderValue? header in (AuthenticationHeaderValue?[])[null, new("Bearer", "wrong"), new("Bearer", Service.Key[..^1]), new("Basic", Service.Key), new("Bearer")])
-        {
-            using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/jobs") { Headers = { Authorization = header } };
-            using HttpResponseMessage response = await service.Client.SendAsync(request);
-            Assert.Equal("Bearer", response.Headers.WwwAuthenticate.ToString());
-            await ProblemAsync(response, HttpStatusCode.Unauthorized);
-        }
-
-        Assert.Equal("ok", (await service.GetAsync("/health"))["status"]!.GetValue<string>());
-        service.Client.DefaultRequestHeaders.Authorization = new("Bearer", Service.Key);
-        string id = await service.CreateAsync(Service.Request("mine", 100_000));
-        int worker = await service.WorkerAsync();
-        await service.UntilStepAsync(id, 1);
-        Assert.DoesNotContain(Service.Key, File.ReadAllText($"/proc/{worker}/environ"), StringComparison.Ordinal);
-    }
-
-    [Fact]
     public async Task A_service_that_others_could_reach_without_a_key_does_not_start()
     {
         await using Service service = await Service.StartAsync();
         foreach (string url in (string[])["http://0.0.0.0:0", "http://*:0", "http://+:0", "http://[::]:0", "http://localhost.example:0", "http://127.0.0.1:0;http://0.0.0.0:0"])
         {
-            (int code, string error) = await service.RefuseAsync("--urls", url);
+            (int code, string error) = await service.RefuseAsync("--database", service["other.db"], "--urls", url);
             Assert.Equal(2, code);
-            Assert.Contains("--api-key-env", error, StringComparison.Ordinal);
+            Assert.Contains("nibble keys create", error, StringComparison.Ordinal);
         }
 
-        Assert.Equal(2, (await service.RefuseAsync("--api-key-env", "SHORT_KEY")).Code);
-        Assert.Equal(2, (await service.RefuseAsync("--api-key-env", "NO_SUCH_KEY")).Code);
         (int second, string busy) = await service.RefuseAsync();
         Assert.Equal(1, second);
         Assert.Contains("another service", busy, StringComparison.Ordinal);
@@ -193,20 +169,7 @@ public class RequestTests
         JsonObject request = Service.Request("new");
         change(request);
         using HttpResponseMessage response = await service.Client.PostAsJsonAsync("/v1/jobs", request);
-        await ProblemAsync(response, status, anyField ? null : field);
-    }
-
-    private static async Task ProblemAsync(HttpResponseMessage response, HttpStatusCode status, string? field = null)
-    {
-        string text = await response.Content.ReadAsStringAsync();
-        Assert.True(status == response.StatusCode, $"{response.RequestMessage!.Method} {response.RequestMessage.RequestUri}: {(int)response.StatusCode} {text}");
-        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
-        JsonObject problem = JsonNode.Parse(text)!.AsObject();
-        Assert.Equal((int)status, problem["status"]!.GetValue<int>());
-        if (field is not null)
-        {
-            Assert.Equal(field, Assert.Single(problem["errors"]!.AsObject()).Key);
-        }
+        await Problem.IsAsync(response, status, anyField ? null : field);
     }
 
     private static Task<HttpResponseMessage> PostTextAsync(Service service, string body, string type) =>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
+using Nibble.Serving.Keys;
 using Nibble.Tests;
 
 namespace Nibble.Serving.Tests;
@@ -63,6 +64,28 @@ internal sealed class Service : IAsyncDisposable
         words = process.StandardError.ReadToEndAsync(); // Or it would wait for a reader.
         Client.Dispose();
         Client = new HttpClient { BaseAddress = new Uri(address["listening on ".Length..]), Timeout = Patience };
+    }
+
+    /// <summary>Makes a key for the service, whether it runs or not.</summary>
+    public async Task<(string Id, string Text)> KeyAsync(KeyScope scope, int? rate = null, int? concurrency = null)
+    {
+        using var keys = new KeyRing(folder["home/jobs.db"]);
+        (ApiKey key, string text) = await keys.CreateAsync($"{scope}", scope, rate, concurrency);
+        return (key.Id, text);
+    }
+
+    /// <summary>What the program answers as another command.</summary>
+    public async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
+    {
+        ProcessStartInfo start = Command([]);
+        start.ArgumentList.Clear();
+        Array.ForEach(arguments, start.ArgumentList.Add);
+        start.RedirectStandardOutput = true;
+        using Process other = Process.Start(start)!;
+        Task<string> error = other.StandardError.ReadToEndAsync();
+        string output = await other.StandardOutput.ReadToEndAsync();
+        await other.WaitForExitAsync();
+        return (other.ExitCode, output.Trim(), (await error).Trim());
     }
 
     /// <summary>The exit code and the last words of a program that does not begin to serve.</summary>
@@ -224,6 +247,9 @@ internal sealed class Service : IAsyncDisposable
         return body;
     }
 
+    /// <summary>All that the service, once ended, has said.</summary>
+    public Task<string> WordsAsync() => words!;
+
     public async Task KillAsync()
     {
         Kill(process!.Id);
@@ -287,11 +313,11 @@ internal sealed class Service : IAsyncDisposable
         ])
     {
         RedirectStandardError = true,
-        Environment = { ["NIBBLE_HOME"] = folder["home"], ["NIBBLE_CUDA_DRIVER"] = "/nonexistent/libcuda.so", ["SERVICE_KEY"] = Key, ["SHORT_KEY"] = "short" },
+        Environment = { ["NIBBLE_HOME"] = folder["home"], ["NIBBLE_CUDA_DRIVER"] = "/nonexistent/libcuda.so", ["PGPASSWORD"] = Secret, ["OPENAI_API_KEY"] = Secret },
     };
 
-    /// <summary>What the variable SERVICE_KEY holds.</summary>
-    public const string Key = "a key of more than sixteen letters";
+    /// <summary>What variables of the service hold that nobody else is to see.</summary>
+    public const string Secret = "a secret of the service";
 
     private static void Copy(string source, string target)
     {

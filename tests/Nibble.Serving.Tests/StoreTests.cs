@@ -16,11 +16,11 @@ public class StoreTests(PostgresServer server)
     public async Task Migrations_come_to_the_tables_that_the_model_has(string kind)
     {
         string columns = kind == "SQLite"
-            ? "SELECT m.name, c.name, c.type, c.\"notnull\" FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.name IN ('Jobs', 'Events', 'Files') ORDER BY m.name, c.name"
-            : "SELECT table_name, column_name, data_type, is_nullable, is_identity FROM information_schema.columns WHERE table_name IN ('Jobs', 'Events', 'Files') ORDER BY table_name, column_name";
+            ? "SELECT m.name, c.name, c.type, c.\"notnull\" FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.name IN ('Jobs', 'Events', 'Files', 'Keys') ORDER BY m.name, c.name"
+            : "SELECT table_name, column_name, data_type, is_nullable, is_identity FROM information_schema.columns WHERE table_name IN ('Jobs', 'Events', 'Files', 'Keys') ORDER BY table_name, column_name";
         string indexes = kind == "SQLite"
             ? "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY sql"
-            : "SELECT indexdef FROM pg_indexes WHERE tablename IN ('Jobs', 'Events', 'Files') ORDER BY indexdef";
+            : "SELECT indexdef FROM pg_indexes WHERE tablename IN ('Jobs', 'Events', 'Files', 'Keys') ORDER BY indexdef";
         using TestStore migrated = await TestStore.NewAsync(kind, server);
         using TestStore made = await TestStore.NewAsync(kind, server);
         migrated.Open();
@@ -68,7 +68,7 @@ public class StoreTests(PostgresServer server)
     {
         using TestStore test = await TestStore.NewAsync("PostgreSQL", server);
         JobStore[] stores = await Task.WhenAll(Enumerable.Range(0, 6).Select(_ => Task.Run(() => new JobStore(StoreDatabase.At(test.Address)))));
-        Assert.Equal(["20261101000000_First", "20261124000000_Leases"], test.Ask("SELECT \"MigrationId\" FROM \"__EFMigrationsHistory\" ORDER BY 1"));
+        Assert.Equal(["20261101000000_First", "20261124000000_Leases", "20261124120000_ApiKeys"], test.Ask("SELECT \"MigrationId\" FROM \"__EFMigrationsHistory\" ORDER BY 1"));
         Array.ForEach(stores, store => store.Dispose());
     }
 

@@ -65,7 +65,7 @@ internal sealed class TestStore : IDisposable
         tables.Database.ExecuteSqlRaw("SELECT 1");
     }
 
-    public static Job Job(string name, string? key = null, long memory = 0) => new()
+    public static Job Job(string name, string? key = null, long memory = 0, string? keyId = null) => new()
     {
         Id = $"job-{name}",
         ModelName = "model",
@@ -73,6 +73,7 @@ internal sealed class TestStore : IDisposable
         OutputDir = name,
         Folder = $"/outputs/{name}",
         Config = "{}",
+        KeyId = keyId,
         IdempotencyKey = key,
         RequestHash = "",
         Memory = memory,

@@ -13,20 +13,19 @@ internal static class ServeCommand
         Option<string> models = Folder("--models", "The folder below which base models lie.");
         Option<string> data = Folder("--data", "The folder below which examples lie.");
         Option<string> outputs = Folder("--outputs", "The folder below which jobs write.");
-        var database = new Option<string?>("--database") { Description = "What keeps the jobs: a file, by default jobs.db in the user's folder for data; or PostgreSQL, such as 'Host=db;Database=nibble'.", HelpName = "FILE" };
+        Option<string?> database = Database();
         var files = new Option<string?>("--files") { Description = "The folder that keeps uploaded files; by default files in the user's folder for data.", HelpName = "DIR" };
         var urls = new Option<string>("--urls") { Description = "Where to listen; others than loopback need a key.", HelpName = "URLS", DefaultValueFactory = _ => ServiceOptions.DefaultUrls };
-        var key = new Option<string?>("--api-key-env") { Description = "The environment variable that holds the key which requests must bear.", HelpName = "NAME" };
+        var audit = new Option<string?>("--audit-log") { Description = "The file to which it is added who did what; by default audit.jsonl in the user's folder for data.", HelpName = "FILE" };
         var concurrency = new Option<int>("--concurrency") { Description = "Jobs that run at the same time on a device.", HelpName = "N", DefaultValueFactory = _ => 1 };
         var memory = new Option<string?>("--memory") { Description = "What jobs on the CPU may need together, such as 8GiB; by default the machine's memory.", HelpName = "SIZE" };
         var queue = new Option<int>("--queue") { Description = "Jobs that may wait.", HelpName = "N", DefaultValueFactory = _ => 1000 };
         var quota = new Option<string?>("--disk-quota") { Description = "What outputs and uploaded files may take of the disk, such as 100GiB.", HelpName = "SIZE" };
         var time = new Option<double?>("--max-run-time") { Description = "Seconds for which a job may run.", HelpName = "SECONDS" };
         var lease = new Option<double>("--lease") { Description = "Seconds after which another server takes over the jobs of one that is silent.", HelpName = "SECONDS", DefaultValueFactory = _ => 60 };
-        var command = new Command("serve", "Run fine-tunes for others, over HTTP.") { models, data, outputs, database, files, urls, key, concurrency, memory, queue, quota, time, lease };
+        var command = new Command("serve", "Run fine-tunes for others, over HTTP.") { models, data, outputs, database, files, urls, audit, concurrency, memory, queue, quota, time, lease };
         command.SetAction(async (result, cancellation) =>
         {
-            string? variable = result.GetValue(key);
             string home = Path.GetDirectoryName(RunRegistry.FilePath)!;
             await TrainingService.RunAsync(
                 new ServiceOptions
@@ -34,11 +33,10 @@ internal static class ServeCommand
                     Models = result.GetValue(models)!,
                     Data = result.GetValue(data)!,
                     Outputs = result.GetValue(outputs)!,
-                    Database = result.GetValue(database) ?? Path.Combine(home, "jobs.db"),
+                    Database = result.GetValue(database) ?? DefaultDatabase,
                     Files = result.GetValue(files) ?? Path.Combine(home, "files"),
                     Urls = result.GetValue(urls)!,
-                    ApiKey = variable is null ? null : Environment.GetEnvironmentVariable(variable) ?? throw new UsageException($"--api-key-env names {variable}, which is not set."),
-                    ApiKeyVariable = variable,
+                    AuditLog = result.GetValue(audit) ?? Path.Combine(home, "audit.jsonl"),
                     Concurrency = result.GetValue(concurrency),
                     Memory = result.GetValue(memory) is { } size ? ByteSize.Parse(size) : null,
                     Queue = result.GetValue(queue),
@@ -52,6 +50,14 @@ internal static class ServeCommand
         });
         return command;
     }
+
+    public static Option<string?> Database() => new("--database")
+    {
+        Description = "What keeps the jobs: a file, by default jobs.db in the user's folder for data; or PostgreSQL, such as 'Host=db;Database=nibble'.",
+        HelpName = "FILE",
+    };
+
+    public static string DefaultDatabase => Path.Combine(Path.GetDirectoryName(RunRegistry.FilePath)!, "jobs.db");
 
     private static Option<string> Folder(string name, string description) => new(name) { Description = description, HelpName = "DIR", Required = true };
 }

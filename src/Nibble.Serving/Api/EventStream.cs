@@ -27,7 +27,7 @@ internal static class EventStream
         return await store.FindAsync(id, request.HttpContext.RequestAborted).ConfigureAwait(false) is { } job
             ? Results.ServerSentEvents(FollowAsync(job, after, store, lifetime.ApplicationStopping, request.HttpContext.RequestAborted))
             : Problems.NoJob(id);
-    });
+    }).WithSummary("Follow a job, as server-sent events");
 
     private static async IAsyncEnumerable<SseItem<JsonNode>> FollowAsync(
         Job job, long after, JobStore store, CancellationToken stopping, [EnumeratorCancellation] CancellationToken cancellation)

@@ -11,12 +11,13 @@ internal static class HealthApi
 {
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/health/live", () => new { status = "ok" });
-        routes.MapGet("/health/ready", ReadyAsync);
-        routes.MapGet("/health", ReadyAsync);
+        RouteGroupBuilder health = routes.MapGroup("/health").AllowAnonymous().WithTags("Health");
+        health.MapGet("/live", () => new { status = "ok" });
+        health.MapGet("/ready", ReadyAsync);
+        health.MapGet("", ReadyAsync);
     }
 
-    private static async Task<IResult> ReadyAsync(JobStore store, IHostApplicationLifetime lifetime, CancellationToken cancellation)
+    private static async Task<IResult> ReadyAsync(JobStore store, ServiceOptions options, IHostApplicationLifetime lifetime, CancellationToken cancellation)
     {
         if (lifetime.ApplicationStopping.IsCancellationRequested)
         {
@@ -26,11 +27,24 @@ internal static class HealthApi
         try
         {
             IReadOnlyDictionary<JobStatus, int> jobs = await store.CountAsync(cancellation).ConfigureAwait(false);
+            WriteTo(options.Outputs);
             return Results.Ok(new { status = "ok", pending = jobs.GetValueOrDefault(JobStatus.Pending), running = jobs.GetValueOrDefault(JobStatus.Running) });
         }
         catch (Exception exception) when (JobStore.IsUnreachable(exception))
         {
             return Problems.Unreachable();
         }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return Results.Problem("The folder of outputs cannot be written.", statusCode: StatusCodes.Status503ServiceUnavailable);
+        }
+    }
+
+    /// <summary>A byte, for a full disk has room for empty files.</summary>
+    private static void WriteTo(string folder)
+    {
+        using var probe = new FileStream(Path.Combine(folder, $".ready-{Guid.NewGuid():N}"), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
+        probe.WriteByte(0);
+        probe.Flush();
     }
 }

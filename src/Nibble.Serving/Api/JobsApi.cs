@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Nibble.Serving.Files;
 using Nibble.Serving.Jobs;
+using Nibble.Serving.Keys;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
 using Nibble.Training.Configuration;
@@ -42,12 +43,13 @@ internal static class JobsApi
                 return Problems.Unreachable();
             }
         });
-        jobs.MapPost("", CreateAsync);
-        jobs.MapGet("", ListAsync);
-        jobs.MapGet("{id}", ReadAsync);
-        jobs.MapDelete("{id}", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation));
-        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation));
-        jobs.MapPost("{id}/resume", ResumeAsync);
+        jobs.WithTags("Jobs").ProducesProblem(StatusCodes.Status404NotFound).ProducesProblem(StatusCodes.Status409Conflict).ProducesProblem(StatusCodes.Status422UnprocessableEntity);
+        jobs.MapPost("", CreateAsync).Accepts<JobRequest>("application/json").Produces<JobView>(StatusCodes.Status201Created).WithSummary("Create a job");
+        jobs.MapGet("", ListAsync).Produces<JobPage>().WithSummary("List jobs, the newest first");
+        jobs.MapGet("{id}", ReadAsync).Produces<JobView>().WithSummary("Read a job");
+        jobs.MapDelete("{id}", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation)).Produces<JobView>().WithSummary("Cancel a job");
+        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation)).Produces<JobView>().WithSummary("Pause a job");
+        jobs.MapPost("{id}/resume", ResumeAsync).Produces<JobView>().WithSummary("Resume a paused job");
         jobs.MapEvents();
     }
 
@@ -90,6 +92,7 @@ internal static class JobsApi
             Config = ConfigBinder.ToJson(config),
             Device = device,
             Memory = needed,
+            KeyId = context.Key()?.Id,
             IdempotencyKey = key,
             RequestHash = hash,
             Created = DateTimeOffset.UtcNow,

@@ -42,7 +42,7 @@ internal static class JobConfiguration
 
         return Validated(config with
         {
-            Model = Existing("model_name", options.ModelRoot, request.ModelName, Directory.Exists),
+            Model = Weights("model_name", options.ModelRoot, request.ModelName),
             OutputDir = Resolve("output_dir", options.OutputRoot, request.OutputDir),
             Data = config.Data with
             {
@@ -54,7 +54,7 @@ internal static class JobConfiguration
             },
             Lora = config.Lora with
             {
-                InitAdapter = config.Lora.InitAdapter is { } initial ? Existing("config.lora.init_adapter", options.OutputRoot, initial, Directory.Exists) : null,
+                InitAdapter = config.Lora.InitAdapter is { } initial ? Weights("config.lora.init_adapter", options.OutputRoot, initial) : null,
             },
         });
     }
@@ -114,6 +114,13 @@ internal static class JobConfiguration
             bool known = ConfigBinder.Settings(config).Any(setting => setting.Key == key);
             throw new FieldException(OwnNames.GetValueOrDefault(key) ?? (known ? $"config.{key}" : "config"), exception.Message);
         }
+    }
+
+    /// <summary>A folder of weights; of none that only a pickle holds, which can run code when it is read.</summary>
+    private static string Weights(string field, PathRoot root, string path)
+    {
+        string folder = Existing(field, root, path, Directory.Exists);
+        return Directory.EnumerateFiles(folder, "*.safetensors").Any() ? folder : throw new FieldException(field, $"'{path}' has no weights in safetensors, which alone are read");
     }
 
     private static string Existing(string field, PathRoot root, string path, Func<string, bool> exists)

@@ -1,3 +1,6 @@
+using System.Globalization;
+using System.Text;
+
 namespace Nibble.Serving.Jobs;
 
 /// <summary>A folder that paths of requests must not lead out of.</summary>
@@ -20,7 +23,8 @@ internal sealed class PathRoot
     public string Resolve(string path)
     {
         Require(path.Length > 0, "is empty");
-        Require(!path.Any(char.IsControl), "has a control character");
+        Require(path.EnumerateRunes().All(IsVisible), "has a control character, or another that cannot be seen");
+        Require(!path.Any(Lookalikes.Contains) && Marks(path.Normalize(NormalizationForm.FormKC)).SequenceEqual(Marks(path)), "has a letter that passes for a dot or a slash");
         Require(!path.Split('/', '\\').Contains(".."), "must not have '..'");
         string full = Path.GetFullPath(Path.Combine(folder, path));
         Require(IsBelow(full, folder), Outside);
@@ -34,7 +38,17 @@ internal sealed class PathRoot
         return resolved;
     }
 
+    /// <summary>Slashes that no normal form makes one.</summary>
+    private const string Lookalikes = "\u2044\u2215\u2216\u29F5\u29F8";
+
     private const string Outside = "must lie below the service's folder for it";
+
+    /// <summary>What is no valid UTF-16 comes as U+FFFD.</summary>
+    private static bool IsVisible(Rune letter) => letter != Rune.ReplacementChar && Rune.GetUnicodeCategory(letter) is not (
+        UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.PrivateUse or UnicodeCategory.OtherNotAssigned);
+
+    /// <summary>What paths are divided by, whoever reads them.</summary>
+    private static IEnumerable<char> Marks(string path) => path.Where(letter => letter is '.' or '/' or '\\');
 
     private static bool IsBelow(string path, string root) => path.StartsWith(Path.EndsInDirectorySeparator(root) ? root : $"{root}/", StringComparison.Ordinal);
 

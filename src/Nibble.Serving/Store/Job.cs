@@ -61,6 +61,9 @@ internal sealed class Job
 
     public required string RequestHash { get; init; }
 
+    /// <summary>The API key that asked for it; null where none was needed.</summary>
+    public string? KeyId { get; init; }
+
     /// <summary>Workers that were started for it; all but the first resume. The number of the attempt that may write.</summary>
     public int Attempts { get; set; }
 

@@ -1,4 +1,5 @@
 using Microsoft.EntityFrameworkCore;
+using Nibble.Serving.Keys;
 
 namespace Nibble.Serving.Store;
 
@@ -10,6 +11,8 @@ internal sealed class JobDatabase(DbContextOptions<JobDatabase> options) : DbCon
     public DbSet<JobEvent> Events => Set<JobEvent>();
 
     public DbSet<StoredFile> Files => Set<StoredFile>();
+
+    public DbSet<ApiKey> Keys => Set<ApiKey>();
 
     protected override void OnModelCreating(ModelBuilder modelBuilder)
     {
@@ -36,6 +39,13 @@ internal sealed class JobDatabase(DbContextOptions<JobDatabase> options) : DbCon
             file.Property(item => item.Id).IsRequired();
             file.HasIndex(item => item.Id).IsUnique();
             file.HasIndex(item => item.Content);
+        });
+        modelBuilder.Entity<ApiKey>(key =>
+        {
+            key.HasKey(item => item.Number);
+            key.Property(item => item.Id).IsRequired();
+            key.HasIndex(item => item.Id).IsUnique();
+            key.Property(item => item.Scope).HasConversion<string>();
         });
     }
 }

@@ -16,15 +16,21 @@ internal sealed partial class JobStore
     /// <summary>Failures in a row, without getting farther, that a job survives.</summary>
     private const int MostDeaths = 3;
 
-    /// <summary>Takes the oldest job that is due on a device, if it needs no more memory than is free there: none overtakes it.</summary>
+    /// <summary>A job whose key has as many others running as it may is not next.</summary>
+    private const string KeyHasRoom = """
+        NOT EXISTS (SELECT * FROM "Keys" k WHERE k."Id" = "KeyId" AND k."Concurrency" <= (SELECT COUNT(*) FROM "Jobs" r WHERE r."KeyId" = k."Id" AND r."Status" = 'Running'))
+        """;
+
+    /// <summary>Takes the oldest job that is due on a device, if it needs no more memory than is free there: none overtakes it, but where its key's limit holds it back.</summary>
     /// <param name="device">The device.</param>
     /// <param name="free">Bytes.</param>
     /// <param name="owner">The server.</param>
     /// <param name="lease">How long it is the server's.</param>
     public Task<Job?> ClaimAsync(string device, long free, string owner, TimeSpan lease) => WriteAsync(async tables =>
     {
+        await database.AloneAsync(tables).ConfigureAwait(false); // Or two servers could each give the key its last place.
         long now = await NowAsync(tables).ConfigureAwait(false);
-        List<Job> next = await LockAsync(tables, "\"Status\" = 'Pending' AND \"Device\" = {0} AND \"DueAt\" <= {1}", most: 1, skipLocked: true, device, now).ConfigureAwait(false);
+        List<Job> next = await LockAsync(tables, $"\"Status\" = 'Pending' AND \"Device\" = {{0}} AND \"DueAt\" <= {{1}} AND {KeyHasRoom}", most: 1, skipLocked: true, device, now).ConfigureAwait(false);
         if (next is not [Job job] || job.Memory > free)
         {
             return null;

@@ -10,16 +10,22 @@ namespace Nibble.Serving.Store;
 internal sealed class SqliteDatabase : StoreDatabase
 {
     private readonly string path;
-    private readonly FileStream claim;
+
+    /// <summary>Null beside the server that has it.</summary>
+    private readonly FileStream? claim;
 
     /// <exception cref="InvalidDataException">Another service has it, or it cannot be reached.</exception>
-    public SqliteDatabase(string path)
+    public SqliteDatabase(string path, bool serves)
     {
         this.path = Path.GetFullPath(path);
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(this.path)!);
             claim = new FileStream($"{this.path}.lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException) when (!serves && File.Exists(this.path))
+        {
+            // Its server has made the tables.
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -41,6 +47,12 @@ internal sealed class SqliteDatabase : StoreDatabase
     public override void Migrate()
     {
         using JobDatabase database = Open();
+        if (claim is null)
+        {
+            RequireMigrated(database.Database);
+            return;
+        }
+
         database.Database.ExecuteSqlRaw("PRAGMA journal_mode = WAL");
         database.Database.ExecuteSqlRaw("DROP TABLE IF EXISTS \"__EFMigrationsLock\""); // Of a program that was killed while it had it.
         AdoptFirstVersion(database.Database);
@@ -52,7 +64,7 @@ internal sealed class SqliteDatabase : StoreDatabase
     public override void Dispose()
     {
         base.Dispose();
-        claim.Dispose();
+        claim?.Dispose();
     }
 
     protected override DbContextOptionsBuilder<JobDatabase> Configure(DbContextOptionsBuilder<JobDatabase> builder) => builder

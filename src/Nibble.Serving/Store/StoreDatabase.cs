@@ -9,8 +9,10 @@ internal abstract class StoreDatabase : IDisposable
     private DbContextOptions<JobDatabase>? options;
 
     /// <summary>By its address: a connection string of PostgreSQL, or a file of SQLite.</summary>
+    /// <param name="address">Where it is.</param>
+    /// <param name="serves">Whether it is for a server, which a file has one of at a time; else it may be used beside one.</param>
     /// <exception cref="InvalidDataException">It cannot be used.</exception>
-    public static StoreDatabase At(string address) => PostgresDatabase.IsMeantBy(address) ? new PostgresDatabase(address) : new SqliteDatabase(address);
+    public static StoreDatabase At(string address, bool serves = true) => PostgresDatabase.IsMeantBy(address) ? new PostgresDatabase(address) : new SqliteDatabase(address, serves);
 
     /// <summary>What messages call it; without a password.</summary>
     public abstract string Name { get; }
@@ -51,5 +53,15 @@ internal abstract class StoreDatabase : IDisposable
         }
 
         database.Migrate();
+    }
+
+    /// <exception cref="InvalidDataException">The tables are of another form than this program's.</exception>
+    protected void RequireMigrated(DatabaseFacade database)
+    {
+        string last = database.GetMigrations().Last();
+        if (database.GetAppliedMigrations().LastOrDefault() is var applied && applied != last)
+        {
+            throw new InvalidDataException($"a service of version {applied} uses the jobs in {Name}; this program is of version {last}.");
+        }
     }
 }

@@ -33,10 +33,9 @@ internal sealed class WorkerProcess : IDisposable
 
     /// <summary>Starts a worker.</summary>
     /// <param name="order">What it is to do.</param>
-    /// <param name="secret">The name of a variable that the worker must not see.</param>
-    public WorkerProcess(WorkerOrder order, string? secret)
+    public WorkerProcess(WorkerOrder order)
     {
-        process = Process.Start(Command(secret))!;
+        process = Process.Start(Command())!;
         process.ErrorDataReceived += (_, line) => Remember(line.Data ?? "");
         process.BeginErrorReadLine();
         Tell(order.ToLine());
@@ -131,7 +130,7 @@ internal sealed class WorkerProcess : IDisposable
         }
     }
 
-    private static ProcessStartInfo Command(string? secret)
+    private static ProcessStartInfo Command()
     {
         string program = Environment.ProcessPath!;
         bool hosted = Path.GetFileNameWithoutExtension(program) == "dotnet";
@@ -143,7 +142,7 @@ internal sealed class WorkerProcess : IDisposable
         };
         foreach (string name in Environment.GetEnvironmentVariables().Keys.Cast<string>())
         {
-            if (name == secret || !Inherited.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)))
+            if (!Inherited.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)))
             {
                 start.Environment.Remove(name);
             }
