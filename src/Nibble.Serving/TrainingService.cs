@@ -7,7 +7,9 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Nibble.Serving.Api;
+using Nibble.Serving.Chat;
 using Nibble.Serving.Files;
+using Nibble.Serving.OpenAi;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
 
@@ -68,6 +70,7 @@ public static class TrainingService
         builder.Services.AddRoutingCore().AddProblemDetails().ConfigureHttpJsonOptions(json => Configure(json.SerializerOptions));
         builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
         builder.Services.AddHostedService<JobRunner>();
+        builder.Services.AddSingleton<ModelCatalog>().AddSingleton<ChatHosts>().AddHostedService(services => services.GetRequiredService<ChatHosts>());
         builder.Services.AddSingleton<IHostLifetime, CallersLifetime>().Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(40));
         builder.Services.AddHostFiltering(filter => filter.AllowedHosts = options.ApiKey is null ? ["localhost", "127.0.0.1", "[::1]"] : ["*"]);
         WebApplication app = builder.Build();
@@ -85,6 +88,7 @@ public static class TrainingService
         }
 
         app.MapJobs();
+        app.MapOpenAi();
         app.MapHealth();
         return app;
     }
