@@ -28,7 +28,7 @@ public static class CommandLineProgram
         {
             TrainCommand.Create(), GenerateCommand.Create(), TokenizeCommand.Create(), RenderCommand.Create(), QuantizeCommand.Create(), MergeCommand.Create(), EvalCommand.Create(),
             DataCommand.Create(), ReportCommand.Create(), RunsCommand.Create(), ReproduceCommand.Create(), InfoCommand.Create(), QuickstartCommand.Create(), ServeCommand.Create(),
-            KeysCommand.Create(), WorkerCommand.Create(),
+            KeysCommand.Create(), WorkerCommand.Create(), ChatWorkerCommand.Create(),
         };
         root.Options.Add(verbose);
         ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }); // A prompt may begin with @.

@@ -40,6 +40,18 @@ public sealed record ServiceOptions
     /// <summary>Bytes that outputs and uploaded files may take of the disk; null for all.</summary>
     public long? DiskQuota { get; init; }
 
+    /// <summary>Bytes of an uploaded file at most.</summary>
+    public long MaxUpload { get; init; } = 512L << 20;
+
+    /// <summary>Uploaded files that there may be.</summary>
+    public int MaxFiles { get; init; } = 1000;
+
+    /// <summary>Chats that may wait for a base model.</summary>
+    public int ChatQueue { get; init; } = 16;
+
+    /// <summary>After how long a base model leaves the memory that nobody chats with.</summary>
+    public TimeSpan ChatIdle { get; init; } = TimeSpan.FromMinutes(5);
+
     /// <summary>For how long a job may have a worker, all its attempts together; null for ever.</summary>
     public TimeSpan? MaxRunTime { get; init; }
 
@@ -67,6 +79,10 @@ public sealed record ServiceOptions
         }
 
         Require(Concurrency > 0, $"--concurrency is {Concurrency}; it must be positive.");
+        Require(MaxUpload > 0, $"--max-upload is {MaxUpload}; it must be positive.");
+        Require(MaxFiles > 0, $"--max-files is {MaxFiles}; it must be positive.");
+        Require(ChatQueue > 0, $"--chat-queue is {ChatQueue}; it must be positive.");
+        Require(ChatIdle > TimeSpan.Zero, $"--chat-idle is {ChatIdle.TotalSeconds}; it must be positive.");
         Require(Queue > 0, $"--queue is {Queue}; it must be positive.");
         Require(MaxRunTime is null || MaxRunTime > TimeSpan.Zero, $"--max-run-time is {MaxRunTime?.TotalSeconds}; it must be positive.");
         Require(Lease >= ShortestLease, $"--lease is {Lease.TotalSeconds}; it must be at least {ShortestLease.TotalSeconds}.");

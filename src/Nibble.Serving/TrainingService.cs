@@ -7,8 +7,10 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Nibble.Serving.Api;
+using Nibble.Serving.Chat;
 using Nibble.Serving.Files;
 using Nibble.Serving.Keys;
+using Nibble.Serving.OpenAi;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
 
@@ -76,6 +78,7 @@ public static class TrainingService
         builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
         builder.Services.AddSingleton<AuditLog>().AddSingleton<KeyRates>().AddDescription().AddFigures();
         builder.Services.AddHostedService<JobRunner>();
+        builder.Services.AddSingleton<ModelCatalog>().AddSingleton<ChatHosts>().AddHostedService(services => services.GetRequiredService<ChatHosts>());
         builder.Services.AddSingleton<IHostLifetime, CallersLifetime>().Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(40));
         builder.Services.AddHostFiltering(filter => filter.AllowedHosts = keyed ? ["*"] : ["localhost", "127.0.0.1", "[::1]"]);
         WebApplication app = builder.Build();
@@ -90,6 +93,7 @@ public static class TrainingService
         app.Use(app.Services.GetRequiredService<AuditLog>().NoteAsync);
         app.UseMiddleware<KeyCheck>(); // Before every route, those that are yet to come too.
         app.MapJobs();
+        app.MapOpenAi();
         app.MapHealth();
         app.MapAudit();
         app.MapDescription();

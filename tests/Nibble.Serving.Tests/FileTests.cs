@@ -29,11 +29,11 @@ public class FileTests(PostgresServer server)
         Assert.Equal([one.Id], (await store.ListFilesAsync(10, after: two, "fine-tune", default)).Select(file => file.Id));
         Assert.Empty(await store.ListFilesAsync(10, after: null, "batch", default));
 
-        Assert.True(await files.DeleteAsync(one.Id));
-        Assert.False(await files.DeleteAsync(one.Id));
+        Assert.Equal(Deletion.Deleted, await files.DeleteAsync(one.Id));
+        Assert.Equal(Deletion.None, await files.DeleteAsync(one.Id));
         Assert.Null(await store.FindFileAsync(one.Id));
         Assert.True(File.Exists(files.PathOf(two)));
-        Assert.True(await files.DeleteAsync(two.Id));
+        Assert.Equal(Deletion.Deleted, await files.DeleteAsync(two.Id));
         Assert.False(File.Exists(files.PathOf(two)));
         Assert.True(File.Exists(files.PathOf(packed)));
     }
@@ -51,7 +51,7 @@ public class FileTests(PostgresServer server)
             {
                 StoredFile file = await AddAsync(files, "abc", "a.txt");
                 Assert.Equal("abc", File.ReadAllText(files.PathOf(file)));
-                Assert.True(await files.DeleteAsync(file.Id));
+                Assert.Equal(Deletion.Deleted, await files.DeleteAsync(file.Id));
             }
         }));
         Assert.Empty(Directory.EnumerateFiles(test["files"], "*", SearchOption.AllDirectories));
@@ -80,7 +80,7 @@ public class FileTests(PostgresServer server)
         JobStore store = test.Open();
         Assert.Equal("the file has more than 2 bytes", (await Assert.ThrowsAsync<InvalidDataException>(() => AddAsync(Library(test, store, quota: null), "abc", "a.txt", most: 2))).Message);
         Assert.Equal("the file has more than 1 bytes", (await Assert.ThrowsAsync<InvalidDataException>(() => AddAsync(Library(test, store, quota: 1), "abc", "a.txt"))).Message);
-        await Assert.ThrowsAsync<IOException>(() => Library(test, store, quota: null).AddAsync(new Broken(), "a.txt", "fine-tune", 100, default));
+        await Assert.ThrowsAsync<IOException>(() => Library(test, store, quota: null).ReceiveAsync(new Broken(), "a.txt", 100, default));
         Assert.Empty(Directory.EnumerateFiles(test["files"]));
         Assert.Empty(await store.ListFilesAsync(10, after: null, purpose: null, default));
     }
@@ -103,8 +103,11 @@ public class FileTests(PostgresServer server)
         return new FileLibrary(store, options, new DiskQuota(options));
     }
 
-    private static Task<StoredFile> AddAsync(FileLibrary files, string text, string name, long most = 1000) =>
-        files.AddAsync(new MemoryStream(Encoding.UTF8.GetBytes(text)), name, "fine-tune", most, default);
+    private static async Task<StoredFile> AddAsync(FileLibrary files, string text, string name, long most = 1000)
+    {
+        using ContentFolder.Received received = await files.ReceiveAsync(new MemoryStream(Encoding.UTF8.GetBytes(text)), name, most, default);
+        return (await files.KeepAsync(received, name, "fine-tune"))!;
+    }
 
     /// <summary>A client that goes away.</summary>
     private sealed class Broken : MemoryStream

@@ -184,6 +184,9 @@ internal sealed class Service : IAsyncDisposable
         throw new InvalidOperationException("The service has no worker.");
     }
 
+    /// <summary>The processes that chat.</summary>
+    public IReadOnlyList<int> ChatWorkers => Children("chat-worker");
+
     public bool HasWorker => Children().Count > 0;
 
     /// <summary>Waits until no worker is left, with little rest.</summary>
@@ -288,15 +291,15 @@ internal sealed class Service : IAsyncDisposable
         }
     }
 
-    private static bool IsWorker(int id) =>
-        File.Exists($"/proc/{id}/cmdline") && File.ReadAllText($"/proc/{id}/cmdline").Split('\0', StringSplitOptions.RemoveEmptyEntries) is [.., "worker"];
+    private static bool IsWorker(int id, string command = "worker") =>
+        File.Exists($"/proc/{id}/cmdline") && File.ReadAllText($"/proc/{id}/cmdline").Split('\0', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() == command;
 
     /// <summary>Children of every thread of the service.</summary>
-    private List<int> Children() =>
+    private List<int> Children(string command = "worker") =>
     [
         .. Directory.EnumerateDirectories($"/proc/{process!.Id}/task")
             .SelectMany(thread => File.ReadAllText($"{thread}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries))
-            .Select(id => int.Parse(id, CultureInfo.InvariantCulture)).Where(IsWorker),
+            .Select(id => int.Parse(id, CultureInfo.InvariantCulture)).Where(id => IsWorker(id, command)),
     ];
 
     public static void Send(string signal, int id)

@@ -21,9 +21,16 @@ internal static class ServeCommand
         var memory = new Option<string?>("--memory") { Description = "What jobs on the CPU may need together, such as 8GiB; by default the machine's memory.", HelpName = "SIZE" };
         var queue = new Option<int>("--queue") { Description = "Jobs that may wait.", HelpName = "N", DefaultValueFactory = _ => 1000 };
         var quota = new Option<string?>("--disk-quota") { Description = "What outputs and uploaded files may take of the disk, such as 100GiB.", HelpName = "SIZE" };
+        var upload = new Option<string?>("--max-upload") { Description = "What an uploaded file may take, by default 512MiB.", HelpName = "SIZE" };
+        var count = new Option<int>("--max-files") { Description = "Uploaded files that there may be.", HelpName = "N", DefaultValueFactory = _ => 1000 };
+        var chats = new Option<int>("--chat-queue") { Description = "Chats that may wait for a base model.", HelpName = "N", DefaultValueFactory = _ => 16 };
+        var idle = new Option<double>("--chat-idle") { Description = "Seconds after which a base model leaves the memory that nobody chats with.", HelpName = "SECONDS", DefaultValueFactory = _ => 300 };
         var time = new Option<double?>("--max-run-time") { Description = "Seconds for which a job may run.", HelpName = "SECONDS" };
         var lease = new Option<double>("--lease") { Description = "Seconds after which another server takes over the jobs of one that is silent.", HelpName = "SECONDS", DefaultValueFactory = _ => 60 };
-        var command = new Command("serve", "Run fine-tunes for others, over HTTP.") { models, data, outputs, database, files, urls, audit, concurrency, memory, queue, quota, time, lease };
+        var command = new Command("serve", "Run fine-tunes for others, over HTTP.")
+        {
+            models, data, outputs, database, files, urls, audit, concurrency, memory, queue, quota, upload, count, chats, idle, time, lease,
+        };
         command.SetAction(async (result, cancellation) =>
         {
             string home = Path.GetDirectoryName(RunRegistry.FilePath)!;
@@ -41,6 +48,10 @@ internal static class ServeCommand
                     Memory = result.GetValue(memory) is { } size ? ByteSize.Parse(size) : null,
                     Queue = result.GetValue(queue),
                     DiskQuota = result.GetValue(quota) is { } most ? ByteSize.Parse(most) : null,
+                    MaxUpload = ByteSize.Parse(result.GetValue(upload) ?? "512MiB"),
+                    MaxFiles = result.GetValue(count),
+                    ChatQueue = result.GetValue(chats),
+                    ChatIdle = TimeSpan.FromSeconds(result.GetValue(idle)),
                     MaxRunTime = result.GetValue(time) is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
                     Lease = TimeSpan.FromSeconds(result.GetValue(lease)),
                 },

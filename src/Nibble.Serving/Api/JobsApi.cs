@@ -20,8 +20,6 @@ internal static class JobsApi
     private const int LongestKey = 255;
     private const int LargestPage = 100;
 
-    private static readonly TimeSpan LongestWait = TimeSpan.FromSeconds(5);
-
     public static void MapJobs(this IEndpointRouteBuilder routes)
     {
         RouteGroupBuilder jobs = routes.MapGroup("/v1/jobs").AddEndpointFilter(async (context, next) =>
@@ -130,25 +128,9 @@ internal static class JobsApi
     /// <summary>Answers when the job's worker is gone; with 202 where that takes its time.</summary>
     private static async Task<IResult> StopAsync(string id, JobWish wish, JobStore store, CancellationToken cancellation)
     {
-        (Job? job, bool accepted) = await store.WishAsync(id, wish).ConfigureAwait(false);
-        if (!accepted)
-        {
-            return job is null ? Problems.NoJob(id) : Refused(job, "only a job that is not over can be paused or cancelled");
-        }
-
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        patience.CancelAfter(LongestWait);
-        while (true)
-        {
-            Task changed = store.Changed; // Taken before looking, so that no change is missed.
-            job = (await store.FindAsync(id, cancellation).ConfigureAwait(false))!;
-            if (job.Status != JobStatus.Running || patience.IsCancellationRequested)
-            {
-                return job.Status == JobStatus.Running ? Results.Accepted(value: JobView.Of(job)) : Results.Ok(JobView.Of(job));
-            }
-
-            await store.WaitAsync(changed, patience.Token).ConfigureAwait(false);
-        }
+        (Job? job, bool accepted) = await JobStop.WaitAsync(id, wish, store, cancellation).ConfigureAwait(false);
+        return !accepted ? job is null ? Problems.NoJob(id) : Refused(job, "only a job that is not over can be paused or cancelled")
+            : job!.Status == JobStatus.Running ? Results.Accepted(value: JobView.Of(job)) : Results.Ok(JobView.Of(job));
     }
 
     private static async Task<IResult> ResumeAsync(string id, JobStore store)

@@ -45,7 +45,7 @@ internal static class RequestBody
         }
         catch (JsonException exception)
         {
-            throw new FieldException(FieldOf(exception), exception.Message.Split(" Path: ")[0]);
+            throw new FieldException(FieldOf(exception), exception.Message.Contains("could not be mapped", StringComparison.Ordinal) ? "is not supported" : exception.Message.Split(" Path: ")[0]);
         }
     }
 

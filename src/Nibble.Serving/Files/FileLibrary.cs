@@ -7,17 +7,23 @@ internal sealed class FileLibrary(JobStore store, ServiceOptions options, DiskQu
 {
     private readonly ContentFolder contents = new(options.Files);
 
-    /// <summary>Takes a file in.</summary>
+    /// <summary>Writes a file to the disk; it is no one's until it is kept, and goes when what is returned is disposed of.</summary>
     /// <param name="source">Its bytes.</param>
     /// <param name="name">Its name.</param>
-    /// <param name="purpose">What it is for.</param>
     /// <param name="most">Bytes at most, if the disk quota has room for so many.</param>
     /// <param name="cancellation">Ends it, and nothing stays.</param>
     /// <exception cref="InvalidDataException">It is longer.</exception>
     /// <exception cref="IOException">The disk is full.</exception>
-    public async Task<StoredFile> AddAsync(Stream source, string name, string purpose, long most, CancellationToken cancellation)
+    public Task<ContentFolder.Received> ReceiveAsync(Stream source, string name, long most, CancellationToken cancellation) =>
+        contents.ReceiveAsync(source, name, Math.Min(most, quota.Left), cancellation);
+
+    /// <summary>Takes a file in that has been received.</summary>
+    /// <param name="received">The file.</param>
+    /// <param name="name">Its name.</param>
+    /// <param name="purpose">What it is for.</param>
+    /// <returns>Null where there are as many files as may be.</returns>
+    public async Task<StoredFile?> KeepAsync(ContentFolder.Received received, string name, string purpose)
     {
-        using ContentFolder.Received received = await contents.ReceiveAsync(source, name, Math.Min(most, quota.Left), cancellation).ConfigureAwait(false);
         var file = new StoredFile
         {
             Id = $"file-{Guid.CreateVersion7():N}",
@@ -28,16 +34,14 @@ internal sealed class FileLibrary(JobStore store, ServiceOptions options, DiskQu
             Bytes = received.Bytes,
             Created = DateTimeOffset.UtcNow,
         };
-        await store.AddFileAsync(file, () => contents.Place(received)).ConfigureAwait(false);
-        return file;
+        return await store.AddFileAsync(file, options.MaxFiles, () => contents.Place(received)).ConfigureAwait(false) ? file : null;
     }
 
     /// <summary>Where the bytes of a file lie; they must not be changed.</summary>
     public string PathOf(StoredFile file) => contents.PathOf(file.Content);
 
     /// <summary>Deletes a file, and its content with the last file that has it.</summary>
-    /// <returns>Whether there was one.</returns>
-    public Task<bool> DeleteAsync(string id) => store.DeleteFileAsync(id, contents.Delete);
+    public Task<Deletion> DeleteAsync(string id) => store.DeleteFileAsync(id, contents.Delete);
 
     /// <summary>Deletes what a server left that was killed: contents that no file has.</summary>
     public Task CollectAsync() => store.CollectFilesAsync(contents.Collect);

@@ -56,6 +56,9 @@ internal sealed class Job
     /// <summary>The run's configuration as JSON, its paths real.</summary>
     public required string Config { get; init; }
 
+    /// <summary>What a request in OpenAI's shape said beyond these fields, as a JSON object; null for others.</summary>
+    public string? Asked { get; init; }
+
     /// <summary>The key that creation named, and a hash of what it asked for.</summary>
     public string? IdempotencyKey { get; init; }
 

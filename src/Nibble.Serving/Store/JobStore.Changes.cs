@@ -34,8 +34,7 @@ internal sealed partial class JobStore
             return (earlier, Addition.Repeated);
         }
 
-        IQueryable<Job> unfinished = tables.Jobs.Where(item => item.Status == JobStatus.Pending || item.Status == JobStatus.Running || item.Status == JobStatus.Paused);
-        if (await unfinished.AnyAsync(item => item.Folder == job.Folder).ConfigureAwait(false))
+        if (await Unfinished(tables).AnyAsync(item => item.Folder == job.Folder).ConfigureAwait(false))
         {
             return (job, Addition.FolderTaken);
         }
@@ -94,6 +93,9 @@ internal sealed partial class JobStore
 
     public const string CancelledByRequest = "cancelled by a request; its checkpoints stay";
     public const string PausedByRequest = "paused by a request; it goes on from its last checkpoint when it is resumed";
+
+    private static IQueryable<Job> Unfinished(JobDatabase tables) =>
+        tables.Jobs.Where(item => item.Status == JobStatus.Pending || item.Status == JobStatus.Running || item.Status == JobStatus.Paused);
 
     private async Task<Job?> LockAsync(JobDatabase tables, string id) =>
         (await LockAsync(tables, "\"Id\" = {0}", most: 1, skipLocked: false, id).ConfigureAwait(false)).SingleOrDefault();

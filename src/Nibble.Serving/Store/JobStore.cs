@@ -88,6 +88,14 @@ internal sealed partial class JobStore : IDisposable
             .OrderBy(item => item.Number).Take(limit).ToListAsync(cancellation).ConfigureAwait(false);
     }
 
+    /// <summary>A job's newest events before one of them, the newest first.</summary>
+    public async Task<IReadOnlyList<JobEvent>> EventsBeforeAsync(Job job, long before, int limit, CancellationToken cancellation)
+    {
+        await using JobDatabase tables = database.Open();
+        return await tables.Events.AsNoTracking().Where(item => item.JobNumber == job.Number && item.Number < before)
+            .OrderByDescending(item => item.Number).Take(limit).ToListAsync(cancellation).ConfigureAwait(false);
+    }
+
     public void Dispose()
     {
         writing.Dispose();

@@ -67,7 +67,7 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
     {
         using var ended = new CancellationTokenSource();
         var order = new WorkerOrder(ConfigBinder.FromJson<RunConfig>(job.Config)!, job.Id, lease.Attempt, options.Lease.TotalSeconds);
-        using var worker = new WorkerProcess(order);
+        using var worker = new WorkerProcess("worker", order.ToLine());
         Task watching = WatchAsync(worker, draining, ended.Token);
         Task noting = NoteAsync(draining);
         WorkerExit exit = await worker.ListenAsync(Hear, stop).ConfigureAwait(false);

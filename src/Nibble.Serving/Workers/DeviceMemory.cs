@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Nibble.Kernels;
 using Nibble.Kernels.Cuda;
 using Nibble.Modeling.Configuration;
@@ -8,9 +9,10 @@ using Nibble.Training.Configuration;
 namespace Nibble.Serving.Workers;
 
 /// <summary>The memory of each device, and what a run is predicted to need of it.</summary>
-internal sealed class DeviceMemory
+internal sealed class DeviceMemory : IDisposable
 {
     private readonly Dictionary<string, long> devices;
+    private readonly ConcurrentDictionary<string, long> taken = new();
 
     public DeviceMemory(ServiceOptions options)
     {
@@ -21,11 +23,25 @@ internal sealed class DeviceMemory
     /// <summary>Bytes by device: <c>cpu</c>, <c>cuda:0</c>.</summary>
     public IReadOnlyDictionary<string, long> Devices => devices;
 
+    /// <summary>The first GPU, else the CPU.</summary>
+    public string Best => devices.Keys.Where(name => name != ComputeDevice.Cpu).Order(StringComparer.Ordinal).FirstOrDefault(ComputeDevice.Cpu);
+
+    /// <summary>Is held by who looks at what is free and takes of it.</summary>
+    public SemaphoreSlim Deciding { get; } = new(1);
+
+    /// <summary>Bytes of a device that nobody has taken.</summary>
+    public long Free(string device) => devices[device] - taken.GetValueOrDefault(device);
+
+    /// <summary>Takes bytes of a device; gives them back where they are negative.</summary>
+    public void Take(string device, long bytes) => taken.AddOrUpdate(device, bytes, (_, before) => before + bytes);
+
+    public void Dispose() => Deciding.Dispose();
+
     /// <summary>Where a run computes, and the bytes that it needs there.</summary>
     /// <exception cref="FieldException">There is no such device, or it can never hold the run.</exception>
     public (string Device, long Bytes) Predict(RunConfig config)
     {
-        string device = config.Device != ComputeDevice.Auto ? config.Device : devices.Keys.Where(name => name != ComputeDevice.Cpu).Order(StringComparer.Ordinal).FirstOrDefault(ComputeDevice.Cpu);
+        string device = config.Device != ComputeDevice.Auto ? config.Device : Best;
         if (!devices.TryGetValue(device, out long all))
         {
             throw new FieldException("config.device", $"is '{device}', which this server cannot use; it has {string.Join(", ", devices.Keys.Order(StringComparer.Ordinal))}");

@@ -43,6 +43,7 @@ internal sealed class JobRunner(JobStore store, ServiceOptions options, DeviceMe
         foreach (Attempt attempt in attempts.Where(item => item.Value.IsCompleted).Select(item => item.Key).ToList())
         {
             attempts.Remove(attempt);
+            memory.Take(attempt.Job.Device, -attempt.Job.Memory);
             attempt.Dispose();
         }
     }
@@ -54,11 +55,10 @@ internal sealed class JobRunner(JobStore store, ServiceOptions options, DeviceMe
             return false;
         }
 
-        foreach ((string device, long all) in memory.Devices)
+        foreach (string device in memory.Devices.Keys)
         {
-            List<Job> there = [.. attempts.Keys.Select(attempt => attempt.Job).Where(job => job.Device == device)];
-            long free = all - there.Sum(job => job.Memory);
-            if (there.Count < options.Concurrency && await store.ClaimAsync(device, free, name, options.Lease).ConfigureAwait(false) is { } job)
+            bool full = attempts.Keys.Count(attempt => attempt.Job.Device == device) >= options.Concurrency;
+            if (!full && await ClaimAsync(device, stopping).ConfigureAwait(false) is { } job)
             {
                 var attempt = new Attempt(job, store, options, quota, log);
                 attempts.Add(attempt, attempt.RunAsync(stopping));
@@ -67,6 +67,21 @@ internal sealed class JobRunner(JobStore store, ServiceOptions options, DeviceMe
         }
 
         return false;
+    }
+
+    private async Task<Job?> ClaimAsync(string device, CancellationToken stopping)
+    {
+        await memory.Deciding.WaitAsync(stopping).ConfigureAwait(false);
+        try
+        {
+            Job? job = await store.ClaimAsync(device, memory.Free(device), name, options.Lease).ConfigureAwait(false);
+            memory.Take(device, job?.Memory ?? 0);
+            return job;
+        }
+        finally
+        {
+            memory.Deciding.Release();
+        }
     }
 
     private Task<bool> TryAsync(Func<Task> action) => TryAsync(async () =>

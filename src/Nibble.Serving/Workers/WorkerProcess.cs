@@ -32,13 +32,14 @@ internal sealed class WorkerProcess : IDisposable
     private Stopwatch? unanswered;
 
     /// <summary>Starts a worker.</summary>
-    /// <param name="order">What it is to do.</param>
-    public WorkerProcess(WorkerOrder order)
+    /// <param name="command">The program's command that it is.</param>
+    /// <param name="order">What it is to do: its first line.</param>
+    public WorkerProcess(string command, string order)
     {
-        process = Process.Start(Command())!;
+        process = Process.Start(Command(command))!;
         process.ErrorDataReceived += (_, line) => Remember(line.Data ?? "");
         process.BeginErrorReadLine();
-        Tell(order.ToLine());
+        Tell(order);
     }
 
     /// <summary>For how long it has not answered.</summary>
@@ -82,7 +83,7 @@ internal sealed class WorkerProcess : IDisposable
         process.Dispose();
     }
 
-    private void Kill() => process.Kill(); // Which does nothing to one that has ended.
+    public void Kill() => process.Kill(); // Which does nothing to one that has ended.
 
     private void Remember(string line)
     {
@@ -111,7 +112,8 @@ internal sealed class WorkerProcess : IDisposable
         }
     }
 
-    private void Tell(string line)
+    /// <summary>Writes a line to it; one that is gone hears nothing.</summary>
+    public void Tell(string line)
     {
         lock (input)
         {
@@ -130,11 +132,11 @@ internal sealed class WorkerProcess : IDisposable
         }
     }
 
-    private static ProcessStartInfo Command()
+    private static ProcessStartInfo Command(string command)
     {
         string program = Environment.ProcessPath!;
         bool hosted = Path.GetFileNameWithoutExtension(program) == "dotnet";
-        var start = new ProcessStartInfo(program, hosted ? [Environment.GetCommandLineArgs()[0], "worker"] : ["worker"])
+        var start = new ProcessStartInfo(program, hosted ? [Environment.GetCommandLineArgs()[0], command] : [command])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
