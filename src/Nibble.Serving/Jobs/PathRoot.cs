@@ -34,6 +34,9 @@ internal sealed class PathRoot
         return resolved;
     }
 
+    /// <summary>A path below the root as requests name it; others as they are.</summary>
+    public string? Below(string? path) => path is not null && IsBelow(path, real) ? Path.GetRelativePath(real, path) : path;
+
     private const string Outside = "must lie below the service's folder for it";
 
     private static bool IsBelow(string path, string root) => path.StartsWith(Path.EndsInDirectorySeparator(root) ? root : $"{root}/", StringComparison.Ordinal);
