@@ -82,6 +82,27 @@ public class PageTests
     }
 
     [Fact]
+    public async Task A_prompt_is_answered_by_the_base_and_by_what_a_job_made_of_it()
+    {
+        await using Browser browser = await Browser.StartAsync();
+        await using Service service = await Service.StartAsync();
+        using HttpResponseMessage models = await service.Client.GetAsync("/v1/models");
+        Assert.SkipWhen(models.StatusCode == HttpStatusCode.NotFound, "This service does not chat.");
+        string id = await service.CreateAsync(Service.Request("tuned"));
+        await service.UntilAsync(id, "completed");
+        (IPage page, List<string> complaints) = await browser.OpenAsync(service);
+        await page.GotoAsync($"/#/jobs/{id}");
+        await page.GetByLabel("Prompt").FillAsync("Once upon a time");
+        await page.GetByLabel("Tokens at most").FillAsync("24");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Ask" }).ClickAsync();
+        await Expect(page.GetByRole(AriaRole.Status)).ToHaveTextAsync("All have answered.");
+        Assert.NotEmpty(await page.GetByRole(AriaRole.Region, new() { Name = "Base" }).Locator(".text").InnerTextAsync());
+        Assert.NotEmpty(await page.GetByRole(AriaRole.Region, new() { Name = "Fine-tuned" }).Locator(".text").InnerTextAsync());
+        await Browser.PictureAsync(page, "chat");
+        Assert.Empty(complaints);
+    }
+
+    [Fact]
     public async Task What_is_wrong_stands_beside_its_field_and_nothing_starts()
     {
         await using Browser browser = await Browser.StartAsync();

@@ -49,7 +49,7 @@ export async function chat(place: HTMLElement, job: Job, signal: AbortSignal): P
       for (const one of sides) {
         await one.write(prompt.value, length.valueAsNumber, signal);
       }
-      announce("Both have answered.");
+      announce("All have answered.");
     } finally {
       ask.disabled = false;
     }
