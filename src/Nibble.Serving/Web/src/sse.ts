@@ -52,7 +52,7 @@ export async function* follow(path: string, signal: AbortSignal): AsyncGenerator
       }
       return;
     } catch (error) {
-      if (signal.aborted || (error instanceof Refusal && error.status < 500)) {
+      if (signal.aborted || (error instanceof Refusal && error.status < 500 && error.status !== 429)) {
         return;
       }
       await new Promise((resolve) => setTimeout(resolve, 1000));
