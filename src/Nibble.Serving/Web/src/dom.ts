@@ -17,6 +17,25 @@ export function h<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: Rec
   return element;
 }
 
+/** A place that is made anew only when what it shows has changed, so that nothing moves under a finger or loses the focus for no reason. */
+export class Slot {
+  private shown: string | null = null;
+
+  constructor(readonly element: HTMLElement) {}
+
+  show(key: string, make: () => Child[]): void {
+    if (key === this.shown) {
+      return;
+    }
+    const hadFocus = this.element.contains(document.activeElement);
+    this.shown = key;
+    this.element.replaceChildren(...make().filter((child) => child !== null && child !== undefined));
+    if (hadFocus) {
+      this.element.querySelector<HTMLElement>("button")?.focus();
+    }
+  }
+}
+
 /** Says something to those who listen to the page instead of looking at it. */
 export function announce(text: string): void {
   const place = document.getElementById("announcer");

@@ -5,7 +5,7 @@ import { Chart, Line } from "../chart";
 import { chat } from "../chat";
 import { settings } from "../configuration";
 import { actions, badge, progress } from "../controls";
-import { announce, complaint, h } from "../dom";
+import { announce, complaint, h, Slot } from "../dom";
 import { bytes, duration, moment, number } from "../format";
 import { isOver, metric, type EvaluationFigures, type Job, type Sample, type StepFigures } from "../job";
 import { follow, type ServerEvent } from "../sse";
@@ -15,14 +15,18 @@ const mostLogLines = 1000;
 export async function jobPage(place: HTMLElement, signal: AbortSignal, id = ""): Promise<void> {
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
   const title = h("h1", {}, "Job");
-  const summary = h("section", { "aria-label": "Where it stands" });
+  const standing = new Slot(h("div", { class: "actions" }));
+  const controls = new Slot(h("div"));
+  const problem = new Slot(h("div"));
+  const figures = new Slot(h("dl", { class: "facts" }));
+  const summary = h("section", { "aria-label": "Where it stands" }, h("div", { class: "bar" }, standing.element, controls.element), problem.element, figures.element);
   place.append(title, summary);
   let job: Job;
   try {
     job = await get<Job>(path, signal);
   } catch (error) {
     if (!signal.aborted) {
-      summary.append(complaint(error));
+      summary.replaceChildren(complaint(error));
     }
     return;
   }
@@ -62,15 +66,11 @@ export async function jobPage(place: HTMLElement, signal: AbortSignal, id = ""):
       ["Took", job.started_at ? duration((Date.parse(job.ended_at ?? new Date().toISOString()) - Date.parse(job.started_at)) / 1000) : "–"],
       ["Attempts", String(job.attempts)],
     ];
-    const focused = summary.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
-    summary.replaceChildren(
-      h("div", { class: "bar" }, badge(job), progress(job), actions(job, () => void refresh())),
-      ...(job.error ? [h("p", { class: "problem" }, job.error)] : []),
-      h("dl", { class: "facts" }, ...facts.filter(([, value]) => value !== "–").map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-    );
-    if (focused) {
-      [...summary.querySelectorAll<HTMLElement>("[aria-label]")].find((element) => element.getAttribute("aria-label") === focused)?.focus();
-    }
+    const known = facts.filter(([, value]) => value !== "–");
+    standing.show(`${job.status} ${job.step}/${job.total_steps}`, () => [badge(job), progress(job)]);
+    controls.show(job.status, () => [actions(job, () => void refresh())]);
+    problem.show(job.error ?? "", () => [job.error ? h("p", { class: "problem" }, job.error) : null]);
+    figures.show(JSON.stringify(known), () => known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   }
 
   async function refresh(): Promise<void> {
@@ -125,16 +125,16 @@ export async function jobPage(place: HTMLElement, signal: AbortSignal, id = ""):
   function take(event: ServerEvent): void {
     const data = JSON.parse(event.data) as Record<string, unknown> & { time: string };
     if (event.kind === "metrics") {
-      const figures = data as unknown as StepFigures;
-      loss.add(figures.step, figures.loss);
-      rate.add(figures.step, figures.learning_rate);
-      speed.add(figures.step, figures.tokens_per_second);
+      const logged = data as unknown as StepFigures;
+      loss.add(logged.step, logged.loss);
+      rate.add(logged.step, logged.learning_rate);
+      speed.add(logged.step, logged.tokens_per_second);
       [lossChart, rateChart, speedChart].forEach((chart) => chart.update());
     } else if (event.kind === "evaluation") {
-      const figures = data as unknown as EvaluationFigures;
-      heldOut.add(figures.step, figures.eval_loss);
+      const logged = data as unknown as EvaluationFigures;
+      heldOut.add(logged.step, logged.eval_loss);
       lossChart.update();
-      write(data.time, `evaluation at step ${figures.step}: loss ${figures.eval_loss}`);
+      write(data.time, `evaluation at step ${logged.step}: loss ${logged.eval_loss}`);
     } else if (event.kind === "status") {
       write(data.time, `${data["status"]}: ${data["reason"]}`);
     } else if (event.kind === "log") {

@@ -2,16 +2,22 @@
 
 import { get } from "../api";
 import { actions, badge, progress } from "../controls";
-import { announce, button, complaint, h } from "../dom";
+import { announce, button, complaint, h, Slot } from "../dom";
 import { moment, number } from "../format";
 import { metric, statuses, type Job, type JobPage } from "../job";
 
 const pause = 1500;
 const page = 50;
+const columns = ["Compare", "Job", "Status", "Progress", "Loss", "Created", "Actions"];
+
+interface Row {
+  element: HTMLTableRowElement;
+  slots: Map<string, Slot>;
+}
 
 export function jobsPage(place: HTMLElement, signal: AbortSignal): void {
   const chosen = new Set<string>();
-  const rows = new Map<string, { row: HTMLTableRowElement; shown: string }>();
+  const rows = new Map<string, Row>();
   const before = new Map<string, string>();
   const filter = h("select", { id: "filter" }, h("option", { value: "" }, "all"), ...statuses.map((status) => h("option", { value: status }, status)));
   const body = h("tbody");
@@ -19,7 +25,7 @@ export function jobsPage(place: HTMLElement, signal: AbortSignal): void {
     "table",
     { class: "jobs" },
     h("caption", { class: "unseen" }, "Jobs, the newest first"),
-    h("thead", {}, h("tr", {}, ...["Compare", "Job", "Status", "Progress", "Loss", "Created", "Actions"].map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ...columns.map((name) => h("th", { scope: "col" }, name)))),
     body,
   );
   const trouble = h("div");
@@ -55,40 +61,35 @@ export function jobsPage(place: HTMLElement, signal: AbortSignal): void {
     before.set(job.job_id, job.status);
   }
 
-  function fill(row: HTMLTableRowElement, job: Job): void {
+  function row(job: Job): Row {
+    const slots = new Map(columns.map((name) => [name, new Slot(h("div"))]));
     const box = h("input", { type: "checkbox", "aria-label": `Compare ${job.output_dir}` });
     box.checked = chosen.has(job.job_id);
     box.addEventListener("change", () => {
       (box.checked ? chosen.add(job.job_id) : chosen.delete(job.job_id), choose());
     });
-    const cell = (label: string, ...content: (Node | string)[]): HTMLElement => h("td", { "data-label": label }, h("div", {}, ...content));
-    row.replaceChildren(
-      cell("Compare", box),
-      cell("Job", h("a", { href: `#/jobs/${job.job_id}` }, job.output_dir), h("span", { class: "small" }, `${job.model_name}, ${job.training_data_path}`)),
-      cell("Status", badge(job), ...(job.error ? [h("span", { class: "small" }, job.error)] : [])),
-      cell("Progress", progress(job)),
-      cell("Loss", number(metric(job, "loss"))),
-      cell("Created", moment(job.created_at)),
-      cell("Actions", actions(job, () => void refresh())),
-    );
+    slots.get("Compare")!.element.append(box);
+    slots.get("Job")!.element.append(h("a", { href: `#/jobs/${job.job_id}` }, job.output_dir), h("span", { class: "small" }, `${job.model_name}, ${job.training_data_path}`));
+    slots.get("Created")!.element.append(moment(job.created_at));
+    return { element: h("tr", {}, ...columns.map((name) => h("td", { "data-label": name }, slots.get(name)!.element))), slots };
+  }
+
+  function fill({ slots }: Row, job: Job): void {
+    const loss = number(metric(job, "loss"));
+    slots.get("Status")!.show(`${job.status} ${job.error}`, () => [badge(job), job.error ? h("span", { class: "small" }, job.error) : null]);
+    slots.get("Progress")!.show(`${job.step}/${job.total_steps}`, () => [progress(job)]);
+    slots.get("Loss")!.show(loss, () => [loss]);
+    slots.get("Actions")!.show(job.status, () => [actions(job, () => void refresh())]);
   }
 
   function show(jobs: Job[], more: boolean): void {
     for (const job of jobs) {
       tell(job);
-      const known = rows.get(job.job_id) ?? { row: h("tr"), shown: "" };
-      const now = JSON.stringify(job);
-      if (known.shown !== now && !(known.row.contains(document.activeElement) && document.activeElement?.tagName === "BUTTON" && known.shown.includes(`"status":"${job.status}"`))) {
-        const focused = known.row.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
-        fill(known.row, job);
-        known.shown = now;
-        if (focused) {
-          [...known.row.querySelectorAll<HTMLElement>("[aria-label]")].find((element) => element.getAttribute("aria-label") === focused)?.focus();
-        }
-      }
+      const known = rows.get(job.job_id) ?? row(job);
+      fill(known, job);
       rows.set(job.job_id, known);
     }
-    const order = jobs.map((job) => rows.get(job.job_id)!.row);
+    const order = jobs.map((job) => rows.get(job.job_id)!.element);
     if (order.length !== body.children.length || order.some((row, i) => body.children[i] !== row)) {
       body.replaceChildren(...order);
     }
