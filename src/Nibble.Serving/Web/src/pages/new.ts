@@ -78,6 +78,7 @@ export async function newPage(place: HTMLElement, signal: AbortSignal): Promise<
   }
 
   async function look(whole: boolean): Promise<void> {
+    const turn = ++looking; // An answer to an earlier question says nothing any more.
     const { body, wrong, missing } = request(values());
     if (!whole && missing) {
       mark(Object.fromEntries(Object.entries(wrong).filter(([name]) => inputs.get(name)?.value)), false);
@@ -86,7 +87,6 @@ export async function newPage(place: HTMLElement, signal: AbortSignal): Promise<
     if (!mark(wrong, whole)) {
       return;
     }
-    const turn = ++looking;
     preview.setAttribute("aria-busy", "true");
     try {
       const found = await post<Preview>("/v1/jobs/preview", body, {}, signal);
@@ -104,6 +104,7 @@ export async function newPage(place: HTMLElement, signal: AbortSignal): Promise<
   }
 
   async function create(): Promise<void> {
+    looking++;
     const { body, wrong } = request(values());
     if (!mark(wrong, true)) {
       return;
