@@ -89,6 +89,7 @@ public static class TrainingService
 
         app.UseExceptionHandler().UseStatusCodePages();
         app.UseHostFiltering(); // A web page that calls itself by a name of its own for 127.0.0.1 gets nothing.
+        app.UseWebPage();
         app.UseRouting();
         app.Use(app.Services.GetRequiredService<AuditLog>().NoteAsync);
         app.UseMiddleware<KeyCheck>(); // Before every route, those that are yet to come too.

@@ -165,7 +165,7 @@ internal sealed class Service : IAsyncDisposable
 
     /// <summary>The losses that a run logged.</summary>
     public IReadOnlyList<double> Losses(string output) =>
-        [.. File.ReadLines(folder[$"outputs/{output}/metrics.jsonl"]).Select(line => JsonNode.Parse(line)!["loss"]!.GetValue<double>())];
+        [.. File.ReadLines(folder[$"outputs/{output}/metrics.jsonl"]).Select(line => JsonNode.Parse(line)!["loss"]?.GetValue<double>()).OfType<double>()];
 
     /// <summary>The worker that the service has; none is started but by it.</summary>
     public async Task<int> WorkerAsync()

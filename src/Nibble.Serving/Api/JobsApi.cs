@@ -9,7 +9,6 @@ using Nibble.Serving.Keys;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
 using Nibble.Training.Configuration;
-using Nibble.Training.Reporting;
 
 namespace Nibble.Serving.Api;
 
@@ -49,6 +48,8 @@ internal static class JobsApi
         jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation)).Produces<JobView>().WithSummary("Pause a job");
         jobs.MapPost("{id}/resume", ResumeAsync).Produces<JobView>().WithSummary("Resume a paused job");
         jobs.MapEvents();
+        jobs.MapPreview();
+        jobs.MapRun();
     }
 
     private static async Task<IResult> CreateAsync(HttpContext context, JobStore store, ServiceOptions options, DeviceMemory memory, DiskQuota quota)
@@ -69,9 +70,9 @@ internal static class JobsApi
         }
 
         RunConfig config = JobConfiguration.Of(request, options);
-        if (File.Exists(Path.Combine(config.OutputDir, RunManifest.FileName)))
+        if (Problems.Taken(request, config) is { } taken)
         {
-            return Problems.Conflict("output_dir", $"'{request.OutputDir}' holds another run; choose another");
+            return taken;
         }
 
         if (quota.Problem is { } full)

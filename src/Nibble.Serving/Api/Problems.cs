@@ -1,5 +1,7 @@
 using Microsoft.AspNetCore.Http;
 using Nibble.Serving.Jobs;
+using Nibble.Training.Configuration;
+using Nibble.Training.Reporting;
 
 namespace Nibble.Serving.Api;
 
@@ -7,6 +9,11 @@ namespace Nibble.Serving.Api;
 internal static class Problems
 {
     public static IResult NoJob(string id) => Results.Problem($"There is no job '{id}'.", statusCode: StatusCodes.Status404NotFound);
+
+    /// <summary>Null where the output folder holds no run yet.</summary>
+    public static IResult? Taken(JobRequest request, RunConfig config) => File.Exists(Path.Combine(config.OutputDir, RunManifest.FileName))
+        ? Conflict("output_dir", $"'{request.OutputDir}' holds another run; choose another")
+        : null;
 
     public static IResult Conflict(string field, string problem) => Field(field, problem, StatusCodes.Status409Conflict);
 

@@ -38,6 +38,9 @@ internal sealed class PathRoot
         return resolved;
     }
 
+    /// <summary>A path below the root as requests name it; others as they are.</summary>
+    public string? Below(string? path) => path is not null && IsBelow(path, real) ? Path.GetRelativePath(real, path) : path;
+
     /// <summary>Slashes that no normal form makes one.</summary>
     private const string Lookalikes = "\u2044\u2215\u2216\u29F5\u29F8";
 

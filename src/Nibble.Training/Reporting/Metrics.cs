@@ -31,6 +31,9 @@ public sealed record EvalMetrics(int Step, double Epoch, double EvalLoss, double
 /// <summary><c>metrics.jsonl</c>: one JSON object a line, written through at once.</summary>
 public sealed class MetricsLog : IDisposable
 {
+    /// <summary>The file's name in the run's folder.</summary>
+    public const string FileName = "metrics.jsonl";
+
     private static readonly JsonSerializerOptions SnakeCase = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,

@@ -3,7 +3,7 @@ namespace Nibble.Training.Reporting;
 /// <summary>Where a run's numbers go: metrics.jsonl and TensorBoard.</summary>
 internal sealed class RunLog(string folder, int afterStep) : IDisposable
 {
-    private readonly MetricsLog lines = new(Path.Combine(folder, "metrics.jsonl"), afterStep);
+    private readonly MetricsLog lines = new(Path.Combine(folder, MetricsLog.FileName), afterStep);
     private readonly TensorBoardWriter board = new(folder);
 
     /// <summary>What the run had logged before it was resumed.</summary>

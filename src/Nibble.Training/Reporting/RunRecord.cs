@@ -7,8 +7,6 @@ namespace Nibble.Training.Reporting;
 /// <param name="Manifest">Its <c>run.json</c>.</param>
 public sealed record RunRecord(string Folder, RunManifest Manifest)
 {
-    private const string MetricsFile = "metrics.jsonl";
-
     /// <summary>The folder's own name.</summary>
     public string Name => Path.GetFileName(Folder);
 
@@ -36,7 +34,7 @@ public sealed record RunRecord(string Folder, RunManifest Manifest)
     {
         string path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         RunManifest manifest = Directory.Exists(path) ? RunManifest.Load(path) : throw new InvalidDataException($"{folder} is not a folder.");
-        string metrics = Path.Combine(path, MetricsFile);
+        string metrics = Path.Combine(path, MetricsLog.FileName);
         (IReadOnlyList<StepMetrics> steps, IReadOnlyList<EvalMetrics> evaluations) = File.Exists(metrics) ? MetricsLog.Read(metrics) : ([], []);
         return new RunRecord(path, manifest)
         {
