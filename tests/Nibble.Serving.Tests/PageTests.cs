@@ -1,8 +1,8 @@
-using Nibble.Serving.Keys;
 using System.Net;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Microsoft.Playwright;
+using Nibble.Serving.Keys;
 using static Microsoft.Playwright.Assertions;
 
 namespace Nibble.Serving.Tests;
