@@ -13,6 +13,15 @@ void set_last_error(const char* text) noexcept {
     std::snprintf(last_error, sizeof(last_error), "%s", text);
 }
 
+void require_seconds(const char* operation, double seconds) {
+    require(seconds > 0, std::string(operation) + ": seconds is " + std::to_string(seconds) + ", expected more than 0");
+}
+
+void require_root(const char* operation, int root, int size) {
+    require(root >= 0 && root < size, std::string(operation) + ": root is " + std::to_string(root) +
+                                          ", expected 0 to " + std::to_string(size - 1));
+}
+
 void require_buffer(const char* operation, const char* argument, const void* data, int64_t count, int64_t limit) {
     require(count >= 0 && count <= limit, std::string(operation) + ": " + argument + " has " + std::to_string(count) +
                                               " elements, expected 0 to " + std::to_string(limit));

@@ -22,6 +22,8 @@ inline void require(bool condition, const std::string& problem) {
     }
 }
 
+void require_seconds(const char* operation, double seconds);
+void require_root(const char* operation, int root, int size);
 void require_buffer(const char* operation, const char* argument, const void* data, int64_t count, int64_t limit);
 
 // The sum of each rank's count, which must stay within `limit`.

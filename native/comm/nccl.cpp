@@ -216,7 +216,7 @@ int32_t nibble_comm_size(void) {
 
 nibble_status nibble_comm_set_timeout(double seconds) {
     return guarded([&] {
-        require(seconds > 0, "set_timeout: seconds is " + std::to_string(seconds) + ", expected more than 0");
+        require_seconds("set_timeout", seconds);
         joined("set_timeout").set_timeout(seconds);
     });
 }
@@ -225,8 +225,7 @@ nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_t root, nib
     return guarded([&] {
         Group& all = joined("broadcast");
         require_buffer("broadcast", "data", data, bytes, kMost);
-        require(root >= 0 && root < all.size(),
-                "broadcast: root is " + std::to_string(root) + ", expected 0 to " + std::to_string(all.size() - 1));
+        require_root("broadcast", root, all.size());
         auto started = begin("broadcast", request);
         all.start(*started, [&] {
             return all.nccl().Broadcast(data, data, static_cast<size_t>(bytes), kNcclUint8, root, all.comm(),

@@ -1,5 +1,4 @@
 using System.Data.Common;
-using Microsoft.EntityFrameworkCore;
 using Nibble.Serving.Store;
 using Nibble.Tests;
 
@@ -62,7 +61,6 @@ internal sealed class TestStore : IDisposable
         using var database = StoreDatabase.At(Address);
         using JobDatabase tables = database.Open();
         tables.Database.EnsureCreated();
-        tables.Database.ExecuteSqlRaw("SELECT 1");
     }
 
     public static Job Job(string name, string? key = null, long memory = 0, string? keyId = null) => new()

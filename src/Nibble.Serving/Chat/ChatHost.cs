@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
-using Microsoft.AspNetCore.Http;
-using Nibble.Serving.OpenAi;
 using Nibble.Serving.Workers;
 
 namespace Nibble.Serving.Chat;
@@ -25,14 +23,14 @@ internal sealed class ChatHost(string folder, ChatHosts hosts, ServiceOptions op
     /// <param name="prompt">The conversation.</param>
     /// <param name="onText">Is told of the text as it comes.</param>
     /// <param name="cancellation">Whoever asked is gone, or the service stops.</param>
-    /// <exception cref="RefusedException">It cannot be answered; the message says why.</exception>
+    /// <exception cref="ChatException">It cannot be answered; the message says why.</exception>
     public async Task<ChatReply> AnswerAsync(ChatPrompt prompt, Func<string, Task> onText, CancellationToken cancellation)
     {
         try
         {
             if (Interlocked.Increment(ref present) > options.ChatQueue + 1)
             {
-                throw new RefusedException(StatusCodes.Status429TooManyRequests, $"{options.ChatQueue} chats wait for this model already, as many as may (--chat-queue).", code: "queue_full");
+                throw new ChatException(ChatFailure.Busy, $"{options.ChatQueue} chats wait for this model already, as many as may (--chat-queue).");
             }
 
             await turn.WaitAsync(cancellation).ConfigureAwait(false);
@@ -93,8 +91,8 @@ internal sealed class ChatHost(string folder, ChatHosts hosts, ServiceOptions op
             ChatReply reply = await NextAsync(model).ConfigureAwait(false);
             if (reply.IsLast)
             {
-                return reply.Problem is not null ? throw new RefusedException(StatusCodes.Status400BadRequest, $"{reply.Problem}.", "messages", reply.Code)
-                    : reply.Finish == ChatReply.Cancelled ? throw new RefusedException(StatusCodes.Status503ServiceUnavailable, "The answer was ended before it was whole.")
+                return reply.Problem is not null ? throw new ChatException(ChatFailure.Conversation, $"{reply.Problem}.", reply.Code)
+                    : reply.Finish == ChatReply.Cancelled ? throw new ChatException(ChatFailure.Ended, "The answer was ended before it was whole.")
                     : reply;
             }
 
@@ -120,13 +118,13 @@ internal sealed class ChatHost(string folder, ChatHosts hosts, ServiceOptions op
         catch (OperationCanceledException)
         {
             End();
-            throw new RefusedException(StatusCodes.Status500InternalServerError, $"The model said nothing for {Patience.TotalMinutes:0} minutes and was ended.");
+            throw new ChatException(ChatFailure.Worker, $"The model said nothing for {Patience.TotalMinutes:0} minutes and was ended.");
         }
         catch (ChannelClosedException)
         {
             WorkerExit exit = await model.Exit.ConfigureAwait(false);
             End();
-            throw new RefusedException(StatusCodes.Status500InternalServerError, $"The model cannot answer: {exit.Description}.".Replace("..", ".", StringComparison.Ordinal));
+            throw new ChatException(ChatFailure.Worker, $"The model cannot answer: {exit.Description}.".Replace("..", ".", StringComparison.Ordinal));
         }
     }
 

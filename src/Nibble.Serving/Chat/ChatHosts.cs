@@ -1,8 +1,6 @@
 using System.Collections.Concurrent;
-using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Hosting;
 using Nibble.Kernels;
-using Nibble.Serving.OpenAi;
 using Nibble.Serving.Workers;
 using Nibble.Training;
 
@@ -19,7 +17,7 @@ internal sealed class ChatHosts(DeviceMemory memory, ServiceOptions options) : B
     public ChatHost Of(string folder) => hosts.GetOrAdd(folder, name => new ChatHost(name, this, options));
 
     /// <summary>Takes the memory that a base model needs, if need be from those that nobody chats with.</summary>
-    /// <exception cref="RefusedException">There is not so much.</exception>
+    /// <exception cref="ChatException">There is not so much.</exception>
     public async Task<(string Device, long Bytes)> TakeMemoryAsync(string folder, ChatHost host, CancellationToken cancellation)
     {
         string device = memory.Best;
@@ -39,10 +37,9 @@ internal sealed class ChatHosts(DeviceMemory memory, ServiceOptions options) : B
 
             if (memory.Free(device) < needed)
             {
-                throw new RefusedException(
-                    StatusCodes.Status503ServiceUnavailable,
-                    $"The model needs about {ByteSize.Format(needed)}; of the {ByteSize.Format(memory.Devices[device])} of {device}, {ByteSize.Format(memory.Free(device))} are free beside jobs and other chats.",
-                    code: "out_of_memory");
+                throw new ChatException(
+                    ChatFailure.Memory,
+                    $"The model needs about {ByteSize.Format(needed)}; of the {ByteSize.Format(memory.Devices[device])} of {device}, {ByteSize.Format(memory.Free(device))} are free beside jobs and other chats.");
             }
 
             memory.Take(device, needed);
@@ -88,7 +85,7 @@ internal sealed class ChatHosts(DeviceMemory memory, ServiceOptions options) : B
         }
         catch (InvalidDataException exception)
         {
-            throw new RefusedException(StatusCodes.Status400BadRequest, exception.Message, "model");
+            throw new ChatException(ChatFailure.Model, exception.Message);
         }
     }
 }

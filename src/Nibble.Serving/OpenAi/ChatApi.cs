@@ -31,9 +31,9 @@ internal static class ChatApi
                 ChatReply last = await host.AnswerAsync(prompt, stream.SayAsync, end.Token).ConfigureAwait(false);
                 await stream.EndAsync(last, request.CountsTokens).ConfigureAwait(false);
             }
-            catch (RefusedException exception) when (context.Response.HasStarted)
+            catch (ChatException exception) when (context.Response.HasStarted)
             {
-                await stream.FailAsync(exception).ConfigureAwait(false);
+                await stream.FailAsync(RefusedException.Of(exception)).ConfigureAwait(false);
             }
 
             return Results.Empty;

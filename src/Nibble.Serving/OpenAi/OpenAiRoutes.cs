@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
+using Nibble.Serving.Chat;
 using Nibble.Serving.Jobs;
 using Nibble.Serving.Store;
 
@@ -20,6 +21,10 @@ internal static class OpenAiRoutes
             catch (RefusedException exception)
             {
                 return ErrorBody.Result(exception);
+            }
+            catch (ChatException exception)
+            {
+                return ErrorBody.Result(RefusedException.Of(exception));
             }
             catch (FieldException exception)
             {
