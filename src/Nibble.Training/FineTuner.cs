@@ -125,7 +125,9 @@ public sealed class FineTuner
             config.Data.Packing ? TrainingData.MaxLength(config, model.Config) : null,
             config.Data.Shuffle,
             config.Seed);
-        using var store = new CheckpointStore(config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground, World, TimeSpan.FromSeconds(config.Training.DdpTimeout));
+        using var store = new CheckpointStore(
+            config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground, World, TimeSpan.FromSeconds(config.Training.DdpTimeout),
+            adapter is null ? null : new CheckpointAdapter(adapter.Config, config.Model, format));
         StepProfiler? profiler = Profiles && IsFirst ? new StepProfiler() : null;
         var heldOut = new HeldOutSet(model, config.Model, evaluation, config.Training, World, optimizer);
         var loop = new TrainingLoop(config, model, plan, heldOut, store, observer, profiler, World, optimizer);

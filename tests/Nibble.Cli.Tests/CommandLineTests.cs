@@ -17,7 +17,7 @@ public class CommandLineTests : NibbleProgram
         Result train = Nibble(
             "train", "--json", "--set", $"model={Model[1]}", "--set", "method=qlora", "--set", "dtype=float32", "--set", "quantization.bnb_4bit_compute_dtype=float32",
             "--set", $"data.train={data}", "--set", "data.eval_ratio=0.2", "--set", $"output_dir={folder["out"]}", "--set", "training.max_steps=6",
-            "--set", "training.learning_rate=0.005", "--set", "training.eval_steps=3");
+            "--set", "training.learning_rate=0.005", "--set", "training.eval_steps=3", "--set", "training.save_steps=3");
         Assert.Equal(0, train.Code);
         Assert.Equal(6, (int)JsonNode.Parse(train.Output)!["steps"]!);
         Assert.Equal(0, Nibble("merge", Model[0], Model[1], "--adapter", folder["out"], "--out", folder["merged"]).Code);
@@ -27,6 +27,8 @@ public class CommandLineTests : NibbleProgram
         double before = Loss(Nibble("eval", Model[0], Model[1], "--data", data, "--json"));
         Assert.Equal(adapted, merged, 1e-4);
         Assert.True(adapted < before, $"loss {adapted} after training, {before} before");
+        Assert.Equal(0, Nibble("merge", Model[0], Model[1], "--adapter", Path.Combine(folder["out"], "checkpoint-6"), "--out", folder["checkpoint"]).Code);
+        Assert.Equal(File.ReadAllBytes(Path.Combine(folder["merged"], "model.safetensors")), File.ReadAllBytes(Path.Combine(folder["checkpoint"], "model.safetensors")));
 
         Result again = Nibble("train", "--set", $"model={Model[1]}", "--set", $"data.train={data}", "--set", $"output_dir={folder["out"]}");
         Assert.Equal(1, again.Code);

@@ -1,4 +1,5 @@
 using Microsoft.Playwright;
+using static Microsoft.Playwright.Assertions;
 
 namespace Nibble.Serving.Tests;
 
@@ -26,7 +27,8 @@ internal sealed class Browser : IAsyncDisposable
     public async Task<(IPage Page, List<string> Complaints)> OpenAsync(Service service)
     {
         IBrowserContext context = await browser.NewContextAsync(new BrowserNewContextOptions { BaseURL = service.Client.BaseAddress!.ToString(), ReducedMotion = ReducedMotion.Reduce });
-        context.SetDefaultTimeout(30_000);
+        context.SetDefaultTimeout(60_000);
+        SetDefaultExpectTimeout(60_000);
         IPage page = await context.NewPageAsync();
         List<string> complaints = [];
         page.PageError += (_, error) => complaints.Add(error);

@@ -77,6 +77,9 @@ public class OpenAiClientTests
         Assert.True(parts > 3, $"{parts} parts are no stream");
         Assert.Equal(answer.Usage.OutputTokenCount, usage!.OutputTokenCount);
 
+        ChatCompletion earlier = await client.GetChatClient(checkpoints[1].ModelId).CompleteChatAsync([new UserChatMessage("What colour is the sky?")], short1);
+        Assert.StartsWith("The ", earlier.Content[0].Text.TrimStart(), StringComparison.Ordinal);
+
         // The same process, its adapter taken off and put on again.
         int process = Assert.Single(service.ChatWorkers);
         ChatCompletion plain = await client.GetChatClient("stories").CompleteChatAsync([new UserChatMessage("What colour is the sky?")], short1);

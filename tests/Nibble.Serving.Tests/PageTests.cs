@@ -32,7 +32,7 @@ public class PageTests
         await Browser.PictureAsync(page, "new-job");
         await page.GetByRole(AriaRole.Button, new() { Name = "Start the job" }).ClickAsync();
         await Expect(page.GetByRole(AriaRole.Heading, new() { Name = "tuned" })).ToBeVisibleAsync();
-        await Expect(page.Locator(".badge")).ToHaveTextAsync("completed", new() { Timeout = 60_000 });
+        await Expect(page.Locator(".badge")).ToHaveTextAsync("completed");
         double loss = service.Losses("tuned")[^1];
         ILocator caption = page.Locator("figure", new() { HasText = "Loss" }).First.Locator(".last-values");
         await Expect(caption).ToContainTextAsync("at step 12");
@@ -99,6 +99,10 @@ public class PageTests
         await Expect(page.GetByRole(AriaRole.Status)).ToHaveTextAsync("All have answered.");
         Assert.NotEmpty(await page.GetByRole(AriaRole.Region, new() { Name = "Base" }).Locator(".text").InnerTextAsync());
         Assert.NotEmpty(await page.GetByRole(AriaRole.Region, new() { Name = "Fine-tuned" }).Locator(".text").InnerTextAsync());
+        await page.GetByLabel("Weights").SelectOptionAsync("Step 4");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Ask" }).ClickAsync();
+        await Expect(page.GetByRole(AriaRole.Region, new() { Name = "Fine-tuned" })).ToContainTextAsync(":ckpt-step-4");
+        await Expect(page.GetByRole(AriaRole.Status)).ToHaveTextAsync("All have answered.");
         await Browser.PictureAsync(page, "chat");
         Assert.Empty(complaints);
     }

@@ -1,7 +1,9 @@
 using System.Text.Json.Nodes;
 using Nibble.Modeling.Adapters;
+using Nibble.Modeling.Decoder;
 using Nibble.Tests;
 using Nibble.Training.Configuration;
+using Nibble.Training.Prompts;
 
 namespace Nibble.Training.Tests;
 
@@ -68,7 +70,7 @@ public class RunFolderTests
     }
 
     [Theory]
-    [InlineData("weights.safetensors", 100)]
+    [InlineData("adapter_model.safetensors", 100)]
     [InlineData("optimizer.safetensors", 100)]
     [InlineData("trainer_state.json", 20)]
     [InlineData("trainer_state.json", 0)]
@@ -86,6 +88,23 @@ public class RunFolderTests
         Assert.Contains("checkpoint-4 is damaged; delete it", error.Message, StringComparison.Ordinal);
         Directory.Delete(checkpoint, recursive: true);
         Assert.Equal([3, 4], Run(folder, resume: true).Losses.Select(loss => loss.Step));
+    }
+
+    [Fact]
+    public void A_checkpoint_of_an_adapter_is_an_adapter()
+    {
+        using var folder = new TempFolder();
+        Run(folder, "training.save_steps=2");
+        using DecoderModel model = ModelLoader.Load(SharedFolder.Path("models", "stories260K", "hf"));
+        Assert.Equal(Weights(folder["out"]), Weights(Path.Combine(folder["out"], "checkpoint-4")));
+        Assert.NotEqual(Weights(folder["out"]), Weights(Path.Combine(folder["out"], "checkpoint-2")));
+        Assert.Equal(PromptFormat.Read(folder["out"]), PromptFormat.Read(Path.Combine(folder["out"], "checkpoint-2")));
+
+        float[] Weights(string adapterFolder)
+        {
+            using LoraAdapter adapter = AdapterFolder.Load(model, adapterFolder);
+            return [.. adapter.Parameters.OrderBy(parameter => parameter.Name, StringComparer.Ordinal).SelectMany(parameter => parameter.Value.detach().data<float>().ToArray())];
+        }
     }
 
     [Fact]

@@ -5,6 +5,7 @@ using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Prompts;
+using Nibble.Training.Reporting;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -55,11 +56,11 @@ internal static class MergeCommand
             $"{target}: largest logit difference between merged and base + adapter on a sample: {Difference(model, merged):0.0e+0} (weights in {DTypeNames.Of(dtype)})"));
     }
 
-    /// <summary>The run that made an adapter says how its base model was quantised.</summary>
+    /// <summary>The run that made an adapter, or has it as a checkpoint, says how its base model was quantised.</summary>
     private static bool WasTrainedInNf4(string adapterFolder, out bool doubleQuantize)
     {
-        string path = Path.Combine(adapterFolder, "run.json");
-        JsonNode? config = File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))?["config"] : null;
+        string? path = new[] { adapterFolder, Path.Combine(adapterFolder, "..") }.Select(folder => Path.Combine(folder, RunManifest.FileName)).FirstOrDefault(File.Exists);
+        JsonNode? config = path is null ? null : JsonNode.Parse(File.ReadAllText(path))?["config"];
         doubleQuantize = (bool?)config?["quantization"]?["bnb_4bit_use_double_quant"] ?? true;
         return config?["method"]?.ToString() == "qlora";
     }

@@ -9,9 +9,14 @@ namespace Nibble.Modeling.Adapters;
 /// <summary>Reads and writes adapters in PEFT's folders: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>.</summary>
 public static class AdapterFolder
 {
-    private const string ConfigFile = "adapter_config.json";
-    private const string WeightsFile = "adapter_model.safetensors";
-    private const string Prefix = "base_model.model.";
+    /// <summary>The file of an adapter's settings.</summary>
+    public const string ConfigFile = "adapter_config.json";
+
+    /// <summary>The file of its weights.</summary>
+    public const string WeightsFile = "adapter_model.safetensors";
+
+    /// <summary>What the names of tensors begin with in that file.</summary>
+    public const string Prefix = "base_model.model.";
 
     /// <summary>Settings of PEFT that change the computation and are not supported unless they have this value.</summary>
     private static readonly Dictionary<string, JsonNode?> Required = new()
@@ -104,7 +109,16 @@ public static class AdapterFolder
             Path.Combine(folder, WeightsFile),
             adapter.Parameters.OrderBy(parameter => parameter.Name, StringComparer.Ordinal)
                 .Select(parameter => KeyValuePair.Create(Prefix + parameter.Name, parameter.Value)));
-        LoraConfig config = adapter.Config;
+        SaveConfig(adapter.Config, folder, baseModel);
+    }
+
+    /// <summary>Writes an adapter's settings as PEFT reads them.</summary>
+    /// <param name="config">The settings.</param>
+    /// <param name="folder">Must exist.</param>
+    /// <param name="baseModel">What <c>base_model_name_or_path</c> says.</param>
+    public static void SaveConfig(LoraConfig config, string folder, string baseModel)
+    {
+        ArgumentNullException.ThrowIfNull(config);
         var json = new JsonObject
         {
             ["base_model_name_or_path"] = baseModel,

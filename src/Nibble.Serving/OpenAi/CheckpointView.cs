@@ -9,7 +9,7 @@ namespace Nibble.Serving.OpenAi;
 /// <param name="Id">Its name.</param>
 /// <param name="CreatedAt">Seconds since 1970.</param>
 /// <param name="FineTuningJobId">The job.</param>
-/// <param name="FineTunedModelCheckpoint">The tuned model at that step; only the finished one can be chatted with.</param>
+/// <param name="FineTunedModelCheckpoint">The tuned model at that step, to chat with unless it is a whole model.</param>
 /// <param name="StepNumber">Optimizer steps.</param>
 /// <param name="Metrics">The figures of that step, as far as they were logged.</param>
 internal sealed record CheckpointView(string Id, long CreatedAt, string FineTuningJobId, string FineTunedModelCheckpoint, int StepNumber, JsonObject Metrics)
@@ -17,6 +17,9 @@ internal sealed record CheckpointView(string Id, long CreatedAt, string FineTuni
     private const string Prefix = "checkpoint-";
 
     public string Object { get; } = "fine_tuning.job.checkpoint";
+
+    /// <summary>Where a job has the checkpoint of a step.</summary>
+    public static string FolderOf(Job job, int step) => Path.Combine(job.Folder, string.Create(CultureInfo.InvariantCulture, $"{Prefix}{step}"));
 
     /// <summary>Those of a job, the newest first.</summary>
     public static IReadOnlyList<CheckpointView> Of(Job job)
@@ -35,7 +38,7 @@ internal sealed record CheckpointView(string Id, long CreatedAt, string FineTuni
                 .Where(item => item.Step >= 0).OrderByDescending(item => item.Step)
                 .Select(item => new CheckpointView(
                     $"ftckpt-{item.Step}-{job.Id}", new DateTimeOffset(item.Folder.LastWriteTimeUtc).ToUnixTimeSeconds(), job.Id,
-                    $"{ModelCatalog.AnyNameOf(job)}:ckpt-step-{item.Step}", item.Step, Joined(item.Step, figures[item.Step]))),
+                    ModelCatalog.NameOf(job, item.Step), item.Step, Joined(item.Step, figures[item.Step]))),
         ];
     }
 

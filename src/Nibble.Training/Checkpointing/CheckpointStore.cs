@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Nibble.Kernels.Communication;
 using Nibble.Kernels.Runtime;
+using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Reporting;
@@ -12,14 +13,15 @@ namespace Nibble.Training.Checkpointing;
 /// <summary>
 /// Checkpoints of a run, <c>checkpoint-N</c> in its output folder. One is written under a temporary name, synced and renamed, and one
 /// that goes is renamed before it is deleted, so that a folder of that name is always whole, also after a kill or a power loss. One that is
-/// in shards has a file from each rank; rank 0 makes and renames the folder.
+/// in shards has a file from each rank; rank 0 makes and renames the folder. One of an adapter's run is an adapter in PEFT's form as well.
 /// </summary>
 /// <param name="outputDir">The run's folder.</param>
 /// <param name="limit">Checkpoints that are kept.</param>
 /// <param name="inBackground">Whether values are copied and then written beside the training.</param>
 /// <param name="world">Who write together.</param>
 /// <param name="patience">How long rank 0 waits for the others' shards.</param>
-internal sealed class CheckpointStore(string outputDir, int limit, bool inBackground, ICommunicator world, TimeSpan patience) : IDisposable
+/// <param name="adapter">The adapter that the run trains; null for whole models.</param>
+internal sealed class CheckpointStore(string outputDir, int limit, bool inBackground, ICommunicator world, TimeSpan patience, CheckpointAdapter? adapter = null) : IDisposable
 {
     private const string Best = "checkpoint-best";
     private const string WeightsFile = "weights.safetensors";
@@ -43,7 +45,16 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
             folder =>
             {
                 Directory.CreateDirectory(folder);
-                SafetensorsWriter.Write(Path.Combine(folder, WeightsFile), values[0]);
+                if (adapter is null)
+                {
+                    SafetensorsWriter.Write(Path.Combine(folder, WeightsFile), values[0]);
+                }
+                else
+                {
+                    SafetensorsWriter.Write(Path.Combine(folder, AdapterFolder.WeightsFile), values[0].Select(item => KeyValuePair.Create(AdapterFolder.Prefix + item.Key, item.Value)));
+                    adapter.Describe(folder);
+                }
+
                 SafetensorsWriter.Write(Path.Combine(folder, OptimizerFile), values[1]);
                 End(folder, state, log);
             }));
@@ -206,7 +217,10 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
     {
         try
         {
-            using StoredValues values = File.Exists(Path.Combine(folder, ShardIndex.FileName)) ? StoredValues.Sharded(folder) : StoredValues.Whole(folder, WeightsFile, OptimizerFile);
+            using StoredValues values =
+                File.Exists(Path.Combine(folder, ShardIndex.FileName)) ? StoredValues.Sharded(folder)
+                : File.Exists(Path.Combine(folder, AdapterFolder.ConfigFile)) ? StoredValues.Whole(folder, AdapterFolder.WeightsFile, OptimizerFile)
+                : StoredValues.Whole(folder, WeightsFile, OptimizerFile);
             Dictionary<string, ParameterPart> byName = parts.ToDictionary(part => part.Name);
             foreach (ParameterPart part in parts)
             {

@@ -1,4 +1,5 @@
 using Nibble.Kernels;
+using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -62,21 +63,21 @@ internal sealed class StoredValues : IDisposable
         long each = state.NumberOfElements == count ? 1 : AdamW.StateBlock;
         Tensor target = state.view(-1);
         long filled = 0;
-        foreach ((SafetensorsFile file, long start, long length) in PiecesOf(part, name))
+        foreach ((SafetensorsFile file, string stored, long start, long length) in PiecesOf(part, name))
         {
             long from = Math.Max(start, part.Start);
             long to = Math.Min(start + length, part.Start + count);
             if (from < to)
             {
-                Tensor stored = file.View(name);
-                if (stored.NumberOfElements != (length + each - 1) / each || stored.dtype != state.dtype)
+                Tensor values = file.View(stored);
+                if (values.NumberOfElements != (length + each - 1) / each || values.dtype != state.dtype)
                 {
                     throw DoesNotFit(name);
                 }
 
                 long elements = (to - from + each - 1) / each;
-                target.narrow(0, (from - part.Start) / each, elements).copy_(stored.view(-1).narrow(0, (from - start) / each, elements));
-                file.Release(name);
+                target.narrow(0, (from - part.Start) / each, elements).copy_(values.view(-1).narrow(0, (from - start) / each, elements));
+                file.Release(stored);
                 filled += to - from;
             }
         }
@@ -90,16 +91,18 @@ internal sealed class StoredValues : IDisposable
     /// <inheritdoc/>
     public void Dispose() => files.ForEach(file => file.Dispose());
 
-    private IEnumerable<(SafetensorsFile File, long Start, long Length)> PiecesOf(ParameterPart part, string name)
+    /// <summary>Where a tensor is, and what it is called there: an adapter's weights have PEFT's names.</summary>
+    private IEnumerable<(SafetensorsFile File, string Name, long Start, long Length)> PiecesOf(ParameterPart part, string name)
     {
         if (shards is null)
         {
-            SafetensorsFile file = files.Find(file => file.Tensors.ContainsKey(name)) ?? throw DoesNotFit(name);
-            return [(file, 0, part.Total)];
+            (SafetensorsFile? file, string stored) = files.SelectMany(file => new[] { (file, name), (file, AdapterFolder.Prefix + name) })
+                .FirstOrDefault(item => item.file.Tensors.ContainsKey(item.Item2));
+            return file is null ? throw DoesNotFit(name) : [(file, stored, 0, part.Total)];
         }
 
         return shards.Parts.TryGetValue(part.Name, out IReadOnlyList<ShardIndex.Part>? pieces) && pieces.Sum(piece => piece.Count) == part.Total
-            ? pieces.Select(piece => (files[piece.Rank], piece.Start, piece.Count))
+            ? pieces.Select(piece => (files[piece.Rank], name, piece.Start, piece.Count))
             : throw DoesNotFit(name);
     }
 

@@ -83,6 +83,9 @@ export async function jobPage(place: HTMLElement, signal: AbortSignal, id = ""):
   }
 
   async function showResults(): Promise<void> {
+    if (job.status !== "pending") {
+      await chat(talk, job, signal);
+    }
     if (!isOver(job)) {
       return;
     }
@@ -94,9 +97,6 @@ export async function jobPage(place: HTMLElement, signal: AbortSignal, id = ""):
       if (!(error instanceof Refusal) && !signal.aborted) {
         throw error;
       }
-    }
-    if (job.status === "completed") {
-      await chat(talk, job, signal);
     }
   }
 
@@ -112,6 +112,7 @@ export async function jobPage(place: HTMLElement, signal: AbortSignal, id = ""):
         if (tenth !== told && !isOver(job)) {
           told = tenth;
           announce(`${job.status}, ${job.step} of ${job.total_steps} steps, loss ${number(metric(job, "loss"))}`);
+          await chat(talk, job, signal);
         }
       }
     }
