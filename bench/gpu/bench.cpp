@@ -144,17 +144,18 @@ class Bench {
             return result;
         };
         const auto forward = [&] {
-            ok(nibble_linear_forward(device, &weight, nullptr, nullptr, NIBBLE_BF16, x.data(), m, y.data(), nullptr));
+            ok(nibble_linear_forward(device, &weight, nullptr, nullptr, NIBBLE_BF16, x.data(), nullptr, m, y.data(),
+                                     nullptr));
         };
         const auto backward = [&] {
-            ok(nibble_linear_backward(device, &weight, nullptr, NIBBLE_BF16, nullptr, nullptr, y.data(), m, x.data(),
-                                      nullptr, nullptr));
+            ok(nibble_linear_backward(device, &weight, nullptr, NIBBLE_BF16, nullptr, nullptr, y.data(), nullptr, m,
+                                      x.data(), nullptr, nullptr));
         };
         const auto dequantize = [&] { ok(nibble_dequantize(device, &weight, NIBBLE_BF16, ready.data())); };
         const auto [mi, ni, ki] = std::tuple(static_cast<int>(m), static_cast<int>(s.n), static_cast<int>(s.k));
         const double ours = time(forward);
         const double adapted = time([&] {
-            ok(nibble_linear_forward(device, &weight, nullptr, &lora, NIBBLE_BF16, x.data(), m, y.data(),
+            ok(nibble_linear_forward(device, &weight, nullptr, &lora, NIBBLE_BF16, x.data(), nullptr, m, y.data(),
                                      hidden.as<float>()));
         });
         const double ours_backward = time(backward);

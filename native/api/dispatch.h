@@ -13,9 +13,10 @@ struct KernelTable {
     void (*nf4_quantize)(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax);
     void (*dequantize)(const nibble_weight& weight, nibble_dtype dtype, void* dst);
     void (*linear_forward)(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
-                           const void* x, int64_t m, void* y, float* lora_hidden);
+                           const void* x, const void* residual, int64_t m, void* y, float* lora_hidden);
     void (*linear_backward)(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
-                            const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db);
+                            const float* lora_hidden, const void* dy, const void* residual, int64_t m, void* dx,
+                            float* da, float* db);
     void (*rms_norm_forward)(nibble_dtype dtype, const void* x, const void* update, const float* weight, int64_t rows,
                              int64_t cols, float eps, void* sum, void* y, float* inv_rms);
     void (*rms_norm_backward)(nibble_dtype dtype, const void* x, const float* weight, const float* inv_rms,

@@ -90,7 +90,8 @@ bool fast_product(Direction direction, const nibble_weight& weight, nibble_dtype
         launch(typed("linear_finish", dtype),
                {std::min(ceil_div(args.m * columns, kFinishThreads), int64_t{32} * device()->multiprocessors)},
                kFinishThreads, 0,
-               LinearFinishArguments<T>{{args.sums.data, args.sums.count}, args.bias, args.out, columns, plan.splits});
+               LinearFinishArguments<T>{
+                   {args.sums.data, args.sums.count}, args.bias, args.residual, args.out, columns, plan.splits});
     }
     return true;
 }
@@ -98,7 +99,7 @@ bool fast_product(Direction direction, const nibble_weight& weight, nibble_dtype
 }  // namespace
 
 void linear_forward(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
-                    const void* x, int64_t m, void* y, float* lora_hidden) {
+                    const void* x, const void* residual, int64_t m, void* y, float* lora_hidden) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         LinearForwardArguments<T, T> args{};
@@ -107,6 +108,7 @@ void linear_forward(const nibble_weight& weight, const void* bias, const nibble_
         args.adapter = view(lora, weight);
         args.bias = span<const T>(bias, weight.rows);
         args.x = span<const T>(x, m * weight.cols);
+        args.residual = span<const T>(residual, m * weight.rows);
         args.y = span<T>(y, m * weight.rows);
         args.m = m;
         if (lora != nullptr) {
@@ -124,6 +126,7 @@ void linear_forward(const nibble_weight& weight, const void* bias, const nibble_
         fast.bias = args.bias;
         fast.in = args.x;
         fast.hidden = args.hidden;
+        fast.residual = args.residual;
         fast.out = args.y;
         fast.m = m;
         if (!fast_product(Direction::forward, weight, dtype, fast)) {
@@ -134,7 +137,8 @@ void linear_forward(const nibble_weight& weight, const void* bias, const nibble_
 }
 
 void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
-                     const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db) {
+                     const float* lora_hidden, const void* dy, const void* residual, int64_t m, void* dx, float* da,
+                     float* db) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
         const int64_t n = weight.rows;
@@ -143,6 +147,7 @@ void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibbl
         args.weight = view(weight);
         args.adapter = view(lora, weight);
         args.dy = span<const T>(dy, m * n);
+        args.residual = span<const T>(residual, m * k);
         args.dx = span<T>(dx, m * k);
         args.m = m;
         if (lora != nullptr) {
@@ -174,6 +179,7 @@ void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibbl
         fast.adapter = args.adapter;
         fast.in = args.dy;
         fast.hidden = args.hidden_gradient;
+        fast.residual = args.residual;
         fast.out = args.dx;
         fast.m = m;
         if (!fast_product(Direction::backward, weight, dtype, fast)) {

@@ -31,7 +31,8 @@ NIBBLE_DEVICE void linear_forward(const LinearForwardArguments<T, Out>& args) {
              WeightLines{args.weight, args.first_row + column});
     tile.for_each(row, args.m, column, args.row_count, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
         const float bias = args.bias.present() ? to_float(args.bias[c]) : 0.0F;
-        args.y[r * args.row_count + c] = from_float<Out>(sum + bias);
+        const float other = args.residual.present() ? to_float(args.residual[r * args.row_count + c]) : 0.0F;
+        args.y[r * args.row_count + c] = from_float<Out>(sum + bias + other);
     });
 }
 
@@ -68,8 +69,10 @@ NIBBLE_DEVICE void linear_input_gradient(const LinearInputGradientArguments<T>& 
     }
     tile.add(0, args.weight.rows, Lines<Matrix<T>>{{args.dy, args.m, args.weight.rows}, row},
              WeightAcross{args.weight, column});
-    tile.for_each(row, args.m, column, k,
-                  [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE { args.dx[r * k + c] = from_float<T>(sum); });
+    tile.for_each(row, args.m, column, k, [&](int64_t r, int64_t c, float sum) NIBBLE_INLINE {
+        const float other = args.residual.present() ? to_float(args.residual[r * k + c]) : 0.0F;
+        args.dx[r * k + c] = from_float<T>(sum + other);
+    });
 }
 
 // One part of the depth of factor * left[rows, depth] * right[depth, columns], by tiles of kRows x kColumns.
@@ -162,6 +165,7 @@ NIBBLE_DEVICE void linear_finish(const LinearFinishArguments<T>& args) {
     for (int64_t i = static_cast<int64_t>(block_index(0)) * kFinishThreads + thread_index(); i < args.out.count;
          i += static_cast<int64_t>(grid_size(0)) * kFinishThreads) {
         float sum = args.bias.present() ? to_float(args.bias[i % args.columns]) : 0.0F;
+        sum += args.residual.present() ? to_float(args.residual[i]) : 0.0F;
         for (int64_t split = 0; split < args.splits; ++split) {
             sum += args.sums[split * args.out.count + i];
         }

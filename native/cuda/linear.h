@@ -6,7 +6,8 @@
 
 namespace nibble::cuda {
 
-// y[m, count] = x * W[first .. first + count)^T + hidden * B^T * scale + bias. Only a whole W has an adapter or bias.
+// y[m, count] = x * W[first .. first + count)^T + hidden * B^T * scale + bias + residual, which may be y. Only a whole
+// W has an adapter, a bias or a residual.
 template <typename T, typename Out>
 struct LinearForwardArguments {
     WeightView weight;
@@ -16,17 +17,19 @@ struct LinearForwardArguments {
     Global<const T> bias;
     Global<const T> x;
     Global<const float> hidden;
+    Global<const T> residual;
     Global<Out> y;
     int64_t m;
 };
 
-// dx[m, K] = dy * W + mask * (hidden_gradient * A).
+// dx[m, K] = dy * W + mask * (hidden_gradient * A) + residual, which may be dx.
 template <typename T>
 struct LinearInputGradientArguments {
     WeightView weight;
     AdapterView adapter;
     Global<const T> dy;
     Global<const float> hidden_gradient;
+    Global<const T> residual;
     Global<T> dx;
     int64_t m;
 };

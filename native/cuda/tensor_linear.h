@@ -7,10 +7,10 @@
 namespace nibble::cuda {
 
 // With R the rows [first_row, first_row + row_count) of the weight:
-// forward: out[m, row_count] = in[m, K] * R^T + scale * hidden * B^T + bias;
-// backward: out[m, K] = in[m, row_count] * R + mask * (hidden * A), where hidden is the gradient of forward's.
-// With `sums` present the results go there instead, in float32: as sums[split, m, columns] of one part of the depth
-// each (linear_finish adds them up), or added to what is there.
+// forward: out[m, row_count] = in[m, K] * R^T + scale * hidden * B^T + bias + residual;
+// backward: out[m, K] = in[m, row_count] * R + mask * (hidden * A) + residual, where hidden is the gradient of
+// forward's. The residual may be out. With `sums` present the results go there instead, in float32: as sums[split, m,
+// columns] of one part of the depth each (linear_finish adds them up), or added to what is there.
 template <typename T>
 struct TensorLinearArguments {
     WeightView weight;
@@ -21,6 +21,7 @@ struct TensorLinearArguments {
     Global<const T> in;
     int64_t in_stride;  // Elements from one row to the next.
     Global<const float> hidden;
+    Global<const T> residual;
     Global<T> out;
     Global<float> sums;
     bool adds;
@@ -28,11 +29,12 @@ struct TensorLinearArguments {
     int64_t depth_of_split;
 };
 
-// out[row, column] = sum of sums[s, row, column] + bias[column].
+// out[row, column] = sum of sums[s, row, column] + bias[column] + residual[row, column].
 template <typename T>
 struct LinearFinishArguments {
     Global<const float> sums;
     Global<const T> bias;
+    Global<const T> residual;
     Global<T> out;
     int64_t columns;
     int64_t splits;

@@ -200,6 +200,9 @@ NIBBLE_DEVICE void store_run(const TensorLinearArguments<T>& args, int64_t row, 
         if (args.bias.present() && column + i < columns) {
             values[i] += to_float(args.bias[column + i]);
         }
+        if (args.residual.present() && column + i < columns) {
+            values[i] += to_float(args.residual[index + i]);
+        }
     }
     if constexpr (kCount > 1) {
         if (columns % kCount == 0) {

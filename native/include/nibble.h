@@ -46,7 +46,7 @@ typedef enum nibble_isa {
 /* ---- library ---------------------------------------------------------------------------------------------------- */
 
 /* Version of this ABI; a caller built against another value must not go on. */
-#define NIBBLE_ABI_VERSION 3
+#define NIBBLE_ABI_VERSION 4
 NIBBLE_API int32_t nibble_abi_version(void);
 
 /* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
@@ -166,20 +166,23 @@ typedef struct nibble_lora {
     uint32_t layer;
 } nibble_lora;
 
-/* y[M,N] = x[M,K] * W^T (+ bias[N], of the call's dtype) (+ adapter). bias and lora may be null.
+/* y[M,N] = x[M,K] * W^T (+ bias[N], of the call's dtype) (+ adapter) (+ residual[M,N], a stream that the layer adds to,
+ * which may be y itself). bias, lora and residual may be null.
  * lora_hidden (may be null): receives drop(x) * A^T as float32 [M, rank], which backward then needs not recompute. y
  * may be null where nobody needs more than that. */
 NIBBLE_API nibble_status nibble_linear_forward(const nibble_device* device, const nibble_weight* weight,
                                                const void* bias, const nibble_lora* lora, nibble_dtype dtype,
-                                               const void* x, int64_t m, void* y, float* lora_hidden);
+                                               const void* x, const void* residual, int64_t m, void* y,
+                                               float* lora_hidden);
 
-/* dx[M,K] = dy[M,N] * W (+ the adapter's share); da[rank,K], db[N,rank] float32, overwritten.
- * Without lora, x, lora_hidden, da and db must be null. With lora, x and lora_hidden (as forward wrote it; null:
- * recomputed) are read, da and db are required, and dx may be null when nobody needs it. */
+/* dx[M,K] = dy[M,N] * W (+ the adapter's share), plus residual [M,K], the gradient of x that comes another way (may be
+ * null, and may be dx itself); da[rank,K], db[N,rank] float32, overwritten. Without lora, x, lora_hidden, da and db
+ * must be null. With lora, x and lora_hidden (as forward wrote it; null: recomputed) are read, da and db are required,
+ * and dx may be null when nobody needs it. */
 NIBBLE_API nibble_status nibble_linear_backward(const nibble_device* device, const nibble_weight* weight,
                                                 const nibble_lora* lora, nibble_dtype dtype, const void* x,
-                                                const float* lora_hidden, const void* dy, int64_t m, void* dx,
-                                                float* da, float* db);
+                                                const float* lora_hidden, const void* dy, const void* residual,
+                                                int64_t m, void* dx, float* da, float* db);
 
 /* ---- element-wise and row-wise layers ------------------------------------------------------------------------------
  */

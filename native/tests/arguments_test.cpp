@@ -23,7 +23,7 @@ struct LinearArguments : testing::Test {
     nibble_lora lora{2, 1, 0, a.data(), b.data(), 0, 0, 0};
 
     nibble_status forward(const void* input, int64_t m = 2, int dtype = 0) {
-        return nibble_linear_forward(on(), &weight, nullptr, &lora, static_cast<nibble_dtype>(dtype), input, m,
+        return nibble_linear_forward(on(), &weight, nullptr, &lora, static_cast<nibble_dtype>(dtype), input, nullptr, m,
                                      y.data(), nullptr);
     }
 };
@@ -36,8 +36,9 @@ TEST_F(LinearArguments, null_negative_misaligned_and_unknown_arguments_are_refus
     expect_refused(forward(x.data(), -1), "m is -1");
     expect_refused(forward(reinterpret_cast<const char*>(x.data()) + 1), "x is not aligned");
     expect_refused(forward(x.data(), 2, 9), "dtype is 9");
-    expect_refused(nibble_linear_forward(on(), nullptr, nullptr, nullptr, NIBBLE_F32, x.data(), 2, y.data(), nullptr),
-                   "weight is null");
+    expect_refused(
+        nibble_linear_forward(on(), nullptr, nullptr, nullptr, NIBBLE_F32, x.data(), nullptr, 2, y.data(), nullptr),
+        "weight is null");
 }
 
 TEST_F(LinearArguments, impossible_weights_are_refused) {
@@ -68,6 +69,22 @@ TEST_F(LinearArguments, impossible_adapters_are_refused) {
     lora.a = a.data();
     lora.b = nullptr;
     expect_refused(forward(x.data()), "lora.b is null");
+}
+
+TEST_F(LinearArguments, a_residual_without_the_result_that_it_is_a_part_of_is_refused) {
+    const auto forward = [&](float* to) {
+        return nibble_linear_forward(on(), &weight, nullptr, &lora, NIBBLE_F32, x.data(), y.data(), 2, to, nullptr);
+    };
+    expect_refused(forward(nullptr), "residual is a part of y, but y is null");
+    expect_ok(forward(y.data()));
+    std::vector<float> da(a.size()), db(b.size());
+    const auto backward = [&](float* dx) {
+        return nibble_linear_backward(on(), &weight, &lora, NIBBLE_F32, x.data(), nullptr, y.data(), x.data(), 2, dx,
+                                      da.data(), db.data());
+    };
+    expect_refused(backward(nullptr), "residual is a part of dx, but dx is null");
+    std::vector<float> dx(x.size());
+    expect_ok(backward(dx.data()));
 }
 
 TEST_F(LinearArguments, no_rows_are_no_work) {

@@ -101,10 +101,16 @@ TEST_P(Linear, forward_and_input_gradient_equal_float64_over_every_weight_format
             const Tensor dy(dtype, random_values(static_cast<size_t>(s.m * s.n), 3));
             Tensor y(dtype, static_cast<size_t>(s.m * s.n));
             Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
-            expect_ok(nibble_linear_forward(on(), &weight.view, bias.data(), nullptr, dtype, x.data(), s.m, y.data(),
-                                            nullptr));
-            expect_ok(nibble_linear_backward(on(), &weight.view, nullptr, dtype, nullptr, nullptr, dy.data(), s.m,
-                                             dx.data(), nullptr, nullptr));
+            Tensor y_sum(dtype, y.size());
+            Tensor dx_sum(dtype, dx.size());
+            expect_ok(nibble_linear_forward(on(), &weight.view, bias.data(), nullptr, dtype, x.data(), nullptr, s.m,
+                                            y.data(), nullptr));
+            expect_ok(nibble_linear_forward(on(), &weight.view, bias.data(), nullptr, dtype, x.data(), dy.data(), s.m,
+                                            y_sum.data(), nullptr));
+            expect_ok(nibble_linear_backward(on(), &weight.view, nullptr, dtype, nullptr, nullptr, dy.data(), nullptr,
+                                             s.m, dx.data(), nullptr, nullptr));
+            expect_ok(nibble_linear_backward(on(), &weight.view, nullptr, dtype, nullptr, nullptr, dy.data(), x.data(),
+                                             s.m, dx_sum.data(), nullptr, nullptr));
             std::vector<double> expected_y(y.size());
             std::vector<double> expected_dx(dx.size());
             for (int64_t i = 0; i < s.m; ++i) {
@@ -120,6 +126,14 @@ TEST_P(Linear, forward_and_input_gradient_equal_float64_over_every_weight_format
             }
             expect_close(y, expected_y, tolerance(dtype), "y");
             expect_close(dx, expected_dx, tolerance(dtype), "dx");
+            for (size_t e = 0; e < y.size(); ++e) {
+                expected_y[e] += dy[e];
+            }
+            for (size_t e = 0; e < dx.size(); ++e) {
+                expected_dx[e] += x[e];
+            }
+            expect_close(y_sum, expected_y, tolerance(dtype), "y with residual");
+            expect_close(dx_sum, expected_dx, tolerance(dtype), "dx with residual");
         }
     }
 }
@@ -135,15 +149,17 @@ void expect_adapter_equals_float64(nibble_dtype dtype, const Shape& s, int64_t r
     const Tensor x(dtype, random_values(static_cast<size_t>(s.m * s.k), 1));
     const Tensor bias(dtype, random_values(static_cast<size_t>(s.n), 2));
     const Tensor dy(dtype, random_values(static_cast<size_t>(s.m * s.n), 3));
-    Tensor y(dtype, static_cast<size_t>(s.m * s.n));
-    Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
+    const Tensor y_residual(dtype, random_values(static_cast<size_t>(s.m * s.n), 4));
+    const Tensor dx_residual(dtype, random_values(static_cast<size_t>(s.m * s.k), 5));
+    Tensor y = y_residual;
+    Tensor dx = dx_residual;
     std::vector<float> hidden(static_cast<size_t>(s.m * rank));
     std::vector<float> da(a.size());
     std::vector<float> db(b.size());
-    expect_ok(
-        nibble_linear_forward(on(), &weight.view, bias.data(), &lora, dtype, x.data(), s.m, y.data(), hidden.data()));
-    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), s.m,
-                                     dx.data(), da.data(), db.data()));
+    expect_ok(nibble_linear_forward(on(), &weight.view, bias.data(), &lora, dtype, x.data(), y.data(), s.m, y.data(),
+                                    hidden.data()));
+    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), dx.data(),
+                                     s.m, dx.data(), da.data(), db.data()));
 
     const auto at = [](int64_t row, int64_t width, int64_t col) { return static_cast<size_t>(row * width + col); };
     std::vector<double> ey(y.size()), edx(dx.size()), eu(hidden.size()), eg(hidden.size()), eda(a.size()),
@@ -174,7 +190,7 @@ void expect_adapter_equals_float64(nibble_dtype dtype, const Shape& s, int64_t r
                 sum += scale * eu[at(i, rank, r)] * static_cast<double>(b[at(n, rank, r)]);
                 edb[at(n, rank, r)] += scale * dy[at(i, s.n, n)] * eu[at(i, rank, r)];
             }
-            ey[at(i, s.n, n)] = sum;
+            ey[at(i, s.n, n)] = sum + y_residual[at(i, s.n, n)];
         }
         for (int64_t k = 0; k < s.k; ++k) {
             double share = 0;
@@ -182,7 +198,7 @@ void expect_adapter_equals_float64(nibble_dtype dtype, const Shape& s, int64_t r
                 share += eg[at(i, rank, r)] * static_cast<double>(a[at(r, s.k, k)]);
                 eda[at(r, s.k, k)] += eg[at(i, rank, r)] * dropped[at(i, s.k, k)];
             }
-            edx[at(i, s.k, k)] += share * factor[at(i, s.k, k)];
+            edx[at(i, s.k, k)] += share * factor[at(i, s.k, k)] + dx_residual[at(i, s.k, k)];
         }
     }
     expect_close(hidden, eu, 2e-5, "hidden");
@@ -214,9 +230,10 @@ TEST_P(Linear, what_the_adapter_makes_of_x_is_to_be_had_without_the_output) {
         Tensor y(dtype, static_cast<size_t>(m * n));
         std::vector<float> with_output(static_cast<size_t>(m * rank));
         std::vector<float> alone(with_output.size());
-        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, y.data(),
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), nullptr, m, y.data(),
                                         with_output.data()));
-        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, nullptr, alone.data()));
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), nullptr, m, nullptr,
+                                        alone.data()));
         EXPECT_EQ(alone, with_output);
     }
 }
@@ -248,12 +265,12 @@ TEST_P(Linear, forward_and_backward_are_the_same_to_the_bit_at_every_run_and_thr
         Results r{Tensor(dtype, dy.size()),     Tensor(dtype, dy.size()),
                   Tensor(dtype, x.size()),      std::vector<float>(static_cast<size_t>(m * rank)),
                   std::vector<float>(a.size()), std::vector<float>(b.size())};
-        expect_ok(
-            nibble_linear_forward(on(), &weight.view, nullptr, nullptr, dtype, x.data(), m, r.plain.data(), nullptr));
-        expect_ok(
-            nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, r.y.data(), r.hidden.data()));
-        expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), r.hidden.data(), dy.data(), m,
-                                         r.dx.data(), r.da.data(), r.db.data()));
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, nullptr, dtype, x.data(), nullptr, m,
+                                        r.plain.data(), nullptr));
+        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), nullptr, m, r.y.data(),
+                                        r.hidden.data()));
+        expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), r.hidden.data(), dy.data(),
+                                         nullptr, m, r.dx.data(), r.da.data(), r.db.data()));
         results.push_back(std::move(r));
         EXPECT_TRUE(results.back() == results.front()) << threads << " threads";
     }
@@ -270,14 +287,15 @@ TEST_P(Linear, backward_gives_the_same_adapter_gradients_without_a_kept_hidden_a
     const Tensor dy(dtype, random_values(static_cast<size_t>(m * n), 3));
     Tensor y(dtype, dy.size());
     std::vector<float> hidden(static_cast<size_t>(m * rank));
-    expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, y.data(), hidden.data()));
+    expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), nullptr, m, y.data(),
+                                    hidden.data()));
     Tensor dx(dtype, x.size());
     std::vector<float> da(a.size()), db(b.size());
-    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), m, dx.data(),
-                                     da.data(), db.data()));
+    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), hidden.data(), dy.data(), nullptr, m,
+                                     dx.data(), da.data(), db.data()));
     std::vector<float> other_da(a.size()), other_db(b.size());
-    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), nullptr, dy.data(), m, nullptr,
-                                     other_da.data(), other_db.data()));
+    expect_ok(nibble_linear_backward(on(), &weight.view, &lora, dtype, x.data(), nullptr, dy.data(), nullptr, m,
+                                     nullptr, other_da.data(), other_db.data()));
     EXPECT_EQ(other_da, da);
     EXPECT_EQ(other_db, db);
 }
@@ -299,7 +317,8 @@ TEST_P(LinearFloat32, long_sums_of_one_sign_keep_float32_accuracy) {
     for (const int64_t m : {2, 7}) {
         const std::vector<float> x(values.begin(), values.begin() + m * k);
         std::vector<float> y(static_cast<size_t>(m * n));
-        expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, NIBBLE_F32, x.data(), m, y.data(), nullptr));
+        expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, NIBBLE_F32, x.data(), nullptr, m, y.data(),
+                                        nullptr));
         for (int64_t i = 0; i < m; ++i) {
             for (int64_t j = 0; j < n; ++j) {
                 double sum = 0;
@@ -323,7 +342,8 @@ TEST_P(Linear, callers_on_several_threads_do_not_disturb_each_other) {
     const nibble_lora lora{rank, 1.0F, 0.0F, a.data(), b.data(), 0, 0, 0};
     const auto forward = [&] {  // On a GPU its first wish is memory for what the adapter makes of x.
         Tensor y(dtype, static_cast<size_t>(m * n));
-        expect_ok(nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), m, y.data(), nullptr));
+        expect_ok(
+            nibble_linear_forward(on(), &weight.view, nullptr, &lora, dtype, x.data(), nullptr, m, y.data(), nullptr));
         return y;
     };
     const Tensor expected = forward();
@@ -348,8 +368,8 @@ TEST(LinearGradients, of_no_rows_are_zero) {
     weight.data = values.data();
     const nibble_lora lora{2, 1, 0, values.data(), values.data(), 0, 0, 0};
     std::vector<float> da(2 * 8, 9.0F), db(4 * 2, 9.0F);
-    expect_ok(nibble_linear_backward(on(), &weight, &lora, NIBBLE_F32, nullptr, nullptr, nullptr, 0, nullptr, da.data(),
-                                     db.data()));
+    expect_ok(nibble_linear_backward(on(), &weight, &lora, NIBBLE_F32, nullptr, nullptr, nullptr, nullptr, 0, nullptr,
+                                     da.data(), db.data()));
     EXPECT_EQ(da, std::vector<float>(da.size()));
     EXPECT_EQ(db, std::vector<float>(db.size()));
 }
@@ -390,10 +410,10 @@ TEST(LinearGolden, products_over_bitsandbytes_weights_are_met) {
             const Tensor gradient(dtype, dy);
             Tensor y(dtype, static_cast<size_t>(m * 256));
             Tensor dx(dtype, static_cast<size_t>(m * 1024));
-            expect_ok(
-                nibble_linear_forward(on(), &weight, nullptr, nullptr, dtype, input.data(), m, y.data(), nullptr));
-            expect_ok(nibble_linear_backward(on(), &weight, nullptr, dtype, nullptr, nullptr, gradient.data(), m,
-                                             dx.data(), nullptr, nullptr));
+            expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, dtype, input.data(), nullptr, m, y.data(),
+                                            nullptr));
+            expect_ok(nibble_linear_backward(on(), &weight, nullptr, dtype, nullptr, nullptr, gradient.data(), nullptr,
+                                             m, dx.data(), nullptr, nullptr));
             expect_close(y, golden<float>("wide.y" + suffix), tolerance(dtype), "y");
             expect_close(dx, golden<float>("wide.dx" + suffix), tolerance(dtype), "dx");
         }

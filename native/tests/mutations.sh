@@ -57,6 +57,8 @@ plant 'a scale is that of the next column' nf4_linear.cu \
 plant 'a matrix is turned that should not be' dense_linear.cu 's/load_matrix_turned/load_matrix/' "$linear"
 plant 'one row too many is read' tensor_product.h 's/row \+ r < args\.m\)/row + r <= args.m)/' "$linear"
 plant 'a part of the depth is left out of the sum' linear.cu 's/split < args\.splits; \+\+split\) \{\s+sum \+= args\.sums/split < args.splits - 1; ++split) { sum += args.sums/' "$linear"
+plant 'a residual is left out' tensor_product.h \
+    's/if \(args\.residual\.present\(\) && column \+ i < columns\)/if (false)/' "$linear"
 plant 'the gradient of the input ignores the dropout mask' tensor_product.h \
     's/\*= factors\[e\]/*= 1.0F/' "$adapter"
 plant 'every four of a run have the mask of the first' philox.h 's/\(first \+ i\) \/ 4/(first) \/ 4/' "$adapter"

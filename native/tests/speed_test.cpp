@@ -97,12 +97,12 @@ TEST(Speed, linear_layers_use_what_each_instruction_set_brings) {
     const Tensor x(NIBBLE_BF16, random_values(kRows * kCols, 2));
     Tensor y(NIBBLE_BF16, kRows * kCols);
     expect_gains("NF4 linear forward", {2.0, 0.8, 1.15}, [&] {
-        expect_ok(
-            nibble_linear_forward(on(), &weight, nullptr, nullptr, NIBBLE_BF16, x.data(), kRows, y.data(), nullptr));
+        expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, NIBBLE_BF16, x.data(), nullptr, kRows,
+                                        y.data(), nullptr));
     });
     expect_gains("NF4 linear backward", {2.0, 0.8, 1.15}, [&] {
-        expect_ok(nibble_linear_backward(on(), &weight, nullptr, NIBBLE_BF16, nullptr, nullptr, x.data(), kRows,
-                                         y.data(), nullptr, nullptr));
+        expect_ok(nibble_linear_backward(on(), &weight, nullptr, NIBBLE_BF16, nullptr, nullptr, x.data(), nullptr,
+                                         kRows, y.data(), nullptr, nullptr));
     });
 }
 

@@ -38,9 +38,13 @@ public class EmulatedOperatorTests
             (Tensor x, Tensor dy) = (Random(tokens, 80).to(dtype), Random(tokens, 96).to(dtype));
             foreach (LinearWeight weight in new[] { plain, nested, dense })
             {
-                AssertAgrees(gpu, dtype, leaves => [Linear.Apply(leaves[0], weight, bias)], [x], [dy]);
+                AssertAgrees(gpu, dtype, leaves => [Linear.Apply(leaves[0], new Projection(weight, bias), leaves[1])], [x, dy], [dy]);
                 AssertAgrees(
-                    gpu, dtype, leaves => [Linear.Apply(leaves[0], weight, null, new LowRank(leaves[1], leaves[2], 0.5f, mask))], [x, a, b], [dy]);
+                    gpu,
+                    dtype,
+                    leaves => [.. Linear.Apply(leaves[0], [new Projection(weight, bias), new Projection(weight, null, new LowRank(leaves[1], leaves[2], 0.5f, mask))])],
+                    [x, a, b],
+                    [dy, dy]);
             }
         }
     }

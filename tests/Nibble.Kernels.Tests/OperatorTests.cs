@@ -28,6 +28,70 @@ public class OperatorTests
     }
 
     [Fact]
+    public void Layers_of_one_input_have_the_outputs_and_gradients_of_each_alone()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(7, 128).requires_grad_();
+        using Nf4Weight bare = Nf4.Quantize(randn(64, 128) * 0.1, doubleQuantize: true);
+        using Nf4Weight adapted = Nf4.Quantize(randn(96, 128) * 0.1, doubleQuantize: false);
+        using var dense = new DenseWeight(randn(32, 128));
+        Tensor[] matrices = [.. new[] { randn(4, 128), randn(96, 4), randn(4, 128), randn(32, 4) }.Select(matrix => matrix.requires_grad_())];
+        Projection[] projections =
+        [
+            new(bare, randn(64)),
+            new(adapted, null, new LowRank(matrices[0], matrices[1], 0.5f, new DropoutMask(0.3f, 1, 2, 3))),
+            new(dense, randn(32), new LowRank(matrices[2], matrices[3], 2, new DropoutMask(0.3f, 1, 2, 4))),
+        ];
+        Tensor[] gradients = [randn(7, 64), randn(7, 96), randn(7, 32)];
+
+        Tensor[] alone = [.. projections.Select(projection => Linear.Apply(x, projection))];
+        autograd.backward(alone, gradients);
+        float[][] expected = [.. alone.Concat(matrices.Select(matrix => matrix.grad!)).Select(Values)];
+        Tensor expectedGradient = x.grad!;
+        x.grad = null;
+        Array.ForEach(matrices, matrix => matrix.grad = null);
+
+        IReadOnlyList<Tensor> together = Linear.Apply(x, projections);
+        autograd.backward([.. together], gradients);
+        Assert.Equal(expected, together.Concat(matrices.Select(matrix => matrix.grad!)).Select(Values));
+        AssertClose(expectedGradient, x.grad!);
+
+        using (no_grad())
+        {
+            Assert.Equal(expected[..3], Linear.Apply(x, projections).Select(Values));
+        }
+    }
+
+    [Fact]
+    public void A_layer_adds_to_a_residual_stream_and_hands_it_the_gradient_of_the_sum()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(7, 128).requires_grad_();
+        Tensor stream = randn(7, 64).requires_grad_();
+        Tensor dy = randn(7, 64);
+        using Nf4Weight weight = Nf4.Quantize(randn(64, 128) * 0.1, doubleQuantize: true);
+        foreach (LowRank? update in new[] { null, new LowRank(randn(4, 128), randn(64, 4), 0.5f) })
+        {
+            var projection = new Projection(weight, randn(64), update);
+            using Scalar one = 1;
+            (x.grad, stream.grad) = (null, null);
+            Tensor apart = stream.add(Linear.Apply(x, projection), one);
+            BackwardPass.Run(apart, dy);
+            Tensor gradient = x.grad!;
+
+            (x.grad, stream.grad) = (null, null);
+            Tensor together = Linear.Apply(x, projection, stream);
+            BackwardPass.Run(together, dy);
+            AssertClose(apart, together);
+            Assert.Equal(Values(gradient), Values(x.grad!));
+            Assert.Equal(Values(dy), Values(stream.grad!));
+        }
+
+        string message = Assert.Throws<ArgumentException>(() => Linear.Apply(x, new Projection(weight), randn(64, 7))).Message;
+        Assert.Equal("Expected a residual of Float32 [7, 64], found Float32 [64, 7].", message);
+    }
+
+    [Fact]
     public void Recomputation_gives_the_gradients_of_the_plain_layer_to_the_bit()
     {
         using DisposeScope scope = NewDisposeScope();
@@ -58,7 +122,7 @@ public class OperatorTests
         foreach (LowRank? last in new[] { null, new LowRank(b.t().contiguous().detach(), a.t().contiguous().detach(), 0.5f) })
         {
             Tensor Layer(Tensor input, bool needed) =>
-                Linear.Apply(Linear.Apply(input, weight, null, new LowRank(a, b, 1)), weight, null, last, outputNeeded: needed);
+                Linear.Apply(Linear.Apply(input, weight, null, new LowRank(a, b, 1)), new Projection(weight, null, last), residual: input, outputNeeded: needed);
 
             (x.grad, a.grad, b.grad) = (null, null, null);
             BackwardPass.Run(Layer(x, true).sum());

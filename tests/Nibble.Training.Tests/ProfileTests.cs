@@ -27,7 +27,6 @@ public class ProfileTests
             ("Rope", "forward", 2 * Layers), ("Rope", "recomputation", 2 * Layers), ("Rope backward", "backward", 2 * Layers),
             ("SwiGlu", "forward", Layers), ("SwiGlu", "recomputation", Layers), ("SwiGlu backward", "backward", Layers),
             ("CausalAttention", "forward", Layers), ("CausalAttention", "recomputation", Layers), ("CausalAttention backward", "backward", Layers),
-            ("Residual", "forward", Layers), ("Residual", "recomputation", Layers),
             ("LinearCrossEntropy", "forward", 1), ("LinearCrossEntropy backward", "backward", 1),
             ("GradientNorm", "update", 1), ("AdamW", "update", 8 * Layers),
         ];

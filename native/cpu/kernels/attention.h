@@ -40,12 +40,20 @@ void gather_block(const T* src, int64_t stride, int64_t rows, int64_t cols, int6
     }
 }
 
-// dst[cols][stride] = src[rows][cols].
+// dst[cols][stride] = src[rows][cols], both multiples of kLanes.
 template <typename Element>
 void turn(const Element* src, int64_t rows, int64_t cols, Element* dst, int64_t stride) {
-    for (int64_t c = 0; c < cols; ++c) {
-        for (int64_t r = 0; r < rows; ++r) {
-            dst[c * stride + r] = src[r * cols + c];
+    alignas(64) float straight[kLanes * kLanes];
+    alignas(64) float turned[kLanes * kLanes];
+    for (int64_t r = 0; r < rows; r += kLanes) {
+        for (int64_t c = 0; c < cols; c += kLanes) {
+            for (int64_t i = 0; i < kLanes; ++i) {
+                store(straight + i * kLanes, load_as_float(src + (r + i) * cols + c));
+            }
+            transpose_square(straight, kLanes, turned, kLanes);
+            for (int64_t i = 0; i < kLanes; ++i) {
+                store_from_float(dst + (c + i) * stride + r, load(turned + i * kLanes));
+            }
         }
     }
 }
@@ -196,6 +204,24 @@ struct HeadRows {
     T* row(int64_t token) const { return data + token * stride; }
 };
 
+// dst.row(first + r)[c] = src[c][r] * factors[r] for a block's rows and a head's elements; src has whole registers.
+template <typename T>
+void store_turned(const float* src, int64_t stride, const float* factors, int64_t rows, int64_t cols,
+                  const HeadRows<T>& dst, int64_t first) {
+    alignas(64) float turned[kLanes * kLanes];
+    for (int64_t r = 0; r < rows; r += kLanes) {
+        for (int64_t c = 0; c < cols; c += kLanes) {
+            transpose_square(src + c * stride + r, stride, turned, kLanes);
+            for (int64_t i = 0; i < min_of(kLanes, rows - r); ++i) {
+                T* row = dst.row(first + r + i) + c;
+                each_register(0, min_of(kLanes, cols - c), [&](int64_t, auto lanes) {
+                    store_from_float(row, load(turned + i * kLanes) * factors[r + i], lanes);
+                });
+            }
+        }
+    }
+}
+
 // ---- forward
 
 template <typename Operand>
@@ -217,9 +243,10 @@ struct AttentionMemory {
 };
 
 // Scores to probabilities of a query's highest score so far, which they may raise: what was summed before shrinks. They
-// are summed as they will be multiplied, so that they add up to one however they are rounded.
+// are summed as they are rounded to be multiplied, so that they add up to one.
 template <typename Operand>
-void soften(const AttentionSizes& sizes, int64_t ahead, float* scores, float* highest, float* total, float* shrink) {
+void soften(const AttentionSizes& sizes, int64_t ahead, float* scores, float* highest, float* total, float* shrink,
+            Operand* probabilities) {
     std::memcpy(shrink, highest, sizeof(float) * kAttentionBlock);
     for (int64_t k = 0; k < kAttentionBlock; ++k) {
         float* row = scores + k * kAttentionBlock;
@@ -237,12 +264,14 @@ void soften(const AttentionSizes& sizes, int64_t ahead, float* scores, float* hi
     }
     for (int64_t k = 0; k < kAttentionBlock; ++k) {
         float* row = scores + k * kAttentionBlock;
-        for (int64_t c = 0; c < kAttentionBlock; ++c) {
-            row[c] = to_float(from_float<Operand>(fast_exp(row[c] - highest[c])));
+        for (int64_t c = 0; c < kAttentionBlock; c += kLanes) {
+            store(row + c, fast_exp(load(row + c) - load(highest + c)));
         }
         sizes.mask(ahead + k, 0.0F, row);
-        for (int64_t c = 0; c < kAttentionBlock; ++c) {
-            total[c] += row[c];
+        Operand* rounded = probabilities + k * kAttentionBlock;
+        for (int64_t c = 0; c < kAttentionBlock; c += kLanes) {
+            store_from_float(rounded + c, load(row + c));
+            store(total + c, load(total + c) + load_as_float(rounded + c));
         }
     }
 }
@@ -283,26 +312,23 @@ void attention_forward_of(const nibble_attention& given, const T* query, const T
                     const int64_t key_first = j * kAttentionBlock;
                     block_product(memory.keys + key_first * width, width, kAttentionBlock, width, memory.queries,
                                   width * kTileCols, kAttentionBlock, memory.scores, kAttentionBlock, false);
-                    soften<Operand>(sizes, key_first - first, memory.scores, highest, total, shrink);
+                    soften(sizes, key_first - first, memory.scores, highest, total, shrink, memory.probabilities);
                     for (int64_t d = 0; d < dim; ++d) {
                         for (int64_t c = 0; c < kAttentionBlock; ++c) {
                             memory.sums[d * kAttentionBlock + c] *= shrink[c];
                         }
                     }
-                    convert_from_float(memory.scores, kAttentionBlock * kAttentionBlock, memory.probabilities);
                     panels_of_rows(memory.probabilities, kAttentionBlock, memory.panels);
                     block_product(memory.values + key_first, keys, width, kAttentionBlock, memory.panels,
                                   kAttentionBlock * kTileCols, kAttentionBlock, memory.sums, kAttentionBlock, true);
                 }
-                for (int64_t r = 0; r < count; ++r) {
-                    const float inverse = 1.0F / total[r];
-                    for (int64_t d = 0; d < dim; ++d) {
-                        out.row(first + r)[d] = from_float<T>(memory.sums[d * kAttentionBlock + r] * inverse);
-                    }
-                    if (log_sum_exp != nullptr) {
-                        log_sum_exp[(start + first + r) * given.heads + head] = highest[r] + std::log(total[r]);
-                    }
+                for (int64_t r = 0; r < count && log_sum_exp != nullptr; ++r) {
+                    log_sum_exp[(start + first + r) * given.heads + head] = highest[r] + std::log(total[r]);
                 }
+                for (float& sum : total) {
+                    sum = 1.0F / sum;
+                }
+                store_turned(memory.sums, kAttentionBlock, total, count, dim, out, first);
             }
         }
     };
@@ -356,8 +382,8 @@ inline void soften_gradients(const AttentionSizes& sizes, int64_t ahead, const f
     for (int64_t k = 0; k < kAttentionBlock; ++k) {
         float* row = scores + k * kAttentionBlock;
         float* slope = slopes + k * kAttentionBlock;
-        for (int64_t c = 0; c < kAttentionBlock; ++c) {
-            row[c] = fast_exp(row[c] * sizes.given.scale - log_sum_exp[c]);
+        for (int64_t c = 0; c < kAttentionBlock; c += kLanes) {
+            store(row + c, fast_exp(load(row + c) * sizes.given.scale - load(log_sum_exp + c)));
         }
         sizes.mask(ahead + k, 0.0F, row);
         for (int64_t c = 0; c < kAttentionBlock; ++c) {
@@ -402,11 +428,9 @@ void attention_backward_of(const nibble_attention& given, const T* query, const 
                 panels_of_rows(memory.block, width, memory.doutput_deep + first * width);
                 for (int64_t r = 0; r < kAttentionBlock; ++r) {
                     const int64_t token = first + r;
-                    float dot = 0.0F;
-                    for (int64_t d = 0; r < count && d < dim; ++d) {
-                        dot += to_float(dout.row(token)[d]) * to_float(out.row(token)[d]);
-                    }
-                    memory.dots[token] = dot;
+                    memory.dots[token] = sum_registers(r < count ? dim : 0, [&](int64_t d, auto lanes) {
+                        return load_as_float(dout.row(token) + d, lanes) * load_as_float(out.row(token) + d, lanes);
+                    });
                     memory.log_sum_exp[token] = r < count ? log_sum_exp[(start + token) * given.heads + head] : 0.0F;
                 }
             }
@@ -436,19 +460,23 @@ void attention_backward_of(const nibble_attention& given, const T* query, const 
                                   kAttentionBlock * kTileCols, kAttentionBlock, memory.dquery + first, keys, true);
                 }
             }
-            for (int64_t token = 0; token < length; ++token) {
-                for (int64_t d = 0; d < dim; ++d) {
-                    dq.row(token)[d] = from_float<T>(memory.dquery[d * keys + token] * given.scale);
-                }
+            float scales[kAttentionBlock];
+            for (float& scale : scales) {
+                scale = given.scale;
+            }
+            for (int64_t first = 0; first < length; first += kAttentionBlock) {
+                store_turned(memory.dquery + first, keys, scales, min_of(kAttentionBlock, length - first), dim, dq,
+                             first);
             }
         }
         const HeadRows<T> dk(dkey, given.kv_heads, dim, start, kv_head);
         const HeadRows<T> dv(dvalue, given.kv_heads, dim, start, kv_head);
         for (int64_t token = 0; token < length; ++token) {
-            for (int64_t d = 0; d < dim; ++d) {
-                dk.row(token)[d] = from_float<T>(memory.dkey[token * width + d] * given.scale);
-                dv.row(token)[d] = from_float<T>(memory.dvalue[token * width + d]);
-            }
+            each_register(0, dim, [&](int64_t d, auto lanes) {
+                const int64_t place = token * width + d;
+                store_from_float(dk.row(token) + d, load(memory.dkey + place) * given.scale, lanes);
+                store_from_float(dv.row(token) + d, load(memory.dvalue + place), lanes);
+            });
         }
     };
     for_each_key_head<AttentionGradientMemory<Operand>>(sizes, body);

@@ -99,13 +99,14 @@ void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms)
     }
 }
 
-// Writes tiles to a row-major matrix, times a factor, plus a bias.
+// Writes tiles to a row-major matrix, times a factor, plus a bias for every row and a matrix like it, which may be it.
 template <typename T>
 struct StoreTiles {
     T* dst;
     int64_t stride;
     float factor = 1.0F;
     const T* bias = nullptr;
+    const T* residual = nullptr;
 
     void operator()(const Piece& piece) const {
         piece.for_each_tile([&](int64_t col_first, int64_t cols, const float* acc) {
@@ -115,9 +116,13 @@ struct StoreTiles {
             }
             for (int64_t r = 0; r < piece.rows; ++r) {
                 const float* sums = acc + r * kTileCols;
-                T* row = dst + (piece.row_first + r) * stride + col_first;
+                const int64_t first = (piece.row_first + r) * stride + col_first;
                 each_register(0, cols, [&](int64_t c, auto lanes) {
-                    store_from_float(row + c, load(sums + c) * factor + load(offset + c), lanes);
+                    Vec sum = load(sums + c) * factor + load(offset + c);
+                    if (residual != nullptr) {
+                        sum += load_as_float(residual + first + c, lanes);
+                    }
+                    store_from_float(dst + first + c, sum, lanes);
                 });
             }
         });

@@ -1,5 +1,5 @@
-// y = x * W^T + b + scale * drop(x) * A^T * B^T and its gradients. The adapter is `rank` more columns of the inner
-// dimension: a second term on the same accumulators.
+// y = x * W^T + b + scale * drop(x) * A^T * B^T + residual and its gradients. The adapter is `rank` more columns of the
+// inner dimension: a second term on the same accumulators.
 
 inline nibble_weight dense(const void* data, int64_t rows, int64_t cols, nibble_dtype dtype) {
     nibble_weight view{};
@@ -148,24 +148,25 @@ inline float dot(const float* a, const float* b, int64_t count) {
 
 template <typename T>
 void linear_few_rows(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* hidden,
-                     const T* x, int64_t m, T* y) {
+                     const T* x, const T* residual, int64_t m, T* y) {
     multiply_few_rows(weight, x, m, [&](int64_t n, const float* sums) {
         for (int64_t r = 0; r < m; ++r) {
             float sum = sums[r] + (bias != nullptr ? to_float(bias[n]) : 0.0F);
             if (lora != nullptr) {
                 sum += lora->scale * dot(hidden + r * lora->rank, lora->b + n * lora->rank, lora->rank);
             }
-            y[r * weight.rows + n] = from_float<T>(sum);
+            const int64_t place = r * weight.rows + n;
+            y[place] = from_float<T>(residual != nullptr ? sum + to_float(residual[place]) : sum);
         }
     });
 }
 
-// Rows [row_first, row_first + a.rows()) of y.
+// One panel of x; y and residual begin at its first row.
 template <typename Way, typename T>
 void multiply_panel(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* hidden,
-                    const Panel<typename Way::Element>& a, T* y) {
+                    const Panel<typename Way::Element>& a, const T* residual, T* y) {
     const int64_t n = weight.rows;
-    const StoreTiles<T> finish{y, n, 1.0F, bias};
+    const StoreTiles<T> finish{y, n, 1.0F, bias, residual};
     const auto base = Way::term(a, weight);
     if (lora == nullptr) {
         return multiply(a.rows(), n, finish, base);
@@ -181,8 +182,8 @@ void multiply_panel(const nibble_weight& weight, const T* bias, const nibble_lor
 }
 
 template <typename Way, typename T>
-void linear_forward_by(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x, int64_t m, T* y,
-                       float* lora_hidden) {
+void linear_forward_by(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x,
+                       const T* residual, int64_t m, T* y, float* lora_hidden) {
     using Element = typename Way::Element;
     const int64_t rank = lora == nullptr ? 0 : lora->rank;
     Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
@@ -204,33 +205,35 @@ void linear_forward_by(const nibble_weight& weight, const T* bias, const nibble_
             lora_down<Way>(*lora, panel, panel_hidden);
         }
         if (packs) {
-            multiply_panel<Way>(weight, bias, lora, panel_hidden, panel, y + row_first * weight.rows);
+            const int64_t first = row_first * weight.rows;
+            const T* others = residual == nullptr ? nullptr : residual + first;
+            multiply_panel<Way>(weight, bias, lora, panel_hidden, panel, others, y + first);
         }
     });
     if (y != nullptr && !packs) {
-        linear_few_rows(weight, bias, lora, hidden, x, m, y);
+        linear_few_rows(weight, bias, lora, hidden, x, residual, m, y);
     }
 }
 
 template <typename T>
-void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x, int64_t m, T* y,
-                       float* lora_hidden) {
+void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x,
+                       const T* residual, int64_t m, T* y, float* lora_hidden) {
 #if defined(__AVX512BF16__)
     if constexpr (std::is_same_v<T, BFloat16>) {
         if (meets_blocks<T>(weight) && weight.cols >= kTileDepth && m <= kMostTermRows) {
-            return linear_forward_by<ByWords>(weight, bias, lora, x, m, y, lora_hidden);
+            return linear_forward_by<ByWords>(weight, bias, lora, x, residual, m, y, lora_hidden);
         }
     }
 #endif
-    linear_forward_by<ByTiles<T>>(weight, bias, lora, x, m, y, lora_hidden);
+    linear_forward_by<ByTiles<T>>(weight, bias, lora, x, residual, m, y, lora_hidden);
 }
 
 inline void linear_forward(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
-                           const void* x, int64_t m, void* y, float* lora_hidden) {
+                           const void* x, const void* residual, int64_t m, void* y, float* lora_hidden) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
-        linear_forward_of<T>(weight, static_cast<const T*>(bias), lora, static_cast<const T*>(x), m, static_cast<T*>(y),
-                             lora_hidden);
+        linear_forward_of<T>(weight, static_cast<const T*>(bias), lora, static_cast<const T*>(x),
+                             static_cast<const T*>(residual), m, static_cast<T*>(y), lora_hidden);
     });
 }
 
@@ -282,12 +285,12 @@ void with_straight(const nibble_weight& weight, const Body& body) {
     body(PackStraight{reader});
 }
 
-// dx = dy * W + drop(scale * dy * B * A) of one panel of dy, whose first row is row_first.
+// dx = dy * W + drop(scale * dy * B * A) + residual of one panel of dy, whose first row is row_first.
 template <typename T, typename Element>
 void backward_input(const nibble_weight& weight, const nibble_lora* lora, const float* grad_hidden,
-                    const Panel<Element>& dy, int64_t row_first, T* dx) {
+                    const Panel<Element>& dy, int64_t row_first, const T* residual, T* dx) {
     const int64_t k = weight.cols;
-    const StoreTiles<T> finish{dx, k};
+    const StoreTiles<T> finish{dx, k, 1.0F, nullptr, residual};
     with_straight<T>(weight, [&](const auto& pack) {
         const Term base{dy, pack};
         if (lora == nullptr) {
@@ -324,7 +327,7 @@ void multiply_turned(const float* left, int64_t rank, const Reader& right, float
 
 template <typename T>
 void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, const T* x, const float* lora_hidden,
-                        const T* dy, int64_t m, T* dx, float* da, float* db) {
+                        const T* dy, const T* residual, int64_t m, T* dx, float* da, float* db) {
     using Element = Multiplied<T>;
     const int64_t k = weight.cols;
     const int64_t n = weight.rows;
@@ -346,7 +349,8 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
             join<Element>(sums.as<float>(), rows, rank, cols, rank, lora->scale, panel_hidden);
         }
         if (dx != nullptr) {
-            backward_input(weight, lora, panel_hidden, panel, row_first, dx + row_first * k);
+            const T* others = residual == nullptr ? nullptr : residual + row_first * k;
+            backward_input(weight, lora, panel_hidden, panel, row_first, others, dx + row_first * k);
         }
     });
     if (lora == nullptr) {
@@ -373,10 +377,11 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
 }
 
 inline void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,
-                            const float* lora_hidden, const void* dy, int64_t m, void* dx, float* da, float* db) {
+                            const float* lora_hidden, const void* dy, const void* residual, int64_t m, void* dx,
+                            float* da, float* db) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
-        linear_backward_of<T>(weight, lora, static_cast<const T*>(x), lora_hidden, static_cast<const T*>(dy), m,
-                              static_cast<T*>(dx), da, db);
+        linear_backward_of<T>(weight, lora, static_cast<const T*>(x), lora_hidden, static_cast<const T*>(dy),
+                              static_cast<const T*>(residual), m, static_cast<T*>(dx), da, db);
     });
 }

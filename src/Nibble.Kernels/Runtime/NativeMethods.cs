@@ -5,7 +5,7 @@ namespace Nibble.Kernels.Runtime;
 /// <summary>native/include/nibble.h, entry by entry; the header says what each argument means.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 3;
+    public const int AbiVersion = 4;
     private const string Library = LibNibble.Name;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -120,11 +120,11 @@ internal static unsafe partial class NativeMethods
     public static partial int nibble_dequantize(nint device, Weight* weight, int dtype, nint dst);
 
     [LibraryImport(Library)]
-    public static partial int nibble_linear_forward(nint device, Weight* weight, nint bias, Lora* lora, int dtype, nint x, long m, nint y, nint loraHidden);
+    public static partial int nibble_linear_forward(nint device, Weight* weight, nint bias, Lora* lora, int dtype, nint x, nint residual, long m, nint y, nint loraHidden);
 
     [LibraryImport(Library)]
     public static partial int nibble_linear_backward(
-        nint device, Weight* weight, Lora* lora, int dtype, nint x, nint loraHidden, nint dy, long m, nint dx, nint da, nint db);
+        nint device, Weight* weight, Lora* lora, int dtype, nint x, nint loraHidden, nint dy, nint residual, long m, nint dx, nint da, nint db);
 
     [LibraryImport(Library)]
     public static partial int nibble_rms_norm_forward(

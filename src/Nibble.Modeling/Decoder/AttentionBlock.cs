@@ -42,9 +42,10 @@ internal sealed class AttentionBlock : IDisposable
     public Tensor Forward(Tensor x, ForwardContext context)
     {
         long tokens = x.shape[0];
-        Tensor query = Query.Forward(x, context).view(tokens, config.NumAttentionHeads, config.HeadDim);
-        Tensor key = Key.Forward(x, context).view(tokens, config.NumKeyValueHeads, config.HeadDim);
-        Tensor value = Value.Forward(x, context).view(tokens, config.NumKeyValueHeads, config.HeadDim);
+        IReadOnlyList<Tensor> projected = LinearLayer.ForwardAll(x, context, Query, Key, Value);
+        Tensor query = projected[0].view(tokens, config.NumAttentionHeads, config.HeadDim);
+        Tensor key = projected[1].view(tokens, config.NumKeyValueHeads, config.HeadDim);
+        Tensor value = projected[2].view(tokens, config.NumKeyValueHeads, config.HeadDim);
         query = Rope.Apply(QueryNorm?.Forward(query) ?? query, context.Cos, context.Sin);
         key = Rope.Apply(KeyNorm?.Forward(key) ?? key, context.Cos, context.Sin);
         int? window = config.LayerWindows[layer];

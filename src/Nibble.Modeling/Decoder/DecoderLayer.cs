@@ -1,6 +1,5 @@
 using Nibble.Kernels;
 using Nibble.Modeling.Configuration;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Modeling.Decoder;
@@ -8,9 +7,6 @@ namespace Nibble.Modeling.Decoder;
 /// <summary>One pre-norm transformer layer: attention and a gated feed-forward block, each added to the residual stream.</summary>
 internal sealed class DecoderLayer : IDisposable
 {
-    /// <summary>A plain + makes such a scalar for each call, and the collector may free it while libtorch reads it.</summary>
-    private static readonly Scalar One = 1;
-
     public DecoderLayer(DecoderConfig config, int layer, DecoderParts parts)
     {
         string path = $"model.layers.{layer}";
@@ -43,14 +39,8 @@ internal sealed class DecoderLayer : IDisposable
     public Tensor Forward(Tensor x, ForwardContext context, bool outputNeeded)
     {
         (Tensor attended, Tensor normed) = PostAttentionNorm.ForwardSum(x, Attention.Forward(InputNorm.Forward(x), context));
-        Tensor gated = SwiGlu.Apply(Gate.Forward(normed, context), Up.Forward(normed, context));
-        return Add(attended, Down.Forward(gated, context, outputNeeded));
-    }
-
-    private static Tensor Add(Tensor residual, Tensor update)
-    {
-        using Profiler.Scope measured = Profiler.Operator("Residual");
-        return residual.add(update, One);
+        IReadOnlyList<Tensor> gateAndUp = LinearLayer.ForwardAll(normed, context, Gate, Up);
+        return Down.ForwardSum(attended, SwiGlu.Apply(gateAndUp[0], gateAndUp[1]), context, outputNeeded);
     }
 
     public void Dispose()

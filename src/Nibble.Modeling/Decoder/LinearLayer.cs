@@ -10,6 +10,9 @@ namespace Nibble.Modeling.Decoder;
 /// </summary>
 public sealed class LinearLayer : IDisposable
 {
+    /// <summary>A plain + makes such a scalar for each call, and the collector may free it while libtorch reads it.</summary>
+    private static readonly Scalar One = 1;
+
     private LinearWeight weight;
     private Tensor? bias;
     private LoraPair? adapter;
@@ -84,21 +87,45 @@ public sealed class LinearLayer : IDisposable
 
     /// <param name="x"><c>[tokens, K]</c>.</param>
     /// <param name="context">The pass.</param>
+    internal Tensor Forward(Tensor x, ForwardContext context) => Trains ? ForwardTrained(x) : Linear.Apply(x, Frozen(context));
+
+    /// <summary>Adds the layer's output to a residual stream.</summary>
+    /// <param name="residual"><c>[tokens, N]</c>.</param>
+    /// <param name="x"><c>[tokens, K]</c>.</param>
+    /// <param name="context">The pass.</param>
     /// <param name="outputNeeded">False where only the graph of the result is needed, not its values.</param>
-    internal Tensor Forward(Tensor x, ForwardContext context, bool outputNeeded = true)
+    internal Tensor ForwardSum(Tensor residual, Tensor x, ForwardContext context, bool outputNeeded)
     {
-        if (Trains)
+        if (!Trains)
         {
-            using Profiler.Scope measured = Profiler.Operator("Linear, trained");
-            using DisposeScope scope = NewDisposeScope();
-            Tensor values = ((DenseWeight)weight).Values;
-            return nn.functional.linear(x, values.to(x.dtype), bias?.to(x.dtype)).MoveToOuterDisposeScope();
+            return Linear.Apply(x, Frozen(context), residual, outputNeeded);
         }
 
+        using Tensor update = ForwardTrained(x);
+        using Profiler.Scope measured = Profiler.Operator("Residual");
+        return residual.add(update, One);
+    }
+
+    /// <summary>Layers that share their input, whose gradient is made in one go where none of them trains.</summary>
+    internal static IReadOnlyList<Tensor> ForwardAll(Tensor x, ForwardContext context, params IReadOnlyList<LinearLayer> layers) =>
+        layers.Any(layer => layer.Trains)
+            ? [.. layers.Select(layer => layer.Forward(x, context))]
+            : Linear.Apply(x, [.. layers.Select(layer => layer.Frozen(context))]);
+
+    private Tensor ForwardTrained(Tensor x)
+    {
+        using Profiler.Scope measured = Profiler.Operator("Linear, trained");
+        using DisposeScope scope = NewDisposeScope();
+        Tensor values = ((DenseWeight)weight).Values;
+        return nn.functional.linear(x, values.to(x.dtype), bias?.to(x.dtype)).MoveToOuterDisposeScope();
+    }
+
+    private Projection Frozen(ForwardContext context)
+    {
         DropoutMask? mask = adapter is { Dropout: > 0 } && context.Dropout is { } state
             ? new DropoutMask(adapter.Dropout, state.Seed, state.Pass, index)
             : null;
-        return Linear.Apply(x, weight, bias, adapter is null ? null : new LowRank(adapter.A, adapter.B, adapter.Scale, mask), outputNeeded);
+        return new Projection(weight, bias, adapter is null ? null : new LowRank(adapter.A, adapter.B, adapter.Scale, mask));
     }
 
     /// <inheritdoc/>
