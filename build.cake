@@ -148,6 +148,19 @@ Task("Bench").IsDependentOn("Build").Does(() =>
 Task("BenchDistributed").IsDependentOn("Build").Does(() =>
     Run(MakeAbsolute(artifacts + File($"bin/Nibble.Bench/{configuration.ToLowerInvariant()}/Nibble.Bench")).FullPath, "distributed bench/reports"));
 
+// The training service under load.
+Task("BenchService").IsDependentOn("Build").Does(() =>
+    Run(MakeAbsolute(artifacts + File($"bin/Nibble.Bench/{configuration.ToLowerInvariant()}/Nibble.Bench")).FullPath, "service bench/reports"));
+
+// Hundreds of jobs, while servers and workers are killed, on SQLite and on PostgreSQL: ten minutes each at most. --database=SQLite is one of them.
+Task("Proof").IsDependentOn("Build").Does(() =>
+{
+    Environment.SetEnvironmentVariable("NIBBLE_PROOF", MakeAbsolute(File("bench/reports/service.md")).FullPath);
+    Run(
+        MakeAbsolute(artifacts + File($"bin/Nibble.Serving.Tests/{configuration.ToLowerInvariant()}/Nibble.Serving.Tests")).FullPath,
+        $"-method *.ProofTests.*{Argument("database", "")}*");
+});
+
 Task("Format").Does(() =>
 {
     Run("dotnet", $"format {solution}");

@@ -13,6 +13,7 @@ internal sealed partial class JobStore : IDisposable
 
     private readonly StoreDatabase database;
     private readonly SemaphoreSlim writing = new(1);
+    private readonly Timer glances;
     private TaskCompletionSource changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Opens the store, makes it where there is none, and brings an older one up to date.</summary>
@@ -21,6 +22,7 @@ internal sealed partial class JobStore : IDisposable
     public JobStore(StoreDatabase database)
     {
         this.database = database;
+        glances = new Timer(_ => Wake(), state: null, Glance, Glance);
         try
         {
             database.Migrate();
@@ -38,16 +40,11 @@ internal sealed partial class JobStore : IDisposable
     /// <summary>Whether other servers may change it.</summary>
     public bool IsShared => database.IsShared;
 
-    /// <summary>Ends at the next change that is made here.</summary>
+    /// <summary>Ends at the next change that is made here, and after a moment, for others may have changed something.</summary>
     public Task Changed => Volatile.Read(ref changed).Task;
 
-    /// <summary>Waits for a change after <paramref name="seen"/> was taken from <see cref="Changed"/>, or for a moment where others may have changed something.</summary>
-    public async Task WaitAsync(Task seen, CancellationToken cancellation)
-    {
-        using var woken = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        await Task.WhenAny(seen, Task.Delay(IsShared ? Glance : Timeout.InfiniteTimeSpan, woken.Token)).ConfigureAwait(false);
-        await woken.CancelAsync().ConfigureAwait(false);
-    }
+    /// <summary>Waits for a change after <paramref name="seen"/> was taken from <see cref="Changed"/>, or until it is cancelled.</summary>
+    public static Task WaitAsync(Task seen, CancellationToken cancellation) => seen.WaitAsync(cancellation).ContinueWith(_ => { }, TaskScheduler.Default);
 
     public async Task<Job?> FindAsync(string id, CancellationToken cancellation = default)
     {
@@ -98,6 +95,7 @@ internal sealed partial class JobStore : IDisposable
 
     public void Dispose()
     {
+        glances.Dispose();
         writing.Dispose();
         database.Dispose();
     }
@@ -117,7 +115,7 @@ internal sealed partial class JobStore : IDisposable
             await transaction.CommitAsync().ConfigureAwait(false);
             if (saved > 0)
             {
-                Interlocked.Exchange(ref changed, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
+                Wake();
             }
 
             return result;
@@ -130,6 +128,8 @@ internal sealed partial class JobStore : IDisposable
             }
         }
     }
+
+    private void Wake() => Interlocked.Exchange(ref changed, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
 
     /// <summary>Rows that the transaction is about to change, the oldest first.</summary>
     /// <param name="tables">The transaction's.</param>

@@ -1,0 +1,17 @@
+namespace Nibble.Serving.Tests.Proof;
+
+/// <summary>How much is asked of the service, and how much is done to it.</summary>
+/// <param name="Jobs">Jobs that the clients ask for.</param>
+/// <param name="Variants">Different ones among those that come to their end.</param>
+/// <param name="ServerKills">Kills of a server.</param>
+/// <param name="WorkerKills">Kills of a worker.</param>
+internal sealed record ProofSize(int Jobs, int Variants, int ServerKills, int WorkerKills)
+{
+    private const string Variable = "NIBBLE_PROOF";
+
+    /// <summary>The full size where the variable names a report to write, else one that takes seconds.</summary>
+    public static ProofSize Asked => Report is null ? new ProofSize(12, 2, 2, 3) : new ProofSize(200, 8, 10, 20);
+
+    /// <summary>The report to write; null for none.</summary>
+    public static string? Report => Environment.GetEnvironmentVariable(Variable);
+}
