@@ -17,6 +17,7 @@ internal sealed class ServedStore : IDisposable
 
     private readonly string folder = Directory.CreateTempSubdirectory("nibble-bench-").FullName;
     private readonly Process process;
+    private readonly Task<string> words;
 
     /// <summary>Fills the store and begins to serve.</summary>
     /// <param name="jobs">Jobs that are over: most completed, one in ten failed.</param>
@@ -50,8 +51,7 @@ internal sealed class ServedStore : IDisposable
             line = process.StandardError.ReadLine() ?? throw new InvalidOperationException($"{program} ended: {line}");
         }
 
-        process.ErrorDataReceived += (_, _) => { };
-        process.BeginErrorReadLine();
+        words = process.StandardError.ReadToEndAsync(); // Or it would wait for a reader.
         Client = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = int.MaxValue }) { BaseAddress = new Uri(line[Listening.Length..]), Timeout = Timeout.InfiniteTimeSpan };
     }
 
@@ -112,6 +112,7 @@ internal sealed class ServedStore : IDisposable
     {
         Client.Dispose();
         process.Kill(entireProcessTree: true);
+        words.Wait();
         process.WaitForExit();
         process.Dispose();
         Directory.Delete(folder, recursive: true);

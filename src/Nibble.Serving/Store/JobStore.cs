@@ -107,11 +107,9 @@ internal sealed partial class JobStore : IDisposable
         try
         {
             await using JobDatabase tables = database.Open();
-            int saved = 0;
-            tables.SavedChanges += (_, changes) => saved += changes.EntitiesSavedCount;
             await using var transaction = await tables.Database.BeginTransactionAsync().ConfigureAwait(false);
             T result = await change(tables).ConfigureAwait(false);
-            await tables.SaveChangesAsync().ConfigureAwait(false);
+            int saved = await tables.SaveChangesAsync().ConfigureAwait(false);
             await transaction.CommitAsync().ConfigureAwait(false);
             if (saved > 0)
             {

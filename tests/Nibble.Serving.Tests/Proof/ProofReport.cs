@@ -6,6 +6,8 @@ namespace Nibble.Serving.Tests.Proof;
 /// <summary>What the full edition leaves in the report of the service, a section for each database.</summary>
 internal static class ProofReport
 {
+    private const string Title = "The training service";
+
     /// <param name="database">Which.</param>
     /// <param name="servers">How many shared it.</param>
     /// <param name="size">What was asked of them.</param>
@@ -22,11 +24,12 @@ internal static class ProofReport
         TestContext.Current.TestOutputHelper?.WriteLine(table);
         if (ProofSize.Report is { } path)
         {
-            ReportSection.Put(path, "The training service", $"Killed at random: {database}", $"""
-                Made by `./build.sh --target=Proof`: real jobs (a Llama of 260,000 parameters, {size.Variants} seeds, data and lengths), asked for and followed by clients that ask again
-                when nobody answers, while servers and workers are killed with signal 9 at random. Lost: not there, in another state than it should have
-                come to, or retried though nothing struck it. Doubled: a job, an attempt or a step that is there twice. Losses are compared to the bit, at every step, with runs that nothing disturbed.
-
+            ReportSection.Put(path, Title, "Killed at random", $"""
+                Made by `./build.sh --target=Proof`: real jobs (a Llama of 260,000 parameters, {size.Variants} seeds, data and lengths in each part), asked for and followed by clients
+                that ask again when nobody answers, while servers and workers are killed with signal 9 at random moments. Lost: not there, in another state than it should have come to,
+                or tried again though nothing struck it. Doubled: a job, an attempt or a step that is there twice. Losses are compared to the bit, at every step, with runs that nothing disturbed.
+                """);
+            ReportSection.Put(path, Title, $"Killed at random: {database}", $"""
                 {table}
                 """);
         }
