@@ -9,7 +9,7 @@ namespace Nibble.Serving.Tests;
 [Collection("service")]
 public class FaultTests
 {
-    private const int Long = 24;
+    private const int Long = 40;
 
     [Fact]
     public async Task A_damaged_checkpoint_is_set_aside_and_the_job_comes_to_the_same_losses_from_the_one_before()

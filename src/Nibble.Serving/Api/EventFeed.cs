@@ -34,7 +34,7 @@ internal sealed class EventFeed(JobStore store)
         lock (reading)
         {
             Task changed = store.Changed;
-            if (generation != changed || known.Count >= MostPages)
+            if (generation != changed)
             {
                 generation = changed;
                 pages.Clear();
@@ -43,6 +43,11 @@ internal sealed class EventFeed(JobStore store)
 
             if (!known.TryGetValue(name, out Task<T>? answer) || answer.IsFaulted)
             {
+                if (known.Count >= MostPages)
+                {
+                    known.Clear();
+                }
+
                 known[name] = answer = ask();
             }
 

@@ -9,11 +9,11 @@ internal sealed record ProofSize(int Jobs, int Variants, int ServerKills, int Wo
 {
     private const string Variable = "NIBBLE_PROOF";
 
-    /// <summary>Half of the full size where the variable names a report to write, else one that takes seconds.</summary>
-    public static ProofSize Asked => Report is null ? new ProofSize(12, 2, 2, 3) : new ProofSize(100, 4, 5, 10);
+    /// <summary>A part of the full size where the variable names a report to write, else one that takes seconds.</summary>
+    public static ProofSize Asked => Report is null ? new ProofSize(12, 2, 2, 3) : new ProofSize(50, 4, 3, 5);
 
-    /// <summary>The full edition has two halves, each with a chance of its own.</summary>
-    public static TheoryData<int> Parts => Report is null ? [1] : [1, 2];
+    /// <summary>The full edition has four parts, each with a chance of its own.</summary>
+    public static TheoryData<int> Parts => Report is null ? [1] : [1, 2, 3, 4];
 
     /// <summary>The report to write; null for none.</summary>
     public static string? Report => Environment.GetEnvironmentVariable(Variable);
