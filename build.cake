@@ -148,6 +148,21 @@ Task("Bench").IsDependentOn("Build").Does(() =>
 Task("BenchDistributed").IsDependentOn("Build").Does(() =>
     Run(MakeAbsolute(artifacts + File($"bin/Nibble.Bench/{configuration.ToLowerInvariant()}/Nibble.Bench")).FullPath, "distributed bench/reports"));
 
+// The training service under load.
+Task("BenchService").IsDependentOn("Build").Does(() =>
+    Run(MakeAbsolute(artifacts + File($"bin/Nibble.Bench/{configuration.ToLowerInvariant()}/Nibble.Bench")).FullPath, "service bench/reports"));
+
+// Hundreds of jobs, while servers and workers are killed, on SQLite and on PostgreSQL: a quarter of an hour.
+Task("Proof").IsDependentOn("Build").Does(() =>
+{
+    Environment.SetEnvironmentVariable("NIBBLE_PROOF", MakeAbsolute(File("bench/reports/service.md")).FullPath);
+    Environment.SetEnvironmentVariable("OMP_NUM_THREADS", "1"); // Many small workers.
+    Environment.SetEnvironmentVariable("DOTNET_TieredPGO", "0");
+    Run(
+        MakeAbsolute(artifacts + File($"bin/Nibble.Serving.Tests/{configuration.ToLowerInvariant()}/Nibble.Serving.Tests")).FullPath,
+        "-class Nibble.Serving.Tests.Proof.ProofTests");
+});
+
 Task("Format").Does(() =>
 {
     Run("dotnet", $"format {solution}");

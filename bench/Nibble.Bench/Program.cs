@@ -10,11 +10,12 @@ using Nibble.Bench.Distributed;
 using Nibble.Bench.Kernels;
 using Nibble.Bench.Peers;
 using Nibble.Bench.Reports;
+using Nibble.Bench.Serving;
 using Nibble.Kernels.Runtime;
 using Perfolizer.Horology;
 
 // report FOLDER: everything, as a report. step NAME: a whole QLoRA step. distributed FOLDER: several processes, as a report; each of
-// them is started as rank MODEL STAGE. Anything else is BenchmarkDotNet's (--filter '*Rope*',
+// them is started as rank MODEL STAGE. service FOLDER: the training service under load, as a section of its report. Anything else is BenchmarkDotNet's (--filter '*Rope*',
 // --list flat), and the kernels among it are shown as a report would.
 LibTorch.EnsureLoaded();
 if (args is ["step", ..])
@@ -32,6 +33,12 @@ if (args is ["rank", string model, string stage])
 if (args is ["distributed", string reports])
 {
     Console.WriteLine(DistributedReport.Write(reports));
+    return;
+}
+
+if (args is ["service", string served])
+{
+    Console.WriteLine(await ServiceReport.WriteAsync(served).ConfigureAwait(false));
     return;
 }
 

@@ -67,6 +67,11 @@ public sealed record ServiceOptions
 
     internal PathRoot OutputRoot => new(Outputs);
 
+    /// <summary>A text in which the folders have the names of their options, for where they lie is nobody's business.</summary>
+    internal string WithoutPaths(string text) => new[] { (Models, "models"), (Data, "data"), (Outputs, "outputs"), (Files, "files") }
+        .OrderByDescending(item => item.Item1.Length) // One may lie in another.
+        .Aggregate(text, (shown, item) => new PathRoot(item.Item1).Hide(shown, item.Item2));
+
     internal IReadOnlyList<string> Addresses => Urls.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 
     /// <summary>Checks what can be checked before anything is opened.</summary>

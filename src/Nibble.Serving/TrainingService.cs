@@ -76,7 +76,7 @@ public static class TrainingService
         builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.AddRoutingCore().AddProblemDetails().ConfigureHttpJsonOptions(json => Configure(json.SerializerOptions));
         builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
-        builder.Services.AddSingleton<AuditLog>().AddSingleton<KeyRates>().AddDescription().AddFigures();
+        builder.Services.AddSingleton<EventFeed>().AddSingleton<AuditLog>().AddSingleton<KeyRates>().AddDescription().AddFigures();
         builder.Services.AddHostedService<JobRunner>();
         builder.Services.AddSingleton<ModelCatalog>().AddSingleton<ChatHosts>().AddHostedService(services => services.GetRequiredService<ChatHosts>());
         builder.Services.AddSingleton<IHostLifetime, CallersLifetime>().Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(40));

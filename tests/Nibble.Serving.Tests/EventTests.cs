@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.ServerSentEvents;
 using System.Text.Json.Nodes;
+using Nibble.Serving.Keys;
 
 namespace Nibble.Serving.Tests;
 
@@ -42,6 +43,25 @@ public class EventTests
         await service.UntilStepAsync(id, 2);
         Assert.Equal(0, await service.TerminateAsync());
         Assert.NotEmpty(await listening.WaitAsync(TimeSpan.FromSeconds(10)));
+    }
+
+    [Fact]
+    public async Task Who_listens_hears_no_more_once_the_key_is_revoked_and_nobody_hears_where_folders_lie()
+    {
+        await using Service service = await Service.StartAsync();
+        string id = await service.CreateAsync(Service.Request("endless", 100_000));
+        await service.UntilSavedAsync(id, "endless");
+        await service.PostAsync($"/v1/jobs/{id}/pause");
+        await service.PostAsync($"/v1/jobs/{id}/resume"); // Which names the checkpoint that it goes on from.
+        (string revoked, string text) = await service.KeyAsync(KeyScope.Read);
+        using var stranger = new HttpClient { BaseAddress = service.Client.BaseAddress, DefaultRequestHeaders = { Authorization = new("Bearer", text) } };
+        using HttpResponseMessage response = await stranger.GetAsync($"/v1/jobs/{id}/events", HttpCompletionOption.ResponseHeadersRead);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+        Assert.NotNull(await reader.ReadLineAsync());
+        Assert.Equal(0, (await service.RunAsync("keys", "revoke", revoked)).Code);
+        string rest = await reader.ReadToEndAsync().WaitAsync(TimeSpan.FromSeconds(10)); // Though the job goes on.
+        Assert.DoesNotContain(service["outputs"], rest, StringComparison.Ordinal);
+        Assert.Contains("Resumed from outputs/endless/checkpoint-", rest, StringComparison.Ordinal);
     }
 
     private static JsonNode Field(SseItem<string> item, string name) => JsonNode.Parse(item.Data)![name]!;

@@ -11,6 +11,7 @@ internal static class Problem
         string text = await response.Content.ReadAsStringAsync();
         Assert.True(status == response.StatusCode, $"{response.RequestMessage!.Method} {response.RequestMessage.RequestUri}: {(int)response.StatusCode} {text}");
         Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+        Assert.DoesNotMatch(@"\b(System|Nibble)\.\w", text); // Types of the program say nothing to who asks.
         JsonObject problem = JsonNode.Parse(text)!.AsObject();
         Assert.Equal((int)status, problem["status"]!.GetValue<int>());
         if (field is not null)

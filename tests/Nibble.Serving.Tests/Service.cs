@@ -184,6 +184,9 @@ internal sealed class Service : IAsyncDisposable
         throw new InvalidOperationException("The service has no worker.");
     }
 
+    /// <summary>The workers that the service has.</summary>
+    public IReadOnlyList<int> Workers => Children();
+
     /// <summary>The processes that chat.</summary>
     public IReadOnlyList<int> ChatWorkers => Children("chat-worker");
 
@@ -231,14 +234,21 @@ internal sealed class Service : IAsyncDisposable
     }
 
     /// <summary>What a status event gave as its reason, for each of the job's changes.</summary>
-    public async Task<IReadOnlyList<(string Status, string Reason)>> ChangesAsync(string id)
+    public async Task<IReadOnlyList<(string Status, string Reason)>> ChangesAsync(string id) =>
+    [
+        .. (await EventsAsync(id)).Where(item => item.Kind == "status").Select(item => (item.Data["status"]!.GetValue<string>(), item.Data["reason"]!.GetValue<string>())),
+    ];
+
+    /// <summary>All that happened to a job, when it is over.</summary>
+    public async Task<IReadOnlyList<(string Kind, JsonNode Data)>> EventsAsync(string id)
     {
+        const string Kind = "event: ";
         using HttpResponseMessage response = await Client.GetAsync($"/v1/jobs/{id}/events"); // Ends with the job.
         string[] lines = (await response.Content.ReadAsStringAsync()).Split('\n');
         return
         [
-            .. lines.Zip(lines.Skip(1)).Where(pair => pair.First == "event: status").Select(pair => JsonNode.Parse(pair.Second["data: ".Length..])!)
-                .Select(data => (data["status"]!.GetValue<string>(), data["reason"]!.GetValue<string>())),
+            .. lines.Zip(lines.Skip(1)).Where(pair => pair.First.StartsWith(Kind, StringComparison.Ordinal))
+                .Select(pair => (pair.First[Kind.Length..], JsonNode.Parse(pair.Second["data: ".Length..])!)),
         ];
     }
 
@@ -291,21 +301,34 @@ internal sealed class Service : IAsyncDisposable
         }
     }
 
-    private static bool IsWorker(int id, string command = "worker") =>
-        File.Exists($"/proc/{id}/cmdline") && File.ReadAllText($"/proc/{id}/cmdline").Split('\0', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() == command;
+    private static bool IsWorker(int id, string command = "worker") => Read($"/proc/{id}/cmdline").Split('\0', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() == command;
+
+    /// <summary>Nothing of a process or thread that has ended.</summary>
+    private static string Read(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
 
     /// <summary>Children of every thread of the service.</summary>
     private List<int> Children(string command = "worker") =>
     [
-        .. Directory.EnumerateDirectories($"/proc/{process!.Id}/task")
-            .SelectMany(thread => File.ReadAllText($"{thread}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        .. Directory.EnumerateDirectories($"/proc/{process!.Id}/task").SelectMany(thread => Read($"{thread}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries))
             .Select(id => int.Parse(id, CultureInfo.InvariantCulture)).Where(id => IsWorker(id, command)),
     ];
 
-    public static void Send(string signal, int id)
+    /// <summary>Whether there was such a process.</summary>
+    public static bool Send(string signal, int id)
     {
-        using Process kill = Process.Start("kill", [signal, id.ToString(CultureInfo.InvariantCulture)]);
+        using Process kill = Process.Start(new ProcessStartInfo("kill", [signal, id.ToString(CultureInfo.InvariantCulture)]) { RedirectStandardError = true })!;
         kill.WaitForExit();
+        return kill.ExitCode == 0;
     }
 
     private ProcessStartInfo Command(string[] options) => new(

@@ -121,6 +121,7 @@ public class MemoryEstimateTests
     [InlineData("1.5 GB", 1_500_000_000)]
     [InlineData("512MiB", 512L << 20)]
     [InlineData("10MB", 10_000_000)]
+    [InlineData("8589934592", 8L << 30)]
     public void Amounts_of_memory_are_read(string text, long bytes) => Assert.Equal(bytes, ByteSize.Parse(text));
 
     private static MemoryEstimate Estimate(DecoderConfig model, Method method, OptimizerType optimizer = OptimizerType.AdamwTorch, LoraSection? lora = null, bool gpu = true) =>

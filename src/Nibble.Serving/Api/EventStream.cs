@@ -1,12 +1,12 @@
 using System.Globalization;
 using System.Net.ServerSentEvents;
 using System.Runtime.CompilerServices;
-using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.Hosting;
 using Nibble.Serving.Jobs;
+using Nibble.Serving.Keys;
 using Nibble.Serving.Store;
 
 namespace Nibble.Serving.Api;
@@ -16,7 +16,7 @@ internal static class EventStream
 {
     private const string LastHeader = "Last-Event-ID";
 
-    public static void MapEvents(this IEndpointRouteBuilder jobs) => jobs.MapGet("{id}/events", async (string id, HttpRequest request, JobStore store, IHostApplicationLifetime lifetime) =>
+    public static void MapEvents(this IEndpointRouteBuilder jobs) => jobs.MapGet("{id}/events", async (string id, HttpRequest request, JobStore store, EventFeed feed, IHostApplicationLifetime lifetime) =>
     {
         string last = request.Headers[LastHeader].ToString();
         if (!long.TryParse(last.Length == 0 ? "0" : last, NumberStyles.None, CultureInfo.InvariantCulture, out long after))
@@ -25,36 +25,32 @@ internal static class EventStream
         }
 
         return await store.FindAsync(id, request.HttpContext.RequestAborted).ConfigureAwait(false) is { } job
-            ? Results.ServerSentEvents(FollowAsync(job, after, store, lifetime.ApplicationStopping, request.HttpContext.RequestAborted))
+            ? Results.ServerSentEvents(FollowAsync(job, after, store, feed, request.HttpContext.Key(), lifetime.ApplicationStopping, request.HttpContext.RequestAborted))
             : Problems.NoJob(id);
     }).WithSummary("Follow a job, as server-sent events");
 
-    private static async IAsyncEnumerable<SseItem<JsonNode>> FollowAsync(
-        Job job, long after, JobStore store, CancellationToken stopping, [EnumeratorCancellation] CancellationToken cancellation)
+    private static async IAsyncEnumerable<SseItem<string>> FollowAsync(
+        Job job, long after, JobStore store, EventFeed feed, ApiKey? key, CancellationToken stopping, [EnumeratorCancellation] CancellationToken cancellation)
     {
-        const int Page = 100;
         using var stoppedOrLeft = CancellationTokenSource.CreateLinkedTokenSource(stopping, cancellation);
-        while (!stopping.IsCancellationRequested)
+        while (!stopping.IsCancellationRequested && (key is null || await feed.IsGoodAsync(key).ConfigureAwait(false)))
         {
-            Task changed = store.Changed; // Taken before looking, like whether the job is over, so that nothing is missed.
-            bool over = (await store.FindAsync(job.Id, cancellation).ConfigureAwait(false))!.IsOver;
-            IReadOnlyList<JobEvent> events = await store.EventsAsync(job, after, Page, cancellation).ConfigureAwait(false);
-            foreach (JobEvent item in events)
+            Task changed = store.Changed; // Taken before looking, so that nothing is missed.
+            EventPage page = await feed.ReadAsync(job, after).ConfigureAwait(false);
+            foreach (SseItem<string> item in page.Items)
             {
-                after = item.Number;
-                JsonObject data = JsonNode.Parse(item.Data)!.AsObject();
-                data["time"] = item.Time;
-                yield return new SseItem<JsonNode>(data, item.Kind) { EventId = item.Number.ToString(CultureInfo.InvariantCulture) };
+                yield return item;
             }
 
-            if (events.Count == 0 && over)
+            if (page.IsEnd)
             {
                 yield break;
             }
 
-            if (events.Count == 0)
+            after = page.Last;
+            if (page.Items.Count == 0)
             {
-                await store.WaitAsync(changed, stoppedOrLeft.Token).ConfigureAwait(false);
+                await JobStore.WaitAsync(changed, stoppedOrLeft.Token).ConfigureAwait(false);
             }
         }
     }

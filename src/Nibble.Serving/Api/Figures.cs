@@ -23,7 +23,7 @@ internal sealed class Figures
         Meter meter = meters.Create(Name);
         meter.CreateObservableGauge("nibble.jobs", () => Ask(Jobs), description: "Jobs by where they stand: pending are the queue, failed the failures.");
         meter.CreateObservableGauge("nibble.tokens_per_second", () => Ask(Speed), description: "Tokens that the running jobs together train on in a second.");
-        meter.CreateObservableGauge("nibble.device.memory.reserved", () => Ask(Reserved), Bytes, "Memory that the running jobs are predicted to need, by device.");
+        meter.CreateObservableGauge("nibble.device.memory.reserved", () => Ask(Reserved), Bytes, "Memory that is set aside for the running jobs by prediction, by device; not what they use.");
         meter.CreateObservableGauge("nibble.device.memory.limit", Limits, Bytes, "Memory that jobs may need together, by device.");
         meter.CreateObservableGauge("nibble.host.memory.available", () => HostMemory("MemAvailable"), Bytes, "Memory of the machine that is free or can be freed.");
         meter.CreateObservableGauge("nibble.host.memory.total", () => HostMemory("MemTotal"), Bytes, "Memory of the machine.");

@@ -22,7 +22,7 @@ internal static class JobStop
                 break;
             }
 
-            await store.WaitAsync(changed, patience.Token).ConfigureAwait(false);
+            await JobStore.WaitAsync(changed, patience.Token).ConfigureAwait(false);
         }
 
         return (job, accepted);

@@ -45,9 +45,17 @@ internal static class RequestBody
         }
         catch (JsonException exception)
         {
-            throw new FieldException(FieldOf(exception), exception.Message.Contains("could not be mapped", StringComparison.Ordinal) ? "is not supported" : exception.Message.Split(" Path: ")[0]);
+            throw new FieldException(FieldOf(exception), ProblemOf(exception.Message));
         }
     }
+
+    /// <summary>In words that name no type of this program.</summary>
+    private static string ProblemOf(string message) =>
+        message.Contains("could not be mapped", StringComparison.Ordinal) ? "is not supported"
+        : message.Contains("missing required", StringComparison.Ordinal) ? "is missing"
+        : message.Contains("could not be converted", StringComparison.Ordinal) ? "has a value of another kind, or out of range"
+        : message.Contains("null", StringComparison.Ordinal) ? "must not be null"
+        : message.Split(" Path: ")[0];
 
     /// <summary>By its path; a missing or unknown one only by the message, in quotation marks.</summary>
     private static string FieldOf(JsonException exception) =>

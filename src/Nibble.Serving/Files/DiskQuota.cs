@@ -22,6 +22,14 @@ internal sealed class DiskQuota(ServiceOptions options)
         ? $"outputs and files take {ByteSize.Format(used)}, and --disk-quota is {ByteSize.Format(quota)}"
         : null;
 
+    /// <summary>Whether what was written found no room: on the disk, or in what the system lets a user have of it.</summary>
+    public static bool IsFull(IOException exception)
+    {
+        const int NoSpace = 28; // ENOSPC and EDQUOT of errno.h.
+        const int QuotaExceeded = 122;
+        return exception.HResult is NoSpace or QuotaExceeded;
+    }
+
     private long Used()
     {
         lock (measuring)

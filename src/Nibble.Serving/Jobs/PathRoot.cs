@@ -41,6 +41,17 @@ internal sealed class PathRoot
     /// <summary>A path below the root as requests name it; others as they are.</summary>
     public string? Below(string? path) => path is not null && IsBelow(path, real) ? Path.GetRelativePath(real, path) : path;
 
+    /// <summary>A text in which the folder has a name instead of its path.</summary>
+    public string Hide(string text, string name)
+    {
+        foreach (string path in new[] { real, folder }.Distinct().Where(path => path.Length > 1))
+        {
+            text = text.Replace($"{path}/", $"{name}/", StringComparison.Ordinal);
+        }
+
+        return text;
+    }
+
     /// <summary>Slashes that no normal form makes one.</summary>
     private const string Lookalikes = "\u2044\u2215\u2216\u29F5\u29F8";
 

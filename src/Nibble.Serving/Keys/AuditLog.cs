@@ -75,6 +75,7 @@ internal sealed class AuditLog(ServiceOptions options, ILogger<AuditLog> log)
         {
             lock (writing)
             {
+                Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(options.AuditLog!))!); // Nothing else may need it, with a database elsewhere.
                 File.AppendAllText(options.AuditLog!, $"{line}\n");
             }
         }

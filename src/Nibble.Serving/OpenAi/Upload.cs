@@ -76,6 +76,10 @@ internal sealed record Upload(ContentFolder.Received File, string Name, string P
         {
             throw new RefusedException(StatusCodes.Status413PayloadTooLarge, $"file: {exception.Message}", "file");
         }
+        catch (IOException exception) when (DiskQuota.IsFull(exception))
+        {
+            throw new RefusedException(StatusCodes.Status507InsufficientStorage, "The disk for uploaded files is full; nothing of the file was kept.");
+        }
     }
 
     private static async Task<string> TextAsync(Stream body, CancellationToken cancellation)

@@ -55,6 +55,13 @@ internal sealed partial class JobStore
         return key;
     }
 
+    /// <summary>Whether a key has not been revoked.</summary>
+    public async Task<bool> IsGoodAsync(ApiKey key)
+    {
+        await using JobDatabase tables = database.Open();
+        return await tables.Keys.AnyAsync(item => item.Id == key.Id && item.Revoked == null).ConfigureAwait(false);
+    }
+
     /// <summary>Whether there are keys: any that was ever made, or one that is still good.</summary>
     public async Task<bool> HasKeysAsync(bool good, CancellationToken cancellation)
     {

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Linq.Expressions;
 using Microsoft.EntityFrameworkCore;
 
 namespace Nibble.Serving.Store;
@@ -13,6 +14,7 @@ internal sealed partial class JobStore : IDisposable
 
     private readonly StoreDatabase database;
     private readonly SemaphoreSlim writing = new(1);
+    private readonly Timer glances;
     private TaskCompletionSource changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Opens the store, makes it where there is none, and brings an older one up to date.</summary>
@@ -21,6 +23,7 @@ internal sealed partial class JobStore : IDisposable
     public JobStore(StoreDatabase database)
     {
         this.database = database;
+        glances = new Timer(_ => Wake(), state: null, Glance, Glance);
         try
         {
             database.Migrate();
@@ -38,16 +41,11 @@ internal sealed partial class JobStore : IDisposable
     /// <summary>Whether other servers may change it.</summary>
     public bool IsShared => database.IsShared;
 
-    /// <summary>Ends at the next change that is made here.</summary>
+    /// <summary>Ends at the next change that is made here, and after a moment, for others may have changed something.</summary>
     public Task Changed => Volatile.Read(ref changed).Task;
 
-    /// <summary>Waits for a change after <paramref name="seen"/> was taken from <see cref="Changed"/>, or for a moment where others may have changed something.</summary>
-    public async Task WaitAsync(Task seen, CancellationToken cancellation)
-    {
-        using var woken = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        await Task.WhenAny(seen, Task.Delay(IsShared ? Glance : Timeout.InfiniteTimeSpan, woken.Token)).ConfigureAwait(false);
-        await woken.CancelAsync().ConfigureAwait(false);
-    }
+    /// <summary>Waits for a change after <paramref name="seen"/> was taken from <see cref="Changed"/>, or until it is cancelled.</summary>
+    public static Task WaitAsync(Task seen, CancellationToken cancellation) => seen.WaitAsync(cancellation).ContinueWith(_ => { }, TaskScheduler.Default);
 
     public async Task<Job?> FindAsync(string id, CancellationToken cancellation = default)
     {
@@ -63,13 +61,16 @@ internal sealed partial class JobStore : IDisposable
     }
 
     /// <summary>The newest jobs first.</summary>
-    public async Task<IReadOnlyList<Job>> ListAsync(int limit, Job? after, JobStatus? status, CancellationToken cancellation)
+    public Task<IReadOnlyList<Job>> ListAsync(int limit, Job? after, JobStatus? status, CancellationToken cancellation) => ListAsync(limit, after, status, job => job, cancellation);
+
+    /// <summary>The newest jobs first, and of each what is selected.</summary>
+    public async Task<IReadOnlyList<T>> ListAsync<T>(int limit, Job? after, JobStatus? status, Expression<Func<Job, T>> selection, CancellationToken cancellation)
     {
         await using JobDatabase tables = database.Open();
         IQueryable<Job> jobs = tables.Jobs.AsNoTracking();
         jobs = after is null ? jobs : jobs.Where(job => job.Number < after.Number);
         jobs = status is null ? jobs : jobs.Where(job => job.Status == status);
-        return await jobs.OrderByDescending(job => job.Number).Take(limit).ToListAsync(cancellation).ConfigureAwait(false);
+        return await jobs.OrderByDescending(job => job.Number).Take(limit).Select(selection).ToListAsync(cancellation).ConfigureAwait(false);
     }
 
     /// <summary>How many jobs stand where.</summary>
@@ -98,6 +99,7 @@ internal sealed partial class JobStore : IDisposable
 
     public void Dispose()
     {
+        glances.Dispose();
         writing.Dispose();
         database.Dispose();
     }
@@ -109,15 +111,13 @@ internal sealed partial class JobStore : IDisposable
         try
         {
             await using JobDatabase tables = database.Open();
-            int saved = 0;
-            tables.SavedChanges += (_, changes) => saved += changes.EntitiesSavedCount;
             await using var transaction = await tables.Database.BeginTransactionAsync().ConfigureAwait(false);
             T result = await change(tables).ConfigureAwait(false);
-            await tables.SaveChangesAsync().ConfigureAwait(false);
+            int saved = await tables.SaveChangesAsync().ConfigureAwait(false);
             await transaction.CommitAsync().ConfigureAwait(false);
             if (saved > 0)
             {
-                Interlocked.Exchange(ref changed, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
+                Wake();
             }
 
             return result;
@@ -130,6 +130,8 @@ internal sealed partial class JobStore : IDisposable
             }
         }
     }
+
+    private void Wake() => Interlocked.Exchange(ref changed, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
 
     /// <summary>Rows that the transaction is about to change, the oldest first.</summary>
     /// <param name="tables">The transaction's.</param>

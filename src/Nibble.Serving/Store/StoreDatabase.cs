@@ -6,7 +6,7 @@ namespace Nibble.Serving.Store;
 /// <summary>Where the tables lie: all in which one database differs from another.</summary>
 internal abstract class StoreDatabase : IDisposable
 {
-    private DbContextOptions<JobDatabase>? options;
+    private PooledDbContextFactory<JobDatabase>? contexts;
 
     /// <summary>By its address: a connection string of PostgreSQL, or a file of SQLite.</summary>
     /// <param name="address">Where it is.</param>
@@ -29,7 +29,7 @@ internal abstract class StoreDatabase : IDisposable
     /// <summary>The same, for rows that nobody else is changing.</summary>
     public abstract string ForUpdateSkipLocked { get; }
 
-    public JobDatabase Open() => new(options ??= Configure(new DbContextOptionsBuilder<JobDatabase>()).Options);
+    public JobDatabase Open() => (contexts ??= new(Configure(new DbContextOptionsBuilder<JobDatabase>()).Options)).CreateDbContext();
 
     /// <summary>Brings the tables to the form that this program knows, one program at a time.</summary>
     /// <exception cref="InvalidDataException">They are of a newer form.</exception>

@@ -84,6 +84,11 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
         if (message["kind"] is JsonValue value && value.TryGetValue(out string? kind) && kind != "alive")
         {
             message.Remove("kind");
+            if (kind == "log" && message["message"] is JsonValue words && words.TryGetValue(out string? text))
+            {
+                message["message"] = options.WithoutPaths(text);
+            }
+
             messages.Writer.TryWrite((kind, message));
         }
     }
@@ -172,11 +177,11 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
         (_, StopReason.Cancel) => End(JobStatus.Cancelled, JobStore.CancelledByRequest),
         (_, StopReason.Pause) => End(JobStatus.Paused, JobStore.PausedByRequest),
         (_, StopReason.RunTime) => End(JobStatus.Failed, $"it has run for the {options.MaxRunTime!.Value.TotalSeconds:0.#} s that --max-run-time allows; its checkpoints stay"),
-        ({ IsVerdict: true }, _) => End(JobStatus.Failed, exit.Description),
+        ({ IsVerdict: true }, _) => End(JobStatus.Failed, options.WithoutPaths(exit.Description)),
         (_, StopReason.DiskQuota) => End(JobStatus.Paused, $"{quota.Problem ?? "the disk quota was used up"}; resume it when there is room"),
         (_, StopReason.Draining) => End(JobStatus.Pending, "the service is stopping; the job goes on when it is started again"),
         (_, StopReason.Silence) => store.EndAttemptInDeathAsync(lease, $"the worker said nothing for {options.Lease.TotalSeconds:0.#} s", Unstored()),
-        _ => store.EndAttemptInDeathAsync(lease, exit.Description, Unstored()),
+        _ => store.EndAttemptInDeathAsync(lease, options.WithoutPaths(exit.Description), Unstored()),
     };
 
     private Task<JobStatus> End(JobStatus status, string reason) => store.EndAttemptAsync(lease, status, reason, Unstored());

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Nibble.Training;
+using Nibble.Training.Checkpointing;
 using Nibble.Training.Reporting;
 
 namespace Nibble.Serving.Workers;
@@ -27,11 +28,14 @@ public static class Worker
         var messages = new Messages(TextWriter.Synchronized(output));
         using var lease = new Timer(_ => Stop());
         Renew();
+        messages.Alive(); // It is up.
         new Thread(Listen) { IsBackground = true }.Start();
         try
         {
             using RunClaim claim = RunClaim.Take(order, messages, stop.Token);
-            new FineTuner(order.Config, messages).Run(resume: order.Attempt > 1, stop.Token);
+            while (!TryTrain(order, messages, stop.Token))
+            {
+            }
         }
         catch (Exception exception) when (!IsVerdict(exception))
         {
@@ -61,6 +65,21 @@ public static class Worker
             {
                 // The run was faster.
             }
+        }
+    }
+
+    /// <summary>Whether the run came to its end; else its newest checkpoint was damaged, and is out of the way.</summary>
+    private static bool TryTrain(WorkerOrder order, Messages messages, CancellationToken cancellation)
+    {
+        try
+        {
+            new FineTuner(order.Config, messages).Run(resume: order.Attempt > 1, cancellation);
+            return true;
+        }
+        catch (InvalidDataException exception) when (order.Attempt > 1 && DamagedCheckpoint.SetAside(exception) is { } damaged)
+        {
+            messages.Info($"{damaged} is damaged; the run goes on from the checkpoint before it, or from its beginning.");
+            return false;
         }
     }
 

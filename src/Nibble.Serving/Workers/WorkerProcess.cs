@@ -22,6 +22,9 @@ internal sealed class WorkerProcess : IDisposable
     private const string Prefix = "nibble: ";
     private const int MostLines = 100;
 
+    /// <summary>What a worker may take to be up.</summary>
+    private static readonly TimeSpan Start = TimeSpan.FromMinutes(1);
+
     /// <summary>What a worker needs of this process's environment; keys and the like stay here.</summary>
     private static readonly string[] Inherited =
         ["PATH", "HOME", "TMPDIR", "LANG", "LC_", "TZ", "LD_LIBRARY_PATH", "NUGET_PACKAGES", "XDG_", "DOTNET_", "NIBBLE_", "CUDA_", "NVIDIA_", "OMP_", "MKL_"];
@@ -30,6 +33,7 @@ internal sealed class WorkerProcess : IDisposable
     private readonly Queue<string> error = new();
     private readonly Lock input = new();
     private Stopwatch? unanswered;
+    private volatile bool isUp;
 
     /// <summary>Starts a worker.</summary>
     /// <param name="command">The program's command that it is.</param>
@@ -42,8 +46,8 @@ internal sealed class WorkerProcess : IDisposable
         Tell(order);
     }
 
-    /// <summary>For how long it has not answered.</summary>
-    public TimeSpan Silence => Volatile.Read(ref unanswered)?.Elapsed ?? TimeSpan.Zero;
+    /// <summary>For how long it has not answered; less than none while it may still be starting: a busy machine is no dead worker.</summary>
+    public TimeSpan Silence => (Volatile.Read(ref unanswered)?.Elapsed ?? TimeSpan.Zero) - (isUp ? TimeSpan.Zero : Start);
 
     /// <summary>Tells it that its server still has the job; it answers.</summary>
     public void Beat()
@@ -62,6 +66,7 @@ internal sealed class WorkerProcess : IDisposable
         while (await process.StandardOutput.ReadLineAsync(CancellationToken.None).ConfigureAwait(false) is { } line)
         {
             Volatile.Write(ref unanswered, null);
+            isUp = true;
             if (Parse(line) is { } message)
             {
                 heard(message);

@@ -237,7 +237,7 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
         }
         catch (Exception exception) when (exception is InvalidDataException or FileNotFoundException or JsonException)
         {
-            throw new InvalidDataException($"{folder} is damaged; delete it to resume from the checkpoint before it. ({exception.Message})", exception);
+            throw DamagedCheckpoint.At(folder, exception);
         }
     }
 
