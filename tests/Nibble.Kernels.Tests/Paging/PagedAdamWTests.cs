@@ -109,7 +109,7 @@ public class PagedAdamWTests
     {
         if (!eightBit)
         {
-            return [zeros_like(parameter), zeros_like(parameter)];
+            return [zeros(parameter.NumberOfElements), zeros(parameter.NumberOfElements)];
         }
 
         AdamW.EightBitState zero = AdamW.EightBitState.Zero(parameter.NumberOfElements);
