@@ -13,14 +13,17 @@ missing=()
 command -v make > /dev/null || missing+=(make)
 [ -e /usr/include/gtest/gtest.h ] || missing+=(libgtest-dev)
 
-# The CUDA kernels need nvcc, or a clang that needs no toolkit; several processes need MPI; the service's page is compiled by Node.js, its tests
+# The CUDA kernels need nvcc, or a clang that needs no toolkit; several processes need MPI, and their tests a cluster manager and networks; the service's page is compiled by Node.js, its tests
 # start PostgreSQL and a browser. Where these cannot be had, their tests skip.
 wanted=()
 case "$*" in
     *Cuda* | *Test* | *Pack*) command -v nvcc clang++-19 > /dev/null || wanted+=(clang-19) ;;
 esac
 case "$*" in
-    *Distributed* | *Test*) { command -v mpirun && command -v mpicxx; } > /dev/null || wanted+=(openmpi-bin libopenmpi-dev) ;;
+    *Distributed* | *Test*) { command -v mpirun && command -v mpicxx; } > /dev/null || wanted+=(openmpi-bin libopenmpi-dev)
+        for program in slurmctld:slurm-wlm munged:munge ip:iproute2; do
+            PATH=$PATH:/usr/sbin:/sbin command -v "${program%:*}" > /dev/null || wanted+=("${program#*:}")
+        done ;;
 esac
 case "$*" in
     *Test*) compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || wanted+=(postgresql) ;;

@@ -14,13 +14,20 @@ using Nibble.Bench.Serving;
 using Nibble.Kernels.Runtime;
 using Perfolizer.Horology;
 
-// report FOLDER: everything, as a report. step NAME: a whole QLoRA step. distributed FOLDER: several processes, as a report; each of
-// them is started as rank MODEL STAGE. service FOLDER: the training service under load, as a section of its report. Anything else is BenchmarkDotNet's (--filter '*Rope*',
+// report FOLDER: everything, as a report. step NAME: a whole QLoRA step. full NAME: full fine-tuning, its memory or its checkpoints. distributed
+// FOLDER: several processes, as a report; each of them is started as rank MODEL STAGE. service FOLDER: the training service under load, as a
+// section of its report. Anything else is BenchmarkDotNet's (--filter '*Rope*',
 // --list flat), and the kernels among it are shown as a report would.
 LibTorch.EnsureLoaded();
 if (args is ["step", ..])
 {
     Console.WriteLine(StepBenchmark.Run(args.Length > 1 ? args[1] : "small"));
+    return;
+}
+
+if (args is ["full", string setting])
+{
+    Console.WriteLine(FullBenchmark.Run(setting));
     return;
 }
 

@@ -129,10 +129,12 @@ internal static class StepBenchmark
     };
 
     /// <summary>Time between the ends of steps; the first, which warms up, is not among them.</summary>
-    private sealed class Clock : ITrainingObserver
+    internal sealed class Clock : ITrainingObserver
     {
         private readonly List<double> seconds = [];
         private readonly Stopwatch watch = new();
+
+        public IReadOnlyList<double> Seconds => seconds;
 
         public double MedianStep => seconds.Order().ElementAt(seconds.Count / 2);
 

@@ -46,6 +46,26 @@ AdamWFactors factors(const nibble_adamw& c) {
     return f;
 }
 
+void check_rounding(const Checks& check, const nibble_rounding* rounding, int32_t grad_dtype) {
+    if (rounding == nullptr) {
+        check.fail("rounding is null");
+    }
+    check.not_negative("rounding.first", rounding->first);
+    if (rounding->first % NIBBLE_ABSMAX_BLOCK != 0) {
+        check.fail("rounding.first is " + std::to_string(rounding->first) + ", expected a multiple of 256");
+    }
+    if (rounding->parameter >= kRoundingLayer) {
+        check.fail("rounding.parameter is " + std::to_string(rounding->parameter) + ", expected less than 2^31");
+    }
+    if (grad_dtype != NIBBLE_F32 && grad_dtype != NIBBLE_BF16) {
+        check.fail("grad_dtype is " + std::to_string(grad_dtype) + ", expected float32 or bfloat16");
+    }
+}
+
+RoundingName name(const nibble_rounding& rounding, const nibble_adamw& config) {
+    return {rounding.seed, rounding.first, static_cast<uint32_t>(config.step), rounding.parameter};
+}
+
 }  // namespace
 
 nibble_status nibble_adamw_step_32bit(const nibble_device* device, const nibble_adamw* config, float* param,
@@ -92,5 +112,42 @@ nibble_status nibble_adamw_step_8bit(const nibble_device* device, const nibble_a
         check.buffer("absmax1", absmax1, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
         check.buffer("absmax2", absmax2, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
         kernels().adamw_8bit(factors(*config), param, grad, codes1, codes2, absmax1, absmax2, count);
+    });
+}
+
+nibble_status nibble_adamw_step_32bit_bf16(const nibble_device* device, const nibble_adamw* config,
+                                           const nibble_rounding* rounding, uint16_t* param, nibble_dtype grad_dtype,
+                                           const void* grad, float* moment1, float* moment2, int64_t count) {
+    return guarded(device, [&] {
+        const Checks check("adamw_step_32bit_bf16");
+        check_config(check, config);
+        check_rounding(check, rounding, grad_dtype);
+        check.not_negative("count", count);
+        check.buffer("param", param, count, 2);
+        check.buffer("grad", grad, count, element_size(grad_dtype));
+        check.buffer("moment1", moment1, count, 4);
+        check.buffer("moment2", moment2, count, 4);
+        kernels().adamw_32bit_rounded(factors(*config), name(*rounding, *config), param, grad_dtype, grad, moment1,
+                                      moment2, count);
+    });
+}
+
+nibble_status nibble_adamw_step_8bit_bf16(const nibble_device* device, const nibble_adamw* config,
+                                          const nibble_rounding* rounding, uint16_t* param, nibble_dtype grad_dtype,
+                                          const void* grad, uint8_t* codes1, uint8_t* codes2, float* absmax1,
+                                          float* absmax2, int64_t count) {
+    return guarded(device, [&] {
+        const Checks check("adamw_step_8bit_bf16");
+        check_config(check, config);
+        check_rounding(check, rounding, grad_dtype);
+        check.not_negative("count", count);
+        check.buffer("param", param, count, 2);
+        check.buffer("grad", grad, count, element_size(grad_dtype));
+        check.buffer("codes1", codes1, count, 1);
+        check.buffer("codes2", codes2, count, 1);
+        check.buffer("absmax1", absmax1, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
+        check.buffer("absmax2", absmax2, ceil_div(count, NIBBLE_ABSMAX_BLOCK), 4);
+        kernels().adamw_8bit_rounded(factors(*config), name(*rounding, *config), param, grad_dtype, grad, codes1,
+                                     codes2, absmax1, absmax2, count);
     });
 }

@@ -2,7 +2,9 @@
 // request.
 #include <mpi.h>
 
+#include <algorithm>
 #include <climits>
+#include <cstddef>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -22,7 +24,9 @@ struct nibble_comm_request {
     MPI_Request request = MPI_REQUEST_NULL;
     std::vector<int> counts;  // MPI reads them until the operation is complete.
     std::vector<int> offsets;
-    std::vector<float> values;  // bfloat16 widened, and its sums.
+    std::vector<int> received_counts;
+    std::vector<int> received_offsets;
+    std::unique_ptr<std::byte[]> received;  // The others' parts of what is summed here.
     std::vector<float> sums;
     std::function<void()> finish;
 };
@@ -59,12 +63,21 @@ void require_summable(const char* operation, nibble_dtype dtype) {
                                                              ", expected 0 (float32) or 1 (bfloat16)");
 }
 
+float widened(uint16_t bfloat16) {
+    const uint32_t wide = static_cast<uint32_t>(bfloat16) << 16;
+    float value = 0;
+    std::memcpy(&value, &wide, sizeof(wide));
+    return value;
+}
+float widened(float value) {
+    return value;
+}
+
 std::vector<float> widened(const void* bfloat16, size_t count) {
     const auto* bits = static_cast<const uint16_t*>(bfloat16);
     std::vector<float> values(count);
     for (size_t i = 0; i < count; ++i) {
-        const uint32_t wide = static_cast<uint32_t>(bits[i]) << 16;
-        std::memcpy(&values[i], &wide, sizeof(wide));
+        values[i] = widened(bits[i]);
     }
     return values;
 }
@@ -78,6 +91,41 @@ void narrow(const std::vector<float>& values, void* bfloat16) {
         const bool nan = (wide & 0x7FFFFFFFU) > 0x7F800000U;
         bits[i] = static_cast<uint16_t>(nan ? (wide >> 16) | 0x40U : (wide + 0x7FFFU + ((wide >> 16) & 1U)) >> 16);
     }
+}
+
+// sums[count] := the parts of all ranks, this one's and those received, in the ranks' order.
+template <typename T>
+void sum_parts(const nibble_comm_request& request, const T* own, int rank, size_t count, float* sums) {
+    std::fill_n(sums, count, 0.0F);
+    for (size_t r = 0; r < request.counts.size(); ++r) {
+        const T* part = r == static_cast<size_t>(rank)
+                            ? own
+                            : reinterpret_cast<const T*>(request.received.get()) + request.received_offsets[r];
+        for (size_t i = 0; i < count; ++i) {
+            sums[i] += widened(part[i]);
+        }
+    }
+}
+
+// Takes the others' parts and sums them at the end. MPI_Ireduce_scatter of Open MPI would hold all ranks' parts twice,
+// and needs to be called again and again to go on.
+template <typename T>
+void exchange_parts(nibble_comm_request& request, const T* values, int own, MPI_Datatype type, const Processes& all) {
+    const auto size = static_cast<size_t>(all.size());
+    const auto self = static_cast<size_t>(all.rank());
+    request.offsets.resize(size);
+    std::exclusive_scan(request.counts.begin(), request.counts.end(), request.offsets.begin(), 0);
+    request.counts[self] = 0;
+    request.received_counts.assign(size, own);
+    request.received_counts[self] = 0;
+    request.received_offsets.resize(size);
+    std::exclusive_scan(request.received_counts.begin(), request.received_counts.end(),
+                        request.received_offsets.begin(), 0);
+    request.received = std::make_unique_for_overwrite<std::byte[]>(sizeof(T) * static_cast<size_t>(own) * (size - 1));
+    check(MPI_Ialltoallv(values, request.counts.data(), request.offsets.data(), type, request.received.get(),
+                         request.received_counts.data(), request.received_offsets.data(), type, all.operations(),
+                         &request.request),
+          "reduce_scatter");
 }
 
 }  // namespace
@@ -166,17 +214,22 @@ nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values,
         require_buffer("reduce_scatter", "share", share, own, INT_MAX);
         auto started = begin("reduce_scatter", request);
         started->counts = std::move(parts);
-        if (dtype == NIBBLE_BF16) {
-            started->values = widened(values, total);
-            started->sums.resize(static_cast<size_t>(own));
-            started->finish = [result = started.get(), share] { narrow(result->sums, share); };
-            values = started->values.data();
-            share = started->sums.data();
-        }
-        if (total > 0) {
-            check(MPI_Ireduce_scatter(values, share, started->counts.data(), MPI_FLOAT, MPI_SUM, all.operations(),
-                                      &started->request),
-                  "reduce_scatter");
+        if (total > 0 && dtype == NIBBLE_F32) {
+            const auto* floats = static_cast<const float*>(values);
+            exchange_parts(*started, floats, own, MPI_FLOAT, all);
+            started->finish = [result = started.get(), floats, own, rank = all.rank(), share] {
+                sum_parts(*result, floats + result->offsets[static_cast<size_t>(rank)], rank, static_cast<size_t>(own),
+                          static_cast<float*>(share));
+            };
+        } else if (total > 0) {
+            const auto* halves = static_cast<const uint16_t*>(values);
+            exchange_parts(*started, halves, own, MPI_UINT16_T, all);
+            started->finish = [result = started.get(), halves, own, rank = all.rank(), share] {
+                result->sums.resize(static_cast<size_t>(own));
+                sum_parts(*result, halves + result->offsets[static_cast<size_t>(rank)], rank, static_cast<size_t>(own),
+                          result->sums.data());
+                narrow(result->sums, share);
+            };
         }
         *request = started.release();
     });

@@ -42,6 +42,7 @@ namespace {
 #include "kernels/swiglu.h"
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/rounding.h"
 #include "kernels/adamw.h"
 // clang-format on
 }  // namespace
@@ -62,6 +63,8 @@ const KernelTable table = {
     cross_entropy_backward,
     adamw_32bit,
     adamw_8bit,
+    adamw_32bit_rounded,
+    adamw_8bit_rounded,
 };
 
 }  // namespace nibble::NIBBLE_ISA

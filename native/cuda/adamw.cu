@@ -2,6 +2,7 @@
 #include "adamw.h"
 
 #include "codes.h"
+#include "philox.h"
 
 namespace nibble::cuda {
 
@@ -54,7 +55,9 @@ NIBBLE_DEVICE void requantize(Shared<float> map, float value, bool present, Shar
     }
 }
 
-NIBBLE_DEVICE void adamw_8bit(const AdamW8Arguments& args) {
+// One element of a block's threads: the block of 8-bit states that they are.
+template <typename Arguments, typename Store>
+NIBBLE_DEVICE void adamw_8bit_block(const Arguments& args, const Store& store) {
     const Shared<float> scratch = shared_memory<float>(0);
     // In shared memory, since threads look up different entries at once; there are as many threads as entries.
     const Shared<float> signed_map = shared_memory<float>(kAdamWScratchBytes);
@@ -71,14 +74,78 @@ NIBBLE_DEVICE void adamw_8bit(const AdamW8Arguments& args) {
     if (present) {
         moment1 = signed_map[args.codes1[i]] * args.absmax1[block_index(0)];
         moment2 = unsigned_map[args.codes2[i]] * args.absmax2[block_index(0)];
-        args.param[i] = update(args.factors, args.param[i], args.grad[i], moment1, moment2);
+        store(i, update(args.factors, to_float(args.param[i]), to_float(args.grad[i]), moment1, moment2));
     }
     // The first barrier within comes after every thread has read the old scales.
     requantize(signed_map, moment1, present, scratch, args.codes1, i, args.absmax1);
     requantize(unsigned_map, moment2, present, scratch, args.codes2, i, args.absmax2);
 }
 
+NIBBLE_DEVICE void adamw_8bit(const AdamW8Arguments& args) {
+    adamw_8bit_block(args, [&](int64_t i, float value) NIBBLE_INLINE { args.param[i] = value; });
+}
+
+// The random words of the block's elements from `first` on; the threads of the first warp make those of a counter each,
+// which serves eight elements. A barrier must follow.
+NIBBLE_DEVICE void write_rounding_words(const RoundingName& name, int64_t first, Shared<uint32_t> words) {
+    static_assert(kAdamWThreads == 2 * kRoundingRun);
+    if (thread_index() < kWarp) {
+        const auto counter = static_cast<int>(thread_index());
+        const auto run = static_cast<uint64_t>((name.first + first) / kRoundingRun);
+        const PhiloxBlock block =
+            philox(run * 16 + static_cast<uint64_t>(counter), name.step, kRoundingLayer | name.parameter, name.seed);
+        const Shared<uint32_t> own = words.from(counter / 16 * 64 + counter % 16);
+        NIBBLE_UNROLL
+        for (int w = 0; w < 4; ++w) {
+            own[16 * w] = block.word[w];
+        }
+    }
+}
+
+// Rounded by this thread's random bits; what is not finite stays what it is.
+NIBBLE_DEVICE bf16 rounded(float value, Shared<uint32_t> words) {
+    const auto element = static_cast<int>(thread_index());
+    const int half = element % 128 / 16;
+    const uint32_t random = words[element / 128 * 64 + half / 2 * 16 + element % 16] >> (half % 2 * 16) & 0xFFFFU;
+    const uint32_t bits = float_to_bits(value);
+    bf16 result;
+    result.bits = static_cast<uint16_t>(value == value ? (bits + random) >> 16 : bits >> 16 | 0x40U);
+    return result;
+}
+
+template <typename G>
+NIBBLE_DEVICE void adamw_32bit_rounded(const RoundedAdamW32Arguments<G>& args) {
+    const Shared<uint32_t> words = shared_memory<uint32_t>(0);
+    for (int64_t first = static_cast<int64_t>(block_index(0)) * kAdamWThreads; first < args.param.count;
+         first += static_cast<int64_t>(grid_size(0)) * kAdamWThreads) {
+        write_rounding_words(args.rounding, first, words);
+        block_barrier();
+        const int64_t i = first + thread_index();
+        if (i < args.param.count) {
+            float moment1 = args.moment1[i];
+            float moment2 = args.moment2[i];
+            args.param[i] =
+                rounded(update(args.factors, to_float(args.param[i]), to_float(args.grad[i]), moment1, moment2), words);
+            args.moment1[i] = moment1;
+            args.moment2[i] = moment2;
+        }
+        block_barrier();
+    }
+}
+
+template <typename G>
+NIBBLE_DEVICE void adamw_8bit_rounded(const RoundedAdamW8Arguments<G>& args) {
+    const Shared<uint32_t> words = shared_memory<uint32_t>(kAdamWShared);
+    // The block's first barrier comes before they are read.
+    write_rounding_words(args.rounding, static_cast<int64_t>(block_index(0)) * kAdamWThreads, words);
+    adamw_8bit_block(args, [&](int64_t i, float value) NIBBLE_INLINE { args.param[i] = rounded(value, words); });
+}
+
 NIBBLE_KERNEL(adamw_32bit_step, AdamW32Arguments, kAdamWThreads, adamw_32bit)
 NIBBLE_KERNEL(adamw_8bit_step, AdamW8Arguments, kAdamWThreads, adamw_8bit)
+NIBBLE_KERNEL(adamw_32bit_rounded_f32, RoundedAdamW32Arguments<float>, kAdamWThreads, adamw_32bit_rounded)
+NIBBLE_KERNEL(adamw_32bit_rounded_bf16, RoundedAdamW32Arguments<bf16>, kAdamWThreads, adamw_32bit_rounded)
+NIBBLE_KERNEL(adamw_8bit_rounded_f32, RoundedAdamW8Arguments<float>, kAdamWThreads, adamw_8bit_rounded)
+NIBBLE_KERNEL(adamw_8bit_rounded_bf16, RoundedAdamW8Arguments<bf16>, kAdamWThreads, adamw_8bit_rounded)
 
 }  // namespace nibble::cuda

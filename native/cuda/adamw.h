@@ -20,6 +20,31 @@ struct AdamW32Arguments {
     Global<float> moment2;
 };
 
+// Of parameters in bfloat16: two runs' random words, of 16 counters each, behind what else a kernel shares.
+inline constexpr int kRoundingShared = kAdamWThreads / kRoundingRun * 16 * 4 * 4;
+
+template <typename G>
+struct RoundedAdamW32Arguments {
+    AdamWFactors factors;
+    RoundingName rounding;
+    Global<bf16> param;
+    Global<const G> grad;
+    Global<float> moment1;
+    Global<float> moment2;
+};
+
+template <typename G>
+struct RoundedAdamW8Arguments {
+    AdamWFactors factors;
+    RoundingName rounding;
+    Global<bf16> param;
+    Global<const G> grad;
+    Global<uint8_t> codes1;
+    Global<uint8_t> codes2;
+    Global<float> absmax1;
+    Global<float> absmax2;
+};
+
 struct AdamW8Arguments {
     AdamWFactors factors;
     Global<float> param;

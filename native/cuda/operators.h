@@ -32,6 +32,11 @@ void adamw_32bit(const AdamWFactors& factors, float* param, const float* grad, f
                  int64_t count);
 void adamw_8bit(const AdamWFactors& factors, float* param, const float* grad, uint8_t* codes1, uint8_t* codes2,
                 float* absmax1, float* absmax2, int64_t count);
+void adamw_32bit_rounded(const AdamWFactors& factors, const RoundingName& rounding, uint16_t* param,
+                         nibble_dtype grad_dtype, const void* grad, float* moment1, float* moment2, int64_t count);
+void adamw_8bit_rounded(const AdamWFactors& factors, const RoundingName& rounding, uint16_t* param,
+                        nibble_dtype grad_dtype, const void* grad, uint8_t* codes1, uint8_t* codes2, float* absmax1,
+                        float* absmax2, int64_t count);
 
 // Parts of the loss: logits[tokens, row_count] = hidden * W[first_row .. first_row + row_count)^T in float32, and, from
 // the logits' gradient in the element type, dhidden += gradient * W[...], where tensor cores take that. `stride`

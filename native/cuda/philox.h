@@ -1,4 +1,5 @@
-// Philox4x32-10 (Salmon et al., SC'11): the dropout mask of an adapter's input, from its name instead of from memory.
+// Philox4x32-10 (Salmon et al., SC'11): random words from their name instead of from memory, and the dropout mask of an
+// adapter's input.
 #pragma once
 
 #include "adapter.h"
@@ -10,13 +11,13 @@ struct PhiloxBlock {
     uint32_t word[4];
 };
 
-NIBBLE_DEVICE PhiloxBlock philox(uint64_t index, const DropoutView& mask) {
+NIBBLE_DEVICE PhiloxBlock philox(uint64_t index, uint32_t step, uint32_t layer, uint64_t seed) {
     uint32_t c0 = static_cast<uint32_t>(index);
     uint32_t c1 = static_cast<uint32_t>(index >> 32);
-    uint32_t c2 = mask.step;
-    uint32_t c3 = mask.layer;
-    uint32_t k0 = static_cast<uint32_t>(mask.seed);
-    uint32_t k1 = static_cast<uint32_t>(mask.seed >> 32);
+    uint32_t c2 = step;
+    uint32_t c3 = layer;
+    uint32_t k0 = static_cast<uint32_t>(seed);
+    uint32_t k1 = static_cast<uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
         const uint32_t high0 = multiply_high(0xD2511F53U, c0);
         const uint32_t low0 = 0xD2511F53U * c0;
@@ -30,6 +31,9 @@ NIBBLE_DEVICE PhiloxBlock philox(uint64_t index, const DropoutView& mask) {
         k1 += 0xBB67AE85U;
     }
     return {{c0, c1, c2, c3}};
+}
+NIBBLE_DEVICE PhiloxBlock philox(uint64_t index, const DropoutView& mask) {
+    return philox(index, mask.step, mask.layer, mask.seed);
 }
 
 // Zero or 1 / (1 - rate) for one element of the flattened input.

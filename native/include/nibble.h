@@ -284,6 +284,26 @@ NIBBLE_API nibble_status nibble_adamw_step_8bit(const nibble_device* device, con
                                                 const float* grad, uint8_t* codes1, uint8_t* codes2, float* absmax1,
                                                 float* absmax2, int64_t count);
 
+/* Parameters in bfloat16 of which there is no float32 copy: a new value is rounded to one of its two neighbours, away
+ * from zero with a probability of what the other would discard, so that updates smaller than the distance of neighbours
+ * count on average (arXiv:2010.06192). The choice is Philox's of (seed, config.step, parameter, first + i) alone.
+ * first: the place of param[0] in its parameter, a multiple of 256, parameter: its number, below 2^31. Gradients are
+ * float32 or bfloat16. */
+typedef struct nibble_rounding {
+    uint64_t seed;
+    int64_t first;
+    uint32_t parameter;
+} nibble_rounding;
+
+NIBBLE_API nibble_status nibble_adamw_step_32bit_bf16(const nibble_device* device, const nibble_adamw* config,
+                                                      const nibble_rounding* rounding, uint16_t* param,
+                                                      nibble_dtype grad_dtype, const void* grad, float* moment1,
+                                                      float* moment2, int64_t count);
+NIBBLE_API nibble_status nibble_adamw_step_8bit_bf16(const nibble_device* device, const nibble_adamw* config,
+                                                     const nibble_rounding* rounding, uint16_t* param,
+                                                     nibble_dtype grad_dtype, const void* grad, uint8_t* codes1,
+                                                     uint8_t* codes2, float* absmax1, float* absmax2, int64_t count);
+
 #ifdef __cplusplus
 }
 #endif

@@ -82,8 +82,8 @@ NIBBLE_API nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_
 NIBBLE_API nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t count,
                                                 nibble_comm_request** request);
 
-/* values[counts[0] + ... + counts[size - 1]] -> share[counts[rank]]: rank r gets the sum, as above, of the r-th part.
- */
+/* values[counts[0] + ... + counts[size - 1]] -> share[counts[rank]]: rank r gets the sum, as above, of the r-th part;
+ * over MPI it adds the ranks' in their order. */
 NIBBLE_API nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts,
                                                     void* share, nibble_comm_request** request);
 

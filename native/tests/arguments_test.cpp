@@ -161,6 +161,16 @@ TEST(Arguments, of_the_layers_are_checked) {
         wrong.*setting = -0.1;
         expect_refused(nibble_adamw_step_32bit(on(), &wrong, y.data(), x.data(), y.data(), y.data(), 8), "is -0.1");
     }
+    std::vector<uint16_t> half(8);
+    const auto rounded = [&](const nibble_rounding* rounding, nibble_dtype dtype) {
+        return nibble_adamw_step_32bit_bf16(on(), &config, rounding, half.data(), dtype, x.data(), y.data(), y.data(),
+                                            8);
+    };
+    const nibble_rounding inside{1, 128, 0}, unnamed{1, 0, 1U << 31}, right{1, 0, 0};
+    expect_refused(rounded(nullptr, NIBBLE_F32), "rounding is null");
+    expect_refused(rounded(&inside, NIBBLE_F32), "rounding.first is 128, expected a multiple of 256");
+    expect_refused(rounded(&unnamed, NIBBLE_F32), "rounding.parameter is 2147483648");
+    expect_refused(rounded(&right, NIBBLE_F16), "grad_dtype is 2");
     config.beta1 = 1;
     expect_refused(nibble_adamw_step_32bit(on(), &config, y.data(), x.data(), y.data(), y.data(), 8), "config.beta1");
 }

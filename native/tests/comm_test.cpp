@@ -213,6 +213,16 @@ TEST(Comm, reduce_scatter_gives_each_rank_its_part_of_the_sum_whatever_its_size)
             for (size_t i = 0; i < own; ++i) {
                 ASSERT_NEAR(expected[start + i], static_cast<double>(share[i]), 1e-5);
             }
+            if (kOverMpi) {  // In the order of the ranks.
+                std::vector<float> ordered(own);
+                for (int r = 0; r < size(); ++r) {
+                    const std::vector<float> part = values_of(r, total);
+                    for (size_t i = 0; i < own; ++i) {
+                        ordered[i] += part[start + i];
+                    }
+                }
+                ASSERT_EQ(ordered, share);
+            }
         } else {
             std::vector<uint16_t> rounded(total);
             std::vector<uint16_t> share(own);

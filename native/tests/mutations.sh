@@ -69,6 +69,7 @@ plant 'the gradient of the loss misses its label by one' cross_entropy.cu \
     's/label == args\.first \+ i/label == args.first + i + 1/' 'Each/CrossEntropy.losses_and_gradients_equal*sm80_f32'
 plant '8-bit states are rounded down' adamw.cu \
     's/return static_cast<uint8_t>\(code\)/return static_cast<uint8_t>(code > 0 ? code - 1 : 0)/' '*AdamW*'
+plant 'bfloat16 parameters are rounded towards zero' adamw.cu 's/\(bits \+ random\) >> 16/bits >> 16/' '*AdamW*'
 
 echo "$failures faults were not found"
 [ "$failures" = 0 ]

@@ -17,65 +17,73 @@ public readonly record struct AdamW(
     /// <summary>Elements that share one scale in 8-bit states.</summary>
     public const int StateBlock = 256;
 
-    /// <summary>Updates with float32 moments, all tensors contiguous float32 of one size.</summary>
-    public unsafe void Update(Tensor parameter, Tensor gradient, Tensor moment1, Tensor moment2)
+    /// <summary>How new values of parameters in bfloat16 are rounded.</summary>
+    public StochasticRounding Rounding { get; init; }
+
+    /// <summary>Updates with float32 moments.</summary>
+    /// <param name="parameter">float32, or bfloat16, whose new values are rounded stochastically (<see cref="Rounding"/>); contiguous.</param>
+    /// <param name="gradient">As many elements: float32, or for a parameter in bfloat16 also that.</param>
+    /// <param name="moment1">As many elements, float32.</param>
+    /// <param name="moment2">Like moment1.</param>
+    public void Update(Tensor parameter, Tensor gradient, Tensor moment1, Tensor moment2)
     {
         ArgumentNullException.ThrowIfNull(parameter);
-        NativeMethods.AdamW config = View();
         using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
-        call.Check(NativeMethods.nibble_adamw_step_32bit(
-            call.Device,
-            &config,
-            Float32(parameter, parameter, nameof(parameter), call),
-            Float32(gradient, parameter, nameof(gradient), call),
-            Float32(moment1, parameter, nameof(moment1), call),
-            Float32(moment2, parameter, nameof(moment2), call),
-            parameter.NumberOfElements));
+        nint[] states = [Address(moment1, parameter, nameof(moment1), call, ScalarType.Float32), Address(moment2, parameter, nameof(moment2), call, ScalarType.Float32)];
+        Run(call, parameter, gradient, 0, parameter.NumberOfElements, states, eightBit: false);
     }
 
-    /// <summary>Updates with 8-bit block-wise moments (arXiv:2110.02861) as <see cref="EightBitState"/> keeps them.</summary>
-    public unsafe void Update(Tensor parameter, Tensor gradient, EightBitState state)
+    /// <summary>Updates with 8-bit block-wise moments (arXiv:2110.02861) as <see cref="EightBitState"/> keeps them; otherwise as above.</summary>
+    public void Update(Tensor parameter, Tensor gradient, EightBitState state)
     {
         ArgumentNullException.ThrowIfNull(parameter);
         ArgumentNullException.ThrowIfNull(state);
-        NativeMethods.AdamW config = View();
         using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
-        call.Check(NativeMethods.nibble_adamw_step_8bit(
-            call.Device,
-            &config,
-            Float32(parameter, parameter, nameof(parameter), call),
-            Float32(gradient, parameter, nameof(gradient), call),
-            call.Address(state.Codes1, "codes1"),
-            call.Address(state.Codes2, "codes2"),
-            call.Address(state.Absmax1, "absmax1"),
-            call.Address(state.Absmax2, "absmax2"),
-            parameter.NumberOfElements));
+        nint[] states = [call.Address(state.Codes1, "codes1"), call.Address(state.Codes2, "codes2"), call.Address(state.Absmax1, "absmax1"), call.Address(state.Absmax2, "absmax2")];
+        Run(call, parameter, gradient, 0, parameter.NumberOfElements, states, eightBit: true);
     }
 
     /// <summary>Updates part of a parameter.</summary>
-    /// <param name="parameter">float32, contiguous.</param>
-    /// <param name="gradient">Like parameter.</param>
+    /// <param name="parameter">As above.</param>
+    /// <param name="gradient">As above.</param>
     /// <param name="start">First element, a multiple of <see cref="StateBlock"/>.</param>
     /// <param name="count">Elements.</param>
     /// <param name="states">Addresses of the part's states: two moments, or the four parts of <see cref="EightBitState"/>.</param>
     /// <param name="eightBit">Which of them.</param>
-    internal unsafe void Update(Tensor parameter, Tensor gradient, long start, long count, nint[] states, bool eightBit)
+    internal void Update(Tensor parameter, Tensor gradient, long start, long count, nint[] states, bool eightBit)
     {
-        NativeMethods.AdamW config = View();
         using KernelCall call = KernelCall.On(parameter, nameof(AdamW));
-        nint values = Float32(parameter, parameter, nameof(parameter), call) + (nint)(start * sizeof(float));
-        nint slopes = Float32(gradient, parameter, nameof(gradient), call) + (nint)(start * sizeof(float));
-        call.Check(eightBit
-            ? NativeMethods.nibble_adamw_step_8bit(call.Device, &config, values, slopes, states[0], states[1], states[2], states[3], count)
-            : NativeMethods.nibble_adamw_step_32bit(call.Device, &config, values, slopes, states[0], states[1], count));
+        Run(call, parameter, gradient, start, count, states, eightBit);
     }
 
-    private static nint Float32(Tensor tensor, Tensor like, string name, in KernelCall call)
+    private unsafe void Run(in KernelCall call, Tensor parameter, Tensor gradient, long start, long count, nint[] states, bool eightBit)
+    {
+        NativeMethods.AdamW config = View();
+        nint values = Address(parameter, parameter, nameof(parameter), call, ScalarType.Float32, ScalarType.BFloat16) + (nint)(start * parameter.ElementSize);
+        if (parameter.dtype == ScalarType.Float32)
+        {
+            nint slopes = Address(gradient, parameter, nameof(gradient), call, ScalarType.Float32) + (nint)(start * sizeof(float));
+            call.Check(eightBit
+                ? NativeMethods.nibble_adamw_step_8bit(call.Device, &config, values, slopes, states[0], states[1], states[2], states[3], count)
+                : NativeMethods.nibble_adamw_step_32bit(call.Device, &config, values, slopes, states[0], states[1], count));
+            return;
+        }
+
+        nint either = Address(gradient, parameter, nameof(gradient), call, ScalarType.Float32, ScalarType.BFloat16) + (nint)(start * gradient.ElementSize);
+        int dtype = (int)DTypes.Of(gradient);
+        var rounding = new NativeMethods.Rounding { Seed = Rounding.Seed, First = Rounding.First + start, Parameter = Rounding.Parameter };
+        call.Check(eightBit
+            ? NativeMethods.nibble_adamw_step_8bit_bf16(call.Device, &config, &rounding, values, dtype, either, states[0], states[1], states[2], states[3], count)
+            : NativeMethods.nibble_adamw_step_32bit_bf16(call.Device, &config, &rounding, values, dtype, either, states[0], states[1], count));
+    }
+
+    private static nint Address(Tensor tensor, Tensor like, string name, in KernelCall call, params ReadOnlySpan<ScalarType> dtypes)
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        if (tensor.dtype != ScalarType.Float32 || tensor.NumberOfElements != like.NumberOfElements)
+        if (!dtypes.Contains(tensor.dtype) || tensor.NumberOfElements != like.NumberOfElements)
         {
-            throw new ArgumentException($"AdamW: '{name}' must be float32 of {like.NumberOfElements} elements, found {tensor.NumberOfElements} x {tensor.dtype}.");
+            throw new ArgumentException(
+                $"AdamW: '{name}' must be {string.Join(" or ", dtypes.ToArray())} of {like.NumberOfElements} elements, found {tensor.NumberOfElements} x {tensor.dtype}.");
         }
 
         return call.Address(tensor, name);
@@ -91,6 +99,15 @@ public readonly record struct AdamW(
         GradScale = GradScale,
         Step = Step,
     };
+
+    /// <summary>
+    /// Names the random bits that round new values of a parameter in bfloat16 up or down, without bias (arXiv:2010.06192): Philox's of the seed, the
+    /// step, the parameter and the element.
+    /// </summary>
+    /// <param name="Seed">The run's.</param>
+    /// <param name="Parameter">The parameter's number, less than 2³¹.</param>
+    /// <param name="First">Where the tensor begins in the parameter, a multiple of <see cref="StateBlock"/>.</param>
+    public readonly record struct StochasticRounding(ulong Seed, uint Parameter, long First);
 
     /// <summary>Moments in eight bits an element, blocks of 256 with a scale each.</summary>
     /// <param name="Codes1">First moment, signed dynamic map: uint8 <c>[n]</c>.</param>

@@ -126,7 +126,7 @@ public sealed class FineTuner
             config.Data.Shuffle,
             config.Seed);
         using var store = new CheckpointStore(
-            config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground, World, TimeSpan.FromSeconds(config.Training.DdpTimeout),
+            config.OutputDir, config.Training.SaveTotalLimit, config.SavesInBackground ? new BackgroundWriter() : null, World, TimeSpan.FromSeconds(config.Training.DdpTimeout),
             adapter is null ? null : new CheckpointAdapter(adapter.Config, config.Model, format));
         StepProfiler? profiler = Profiles && IsFirst ? new StepProfiler() : null;
         var heldOut = new HeldOutSet(model, config.Model, evaluation, config.Training, World, optimizer);
@@ -203,6 +203,9 @@ public sealed class FineTuner
         return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu, processes), plan);
     }
 
+    /// <summary>Dtype of an embedding and head that learn: float32, in which their gradients are summed, unless there are no masters.</summary>
+    private ScalarType Vocabulary => config.Training.Bf16StochasticRound ? ScalarType.BFloat16 : ScalarType.Float32;
+
     /// <summary>Loads the base model as the method needs it.</summary>
     private DecoderModel LoadModel(CancellationToken cancellation)
     {
@@ -211,6 +214,7 @@ public sealed class FineTuner
         DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions
         {
             Deferred = stage == 3 ? module => !config.Training.Freeze.Any(pattern => NamePatterns.Matches(pattern, module)) : null,
+            DeferredVocabulary = Vocabulary,
             DType = dtype,
             Device = World.Size > 1 ? World.Device : ComputeDevice.Choose(config.Device, observer.Info),
             QuantizeNf4 = config.Method == Method.Qlora,
@@ -231,7 +235,8 @@ public sealed class FineTuner
 
             try
             {
-                model.UnfreezeAll(config.Training.Freeze, stage > 0 ? dtype : ScalarType.Float32); // With shares, the masters are there.
+                // With shares, the masters are there.
+                model.UnfreezeAll(config.Training.Freeze, stage > 0 ? dtype : Vocabulary, Vocabulary);
             }
             catch (ArgumentException)
             {
@@ -269,7 +274,7 @@ public sealed class FineTuner
     {
         if (adapter is null)
         {
-            ModelWriter.Write(model, config.Model, config.OutputDir, model.Config.StoredDType ?? model.ComputeDType, made: optimizer.Collected);
+            ModelWriter.Write(model, config.Model, config.OutputDir, config.Training.Bf16StochasticRound ? ScalarType.BFloat16 : model.Config.StoredDType ?? model.ComputeDType, made: optimizer.Collected);
         }
         else
         {

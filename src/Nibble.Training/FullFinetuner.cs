@@ -12,7 +12,7 @@ public sealed record FullFinetuneConfig : TrainingSection
         GradientAccumulationSteps = 8;
     }
 
-    /// <summary>Dtype of activations: bfloat16, float16 (whose losses are scaled) or float32. The weights that learn are float32.</summary>
+    /// <summary>Dtype of activations: bfloat16, float16 (whose losses are scaled) or float32. The weights that learn are float32 unless <see cref="TrainingSection.Bf16StochasticRound"/>.</summary>
     public string ComputeDtype { get; init; } = "bfloat16";
 }
 

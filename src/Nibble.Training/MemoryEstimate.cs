@@ -4,7 +4,6 @@ using Nibble.Modeling.Configuration;
 using Nibble.Modeling.Decoder;
 using Nibble.Training.Configuration;
 using Nibble.Training.Distributed;
-using TorchSharp;
 
 namespace Nibble.Training;
 
@@ -30,10 +29,10 @@ public sealed record MemoryEstimate
     /// <summary>What is frozen: dense in the compute dtype, or in NF4 with its scales; norms in float32.</summary>
     public required long Weights { get; init; }
 
-    /// <summary>What learns, in float32: adapters and <c>modules_to_save</c>, or the whole model; with ZeRO the shares and what is computed with.</summary>
+    /// <summary>What learns, in float32 or without masters in bfloat16: adapters and <c>modules_to_save</c>, or the whole model; with ZeRO the shares and what is computed with.</summary>
     public required long TrainedParameters { get; init; }
 
-    /// <summary>A float32 gradient for each of them, or of this process's share.</summary>
+    /// <summary>A gradient for each of them, or of this process's share; with updates in the backward pass those of a layer.</summary>
     public required long Gradients { get; init; }
 
     /// <summary>Two moments for each: eight bytes, or two and a scale for each 256; of paged ones only two pages, of those on the disk only the largest parameter's.</summary>
@@ -88,7 +87,7 @@ public sealed record MemoryEstimate
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(model);
-        long size = DTypeNames.Parse(config.Dtype) == torch.ScalarType.Float32 ? 4 : 2;
+        long size = DTypeNames.Bytes(DTypeNames.Parse(config.Dtype));
         List<(string Module, long[] Shape)> weights = [.. WeightShapes.Of(model).Select(item => (item.Name[..item.Name.LastIndexOf('.')], item.Shape))];
         bool embeddingLearns = Learns(config, "model.embed_tokens");
         bool headLearns = model.TieWordEmbeddings ? embeddingLearns || (config.Method != Method.Full && Learns(config, "lm_head")) : Learns(config, "lm_head");
@@ -108,8 +107,8 @@ public sealed record MemoryEstimate
         bool accumulates = config.Training.GradientAccumulationSteps > 1;
         // Two of a tied matrix are first added to each other.
         long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);
-        // Trained linear layers are cast to the compute dtype each time they are used.
-        long layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 ? 0 : size * trainedInLayer);
+        // Trained linear layers are cast to the compute dtype each time they are used, if they are of another.
+        long layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 || config.Training.Bf16StochasticRound ? 0 : size * trainedInLayer);
         long workspace = (gpu ? GpuWorkspace(model, tokens) : CpuWorkspace(model, tokens, size, layer)) + (4 * gradientsApart);
         var estimate = new MemoryEstimate
         {
@@ -122,7 +121,7 @@ public sealed record MemoryEstimate
             KeptLayers = 0,
             KeptActivations = 0,
             Workspace = workspace + shared.Messages,
-            CheckpointCopy = config.SavesInBackground && !gpu ? (4 * shared.Owned) + States(config.Training.Optim, shared.Owned) : 0,
+            CheckpointCopy = config.SavesInBackground && !gpu ? shared.Shares + States(config.Training.Optim, shared.Owned) : 0,
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
         long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
@@ -175,11 +174,17 @@ public sealed record MemoryEstimate
         return (8L * model.HiddenSize) + (5 * queries) + (5 * keys) + (6L * model.IntermediateSize);
     }
 
-    /// <summary>What learns of each unit of the model, layers apart from the rest; of an adapter all in one.</summary>
-    private static IReadOnlyList<(long Layers, long Others)> Units(RunConfig config, List<(string Module, long[] Shape)> weights, long trained) => config.Method != Method.Full
+    /// <summary>What learns of each unit of the model: what is in the dtype of computation where masters lie apart or are not there, and the rest; of an adapter all in one.</summary>
+    private static IReadOnlyList<(long Computed, long Others)> Units(RunConfig config, List<(string Module, long[] Shape)> weights, long trained)
+    {
+        return config.Method != Method.Full
         ? [(0, trained)]
         : [.. weights.Where(item => Learns(config, item.Module)).GroupBy(item => item.Module.StartsWith("model.layers.", StringComparison.Ordinal) ? item.Module.Split('.')[2] : item.Module)
-            .Select(unit => (unit.Where(item => IsLinear(item.Module, item.Shape)).Sum(item => Count(item.Shape)), unit.Where(item => !IsLinear(item.Module, item.Shape)).Sum(item => Count(item.Shape))))];
+            .Select(unit => (Count: unit.Sum(item => Count(item.Shape)), Computed: unit.Where(item => IsComputed(item.Module, item.Shape)).Sum(item => Count(item.Shape))))
+            .Select(unit => (unit.Computed, unit.Count - unit.Computed))];
+
+        bool IsComputed(string module, long[] shape) => IsLinear(module, shape) || (config.Training.Bf16StochasticRound && !module.EndsWith("norm", StringComparison.Ordinal));
+    }
 
     private static long Frozen(RunConfig config, DecoderConfig model, string module, long[] shape, long size)
     {

@@ -150,12 +150,13 @@ internal sealed class TrainingLoop
         int step = state.Step + 1;
         double learningRate = rate.At(step);
         using DisposeScope scope = NewDisposeScope();
+        optimizer.BeginStep(state.Updates + 1, learningRate);
         double loss;
         try
         {
             loss = Accumulate(batches, targets);
         }
-        catch (Exception exception) when (ComputeDevice.MeansOutOfMemory(exception) && optimizer.Release())
+        catch (Exception exception) when (ComputeDevice.MeansOutOfMemory(exception) && optimizer.CanRepeat && optimizer.Release())
         {
             // The optimizer's pages take what memory is left after a step; a step that needs more has it back.
             optimizer.DropGradients();

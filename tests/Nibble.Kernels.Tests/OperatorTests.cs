@@ -198,6 +198,18 @@ public class OperatorTests
     }
 
     [Fact]
+    public void Gradients_of_a_row_that_many_tokens_have_are_summed_in_float32_whatever_the_tables_dtype()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor table = zeros(5, 3, ScalarType.BFloat16).requires_grad_();
+        long[] ids = [.. Enumerable.Range(0, 3000).Select(i => i % 3 == 0 ? 4L : 1L)];
+        Tensor rows = Embedding.Apply(table, tensor(ids));
+        Assert.Equal([3000, 3], rows.shape);
+        BackwardPass.Run(rows, ones(rows.shape, ScalarType.BFloat16));
+        Assert.Equal([0, 0, 0, 2000, 2000, 2000, 0, 0, 0, 0, 0, 0, 1000, 1000, 1000], table.grad!.to(ScalarType.Float32).data<float>().ToArray());
+    }
+
+    [Fact]
     public void Refused_arguments_become_exceptions_that_name_them()
     {
         using DisposeScope scope = NewDisposeScope();

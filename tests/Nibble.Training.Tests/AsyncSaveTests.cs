@@ -1,8 +1,10 @@
 using Nibble.Kernels.Communication;
 using Nibble.Modeling.Decoder;
 using Nibble.Tests;
+using Nibble.Training.Batching;
 using Nibble.Training.Checkpointing;
 using Nibble.Training.Configuration;
+using Nibble.Training.Distributed;
 using Nibble.Training.Reporting;
 using static TorchSharp.torch;
 
@@ -30,6 +32,33 @@ public class AsyncSaveTests
         await next;
         writer.Wait();
         Assert.Equal([1, 2], order);
+    }
+
+    [Fact]
+    public async Task Steps_go_on_while_the_disk_is_slow_until_the_next_checkpoint_is_due()
+    {
+        using var folder = new TempFolder();
+        Directory.CreateDirectory(folder["out"]);
+        using var disk = new ManualResetEventSlim();
+        var writer = new BackgroundWriter();
+        RunConfig config = Bf16WeightTests.Config(folder["out"], new TrainingSection { MaxSteps = 6, SaveSteps = 4 });
+        using DecoderModel model = ModelLoader.Load(config.Model, new LoadOptions { DType = ScalarType.Float32 });
+        model.UnfreezeAll();
+        var observer = new StepsDone();
+        var world = new SingleProcess();
+        using var optimizer = new ParallelOptimizer(config, model, [.. model.Parameters], world);
+        using var store = new CheckpointStore(folder["out"], limit: 2, writer, world, TimeSpan.FromSeconds(1));
+        (IReadOnlyList<EncodedExample> examples, _, _) = TrainingData.Load(config, model.Config, observer);
+        var loop = new TrainingLoop(
+            config, model, new BatchPlan(examples, 4, packTo: null, shuffle: true, config.Seed), new HeldOutSet(model, config.Model, [], config.Training, world, optimizer), store, observer, profiler: null, world, optimizer);
+        using var log = new RunLog(folder["out"], afterStep: 0);
+        writer.Start(() => disk.Wait(TestContext.Current.CancellationToken));
+        Task run = Task.Run(() => loop.Run(log, TestContext.Current.CancellationToken), TestContext.Current.CancellationToken);
+        Assert.True(observer.Reached(4).Wait(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken), "the steps wait for the disk");
+        Assert.False(observer.Reached(5).Wait(TimeSpan.FromMilliseconds(200), TestContext.Current.CancellationToken), "the next checkpoint does not wait");
+        disk.Set();
+        await run;
+        Assert.EndsWith("checkpoint-4", store.Latest, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -70,7 +99,7 @@ public class AsyncSaveTests
         Parameter[] parameters = [new("weight", weight, Decays: true)];
         var states = new Dictionary<string, Tensor> { ["weight.exp_avg"] = state };
         using var log = new RunLog(folder["out"], afterStep: 0);
-        using var store = new CheckpointStore(folder["out"], limit: 1, inBackground: true, new SingleProcess(), TimeSpan.FromSeconds(1));
+        using var store = new CheckpointStore(folder["out"], limit: 1, new BackgroundWriter(), new SingleProcess(), TimeSpan.FromSeconds(1));
         store.Save(new TrainingState { Step = 1 }, parameters, states, log);
         weight.zero_().add_(state);
         state.zero_();
@@ -115,5 +144,15 @@ public class AsyncSaveTests
         Assert.True(new RunConfig { Method = Method.Qlora }.SavesInBackground);
         Assert.False(new RunConfig { Method = Method.Full }.SavesInBackground);
         Assert.True(new RunConfig { Method = Method.Full, Training = new TrainingSection { SaveAsync = true } }.SavesInBackground);
+    }
+
+    /// <summary>Lets others wait for a step.</summary>
+    private sealed class StepsDone : ITrainingObserver
+    {
+        private readonly TaskCompletionSource[] steps = [.. Enumerable.Range(0, 8).Select(_ => new TaskCompletionSource())];
+
+        public Task Reached(int step) => steps[step].Task;
+
+        public void Progress(int done, int totalSteps, double loss) => steps[done].SetResult();
     }
 }

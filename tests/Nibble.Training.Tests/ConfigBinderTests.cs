@@ -27,7 +27,7 @@ public class ConfigBinderTests
             .. typeof(RunConfig).GetProperties().Where(property => property.CanWrite).SelectMany(property => property.PropertyType.Name.EndsWith("Section", StringComparison.Ordinal)
                 ? property.PropertyType.GetProperties().Where(inner => inner.CanWrite) : [property]).Select(property => ConfigBinder.KeyOf(property.Name)),
         ];
-        Assert.Equal(64, keys.Length);
+        Assert.Equal(66, keys.Length);
         Assert.All(keys, key => Assert.True(readme.Contains($"`{key}`", StringComparison.Ordinal) || readme.Contains($".{key}`", StringComparison.Ordinal), key));
     }
 
@@ -85,6 +85,29 @@ public class ConfigBinderTests
     {
         RunConfig config = ConfigBinder.Load(null, ["model=m", "data.train=a.jsonl", assignment]);
         Assert.Contains(part, Assert.Throws<ArgumentException>(config.Validated).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("training.gradient_accumulation_steps=2", "training.optimizer_in_bwd updates a layer after one micro-batch, but training.gradient_accumulation_steps is 2; set it to 1")]
+    [InlineData("training.max_grad_norm=1", "training.optimizer_in_bwd updates a layer before the global norm is known, but training.max_grad_norm is 1; set it to 0")]
+    [InlineData("dtype=fp16", "training.optimizer_in_bwd cannot take back the update of a step whose float16 gradients overflow")]
+    [InlineData("method=lora", "training.optimizer_in_bwd is for method full")]
+    [InlineData("memory_limit=8GiB", "training.optimizer_in_bwd needs layers that are computed again")]
+    public void What_an_update_in_the_backward_pass_cannot_know_is_refused(string assignment, string part)
+    {
+        string[] fits = ["model=m", "data.train=a.jsonl", "method=full", "training.optimizer_in_bwd=true", "training.gradient_accumulation_steps=1", "training.max_grad_norm=0"];
+        ConfigBinder.Load(null, fits).Validated();
+        Assert.Contains(part, Assert.Throws<ArgumentException>(ConfigBinder.Load(null, [.. fits, assignment]).Validated).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("lora", "bfloat16")]
+    [InlineData("full", "float32")]
+    [InlineData("full", "float16")]
+    public void Weights_without_masters_are_for_full_fine_tuning_in_bfloat16(string method, string dtype)
+    {
+        RunConfig config = ConfigBinder.Load(null, ["model=m", "data.train=a.jsonl", $"method={method}", $"dtype={dtype}", "training.bf16_stochastic_round=true"]);
+        Assert.Contains("training.bf16_stochastic_round is for method full with dtype bfloat16", Assert.Throws<ArgumentException>(config.Validated).Message, StringComparison.Ordinal);
     }
 
     [Fact]

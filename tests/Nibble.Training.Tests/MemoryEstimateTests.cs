@@ -64,6 +64,24 @@ public class MemoryEstimateTests
     }
 
     [Fact]
+    public void Weights_without_masters_take_two_bytes_and_updates_in_the_backward_pass_keep_one_units_gradients()
+    {
+        const long Norms = 33 * 2048;
+        RunConfig config = Config(Method.Full, OptimizerType.Adamw8bit);
+        RunConfig Changed(Func<TrainingSection, TrainingSection> change) => config with { Training = change(config.Training with { GradientAccumulationSteps = 1 }) };
+        MemoryEstimate rounded = MemoryEstimate.Of(Changed(training => training with { Bf16StochasticRound = true, SaveAsync = true }), Llama1B, gpu: false);
+        Assert.Equal((2 * (Parameters1B - Norms)) + (4 * Norms), rounded.TrainedParameters);
+        Assert.Equal(rounded.TrainedParameters, rounded.Gradients);
+        Assert.Equal(rounded.TrainedParameters + rounded.OptimizerStates, rounded.CheckpointCopy);
+
+        // The matrix of the vocabulary is the largest unit.
+        Assert.Equal(4 * Head1B, MemoryEstimate.Of(Changed(training => training with { OptimizerInBwd = true }), Llama1B, gpu: false).Gradients);
+        MemoryEstimate both = MemoryEstimate.Of(Changed(training => training with { OptimizerInBwd = true, Bf16StochasticRound = true }), Llama1B, gpu: false);
+        Assert.Equal(2 * Head1B, both.Gradients);
+        Assert.InRange((double)(both.TrainedParameters + both.OptimizerStates) / Parameters1B, 4, 4.05);
+    }
+
+    [Fact]
     public void What_is_copied_to_be_written_counts_on_the_host_and_a_plan_proposes_to_wait_instead()
     {
         RunConfig waits = Config(Method.Full);

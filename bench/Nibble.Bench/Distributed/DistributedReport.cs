@@ -5,6 +5,7 @@ using System.Text.Json;
 using Nibble.Bench.Machine;
 using Nibble.Modeling.Configuration;
 using Nibble.Modeling.Decoder;
+using Nibble.Training;
 
 namespace Nibble.Bench.Distributed;
 
@@ -36,14 +37,18 @@ internal static class DistributedReport
                 {RankRun.BatchPerProcess} x {RankRun.Length} tokens in each process, bfloat16, over Open MPI on one machine whose cores the processes share.
 
                 - **Memory** is the largest resident size of a process, the model's loading included, less what one process has besides its 16 bytes a parameter.
+                - **Estimate** is what `nibble train --dry-run` says, less the same. Theory has no more than 16 bytes, shared out. Besides, a process holds
+                  gradients of its share in float32, in which they are summed (2 / N bytes); embedding and norms in float32; with ZeRO 3 two units; and two
+                  buckets under way between processes, each with what the others send, of at least the largest tensor: 2 bytes a parameter of this small model,
+                  a hundredth of a byte of one of 8B.
                 - **Sent** is counted by the communicator: what each process sends in a step if sums and gathered parts go along rings. In theory that is
                   4 bytes for a gradient and 2 for a weight, as often as the stage sends them.
                 - **Expected time** is that of one process, as many times as there are processes (they share the cores), and the time of what is sent at the speed
                   of a sum of 16 MiB just before.
 
-                | ZeRO | processes | bytes a parameter | theory | sent a step | theory | step | expected |
-                |---|---|---|---|---|---|---|---|
-                {Rows(results, parameters)}
+                | ZeRO | processes | bytes a parameter | estimate | theory | sent a step | theory | step | expected |
+                |---|---|---|---|---|---|---|---|---|
+                {Rows(results, [.. Runs.Select(run => (double)MemoryEstimate.Of(RankRun.Config(work, run.Stage, run.Processes), model, gpu: false, run.Processes).Total)], parameters)}
                 ## Many GPUs, simulated
 
                 Nobody ran these. GPUs are taken to compute at {reached:P0} of 989 TFLOP/s, the share of its matrix rate that one process reached above; to send
@@ -61,14 +66,15 @@ internal static class DistributedReport
         }
     }
 
-    private static string Rows(RankResult[] results, double parameters)
+    private static string Rows(RankResult[] results, double[] estimates, double parameters)
     {
         double besides = results[0].PeakBytes - (16 * parameters);
+        double besidesInEstimate = estimates[0] - (16 * parameters);
         var rows = new StringBuilder();
-        foreach (((int stage, int processes), RankResult result) in Runs.Zip(results))
+        foreach (((int stage, int processes), RankResult result, double estimate) in Runs.Zip(results, estimates))
         {
             double sent = processes == 1 ? 0 : result.SentBytes / result.BytesPerSecond;
-            rows.AppendLine(CultureInfo.InvariantCulture, $"| {(processes == 1 ? "-" : stage)} | {processes} | {(result.PeakBytes - besides) / parameters:0.0} | {ZeroFormula.BytesPerParameter(stage, processes):0.0} | {result.SentBytes / 1e6:0} MB | {ZeroFormula.SentPerParameter(stage, processes) * parameters / 1e6:0} MB | {result.Seconds:0.000} s | {(results[0].Seconds * processes) + sent:0.000} s |");
+            rows.AppendLine(CultureInfo.InvariantCulture, $"| {(processes == 1 ? "-" : stage)} | {processes} | {(result.PeakBytes - besides) / parameters:0.0} | {(estimate - besidesInEstimate) / parameters:0.0} | {ZeroFormula.BytesPerParameter(stage, processes):0.0} | {result.SentBytes / 1e6:0} MB | {ZeroFormula.SentPerParameter(stage, processes) * parameters / 1e6:0} MB | {result.Seconds:0.000} s | {(results[0].Seconds * processes) + sent:0.000} s |");
         }
 
         return rows.ToString();

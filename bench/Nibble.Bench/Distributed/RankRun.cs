@@ -29,25 +29,9 @@ internal static class RankRun
     {
         ICommunicator world = Processes.Join("cpu", TimeSpan.FromMinutes(1));
         double bandwidth = world.Size > 1 ? Bandwidth(world) : double.PositiveInfinity;
-        var run = new RunConfig
-        {
-            Model = folder,
-            Method = Method.Full,
-            Device = "cpu",
-            OutputDir = Path.Combine(folder, $"out-{stage}-{world.Size}"),
-            Data = new DataSection { Train = Path.Combine(folder, "train.jsonl"), MaxLength = Length, Packing = false },
-            Training = new TrainingSection
-            {
-                MaxSteps = Steps,
-                PerDeviceTrainBatchSize = BatchPerProcess,
-                GradientAccumulationSteps = 1,
-                ZeroStage = stage,
-                ReportSamples = 0,
-            },
-        };
         var watch = new Watch(world);
         PeakMemory.Reset();
-        new FineTuner(run, watch) { World = world, Began = watch.Begin }.Run();
+        new FineTuner(Config(folder, stage, world.Size), watch) { World = world, Began = watch.Begin }.Run();
         double peak = world.Gather(PeakMemory.Bytes).Max(rank => rank[0]);
         if (world.Rank == 0)
         {
@@ -57,6 +41,24 @@ internal static class RankRun
 
         Processes.Leave();
     }
+
+    /// <summary>The run.</summary>
+    public static RunConfig Config(string folder, int stage, int processes) => new()
+    {
+        Model = folder,
+        Method = Method.Full,
+        Device = "cpu",
+        OutputDir = Path.Combine(folder, $"out-{stage}-{processes}"),
+        Data = new DataSection { Train = Path.Combine(folder, "train.jsonl"), MaxLength = Length, Packing = false },
+        Training = new TrainingSection
+        {
+            MaxSteps = Steps,
+            PerDeviceTrainBatchSize = BatchPerProcess,
+            GradientAccumulationSteps = 1,
+            ZeroStage = stage,
+            ReportSamples = 0,
+        },
+    };
 
     public static DecoderConfig WriteModel(string folder, int processes) => StepBenchmark.WriteModel(
         folder, StepBenchmark.Llama(hidden: 512, intermediate: 1536, layers: 8, heads: 8, keyValueHeads: 8, vocab: 8192), records: processes * BatchPerProcess * Steps, Length);

@@ -37,17 +37,17 @@ inline void multiply_words(__m512i value, __m512i factor, __m512i& low, __m512i&
     high = _mm512_mask_mov_epi32(_mm512_srli_epi64(even, 32), 0xAAAA, odd);
 }
 
-// For a run that begins with a block, and a threshold below 2^32: all bits set where the element is kept.
-inline void kept_run(const nibble_lora& lora, uint64_t block, uint32_t threshold, uint16_t* kept) {
+// The blocks of sixteen consecutive counters; lane i of word w has block i's.
+inline void philox_sixteen(uint64_t index, uint32_t step, uint32_t layer, uint64_t seed, __m512i (&words)[4]) {
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const auto word = [](uint64_t value) { return _mm512_set1_epi32(static_cast<int>(value)); };
-    __m512i c0 = _mm512_add_epi32(word(block), lanes);
-    const __mmask16 carries = _mm512_cmplt_epu32_mask(c0, word(block));
-    __m512i c1 = _mm512_mask_add_epi32(word(block >> 32), carries, word(block >> 32), word(1));
-    __m512i c2 = word(lora.step);
-    __m512i c3 = word(lora.layer);
-    __m512i k0 = word(lora.seed);
-    __m512i k1 = word(lora.seed >> 32);
+    __m512i c0 = _mm512_add_epi32(word(index), lanes);
+    const __mmask16 carries = _mm512_cmplt_epu32_mask(c0, word(index));
+    __m512i c1 = _mm512_mask_add_epi32(word(index >> 32), carries, word(index >> 32), word(1));
+    __m512i c2 = word(step);
+    __m512i c3 = word(layer);
+    __m512i k0 = word(seed);
+    __m512i k1 = word(seed >> 32);
     for (int round = 0; round < 10; ++round) {
         __m512i low0;
         __m512i high0;
@@ -62,13 +62,24 @@ inline void kept_run(const nibble_lora& lora, uint64_t block, uint32_t threshold
         k0 = _mm512_add_epi32(k0, word(0x9E3779B9U));
         k1 = _mm512_add_epi32(k1, word(0xBB67AE85U));
     }
+    words[0] = c0;
+    words[1] = c1;
+    words[2] = c2;
+    words[3] = c3;
+}
+
+// For a run that begins with a block, and a threshold below 2^32: all bits set where the element is kept.
+inline void kept_run(const nibble_lora& lora, uint64_t block, uint32_t threshold, uint16_t* kept) {
+    __m512i words[4];
+    philox_sixteen(block, lora.step, lora.layer, lora.seed, words);
+    const auto word = [](uint32_t value) { return _mm512_set1_epi32(static_cast<int>(value)); };
     // Elements 4 i to 4 i + 3 of a run are the four words of counter i.
     const auto pair = [&](__m512i first, __m512i second) {
         const __m512i low = _mm512_maskz_mov_epi32(_mm512_cmpge_epu32_mask(first, word(threshold)), word(0x0000FFFFU));
         return _mm512_mask_or_epi32(low, _mm512_cmpge_epu32_mask(second, word(threshold)), low, word(0xFFFF0000U));
     };
-    const __m512i front = pair(c0, c1);
-    const __m512i back = pair(c2, c3);
+    const __m512i front = pair(words[0], words[1]);
+    const __m512i back = pair(words[2], words[3]);
     const __m512i low = _mm512_unpacklo_epi32(front, back);
     const __m512i high = _mm512_unpackhi_epi32(front, back);
     _mm512_storeu_si512(kept, _mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high));

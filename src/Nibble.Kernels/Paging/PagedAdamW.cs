@@ -46,7 +46,7 @@ public sealed class PagedAdamW : IDisposable
         scheduler = new PageScheduler(new CudaPages(gpu, arrays, BytesOf(pageElements)));
     }
 
-    /// <summary>Zero states for parameters, all float32, contiguous and on one device; null on the CPU, whose memory is the host's.</summary>
+    /// <summary>Zero states for parameters, all float32 or bfloat16, contiguous and on one device; null on the CPU, whose memory is the host's.</summary>
     /// <exception cref="CudaException">There is not enough pinned memory.</exception>
     public static PagedAdamW? For(IReadOnlyList<Tensor> parameters, bool eightBit)
     {

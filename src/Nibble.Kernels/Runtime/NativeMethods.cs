@@ -46,6 +46,15 @@ internal static unsafe partial class NativeMethods
         public long Step;
     }
 
+    /// <summary>nibble_rounding.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Rounding
+    {
+        public ulong Seed;
+        public long First;
+        public uint Parameter;
+    }
+
     /// <summary>nibble_attention.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct Attention
@@ -168,6 +177,14 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)]
     public static partial int nibble_adamw_step_8bit(
         nint device, AdamW* config, nint param, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_adamw_step_32bit_bf16(
+        nint device, AdamW* config, Rounding* rounding, nint param, int gradDtype, nint grad, nint moment1, nint moment2, long count);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_adamw_step_8bit_bf16(
+        nint device, AdamW* config, Rounding* rounding, nint param, int gradDtype, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
 
     [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1015GetCPUAllocatorEv")]
     public static partial nint c10_GetCPUAllocator();

@@ -14,6 +14,9 @@ public static class DTypeNames
         _ => throw new ArgumentException($"{dtype} is no compute dtype."),
     };
 
+    /// <summary>Bytes of one element.</summary>
+    public static long Bytes(ScalarType dtype) => dtype == ScalarType.Float32 ? sizeof(float) : sizeof(ushort);
+
     /// <summary>The dtype of a name.</summary>
     /// <exception cref="ArgumentException">There is none of that name.</exception>
     public static ScalarType Parse(string name) => name switch

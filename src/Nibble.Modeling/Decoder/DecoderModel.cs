@@ -124,13 +124,14 @@ public sealed partial class DecoderModel : IDisposable
     /// <summary>Makes every weight learn (full fine-tuning), as float32 masters.</summary>
     /// <param name="except">Patterns of modules that stay frozen (<see cref="NamePatterns"/>); a head tied to the embedding goes with it.</param>
     /// <exception cref="ArgumentException">A pattern matches no module, or nothing is left to learn.</exception>
-    public void UnfreezeAll(params IReadOnlyList<string> except) => UnfreezeAll(except, ScalarType.Float32);
+    public void UnfreezeAll(params IReadOnlyList<string> except) => UnfreezeAll(except, ScalarType.Float32, ScalarType.Float32);
 
-    /// <summary>Makes every weight learn, for a trainer that keeps the masters of the layers' linear weights itself.</summary>
+    /// <summary>Makes every weight learn, for a trainer that keeps the masters itself, or needs none.</summary>
     /// <param name="except">As above.</param>
-    /// <param name="layers">Dtype of the layers' linear weights; the others are float32, in which kernels read them or sum their gradients.</param>
+    /// <param name="layers">Dtype of the layers' linear weights; norms are float32, in which kernels read them.</param>
+    /// <param name="vocabulary">Dtype of embedding and head.</param>
     /// <exception cref="ArgumentException">As above.</exception>
-    public void UnfreezeAll(IReadOnlyList<string> except, ScalarType layers)
+    public void UnfreezeAll(IReadOnlyList<string> except, ScalarType layers, ScalarType vocabulary)
     {
         List<string> modules = [.. ModuleNames.Where(name => name != "lm_head" || !HeadIsTied)];
         NamePatterns.Require("training.freeze", except, modules);
@@ -141,7 +142,7 @@ public sealed partial class DecoderModel : IDisposable
 
         foreach (string module in modules)
         {
-            Unfreeze(module, module.StartsWith("model.layers.", StringComparison.Ordinal) ? layers : ScalarType.Float32);
+            Unfreeze(module, module.StartsWith("model.layers.", StringComparison.Ordinal) ? layers : vocabulary);
         }
     }
 
@@ -154,13 +155,13 @@ public sealed partial class DecoderModel : IDisposable
     {
         if (module == "model.embed_tokens")
         {
-            UnfreezeEmbedding();
+            UnfreezeEmbedding(dtype);
             return [new Parameter("model.embed_tokens.weight", embedding, Decays: true)];
         }
 
         if (module == "lm_head" && HeadIsTied)
         {
-            Head.Replace(embedding.detach().to(ScalarType.Float32, copy: true), newBias: null);
+            Head.Replace(embedding.detach().to(dtype, copy: true), newBias: null);
             return [.. Head.Parameters];
         }
 
@@ -274,7 +275,7 @@ public sealed partial class DecoderModel : IDisposable
     private Tensor Embed(int[] inputIds)
     {
         using Profiler.Scope measured = Profiler.Operator("Embedding");
-        return embedding.index_select(0, tensor(inputIds, ScalarType.Int64, Device)).to(ComputeDType);
+        return Embedding.Apply(embedding, tensor(inputIds, ScalarType.Int64, Device)).to(ComputeDType);
     }
 
     /// <summary>Scores of every token of the vocabulary.</summary>
@@ -313,8 +314,8 @@ public sealed partial class DecoderModel : IDisposable
 
     private static long Count(LinearLayer linear) => (linear.Weight.OutFeatures * linear.Weight.InFeatures) + (linear.Bias?.NumberOfElements ?? 0);
 
-    /// <summary>A tied head follows the embedding to its float32 master.</summary>
-    private void UnfreezeEmbedding()
+    /// <summary>A tied head follows the embedding to its master.</summary>
+    private void UnfreezeEmbedding(ScalarType dtype)
     {
         if (embedding.requires_grad)
         {
@@ -324,7 +325,7 @@ public sealed partial class DecoderModel : IDisposable
         bool tied = HeadIsTied;
         Tensor frozen = embedding;
         using Tensor values = frozen.detach();
-        embedding = values.to(ScalarType.Float32, copy: true).DetachFromDisposeScope().requires_grad_();
+        embedding = values.to(dtype, copy: true).DetachFromDisposeScope().requires_grad_();
         if (tied)
         {
             Head.Replace(embedding, newBias: null);

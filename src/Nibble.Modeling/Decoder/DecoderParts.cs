@@ -11,8 +11,8 @@ internal sealed class DecoderParts(CheckpointTensors checkpoint, ScalarType comp
     private readonly HashSet<string> used = [];
     private uint linears;
 
-    /// <summary>The embedding: its gradient, like the head's, is summed in float32.</summary>
-    public Tensor Embedding(string path, int rows, int columns) => Deferred(path, "weight", ScalarType.Float32, rows, columns) ?? Matrix($"{path}.weight", rows, columns);
+    /// <summary>The embedding, or the head's weight.</summary>
+    public Tensor Embedding(string path, int rows, int columns) => Deferred(path, "weight", options.DeferredVocabulary, rows, columns) ?? Matrix($"{path}.weight", rows, columns);
 
     public NormLayer Norm(string path, int size, float epsilon) =>
         new(path, Deferred(path, "weight", ScalarType.Float32, size) ?? Read($"{path}.weight", ScalarType.Float32, size), epsilon);

@@ -23,6 +23,9 @@ public sealed record LoadOptions
     /// </summary>
     public Func<string, bool>? Deferred { get; init; }
 
+    /// <summary>Dtype of a deferred embedding or head; float32 is what their gradients are summed in.</summary>
+    public torch.ScalarType DeferredVocabulary { get; init; } = torch.ScalarType.Float32;
+
     /// <summary>Told after each weight: how many are read, of how many.</summary>
     public Action<int, int>? Progress { get; init; }
 }

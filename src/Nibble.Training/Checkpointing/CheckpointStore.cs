@@ -17,11 +17,12 @@ namespace Nibble.Training.Checkpointing;
 /// </summary>
 /// <param name="outputDir">The run's folder.</param>
 /// <param name="limit">Checkpoints that are kept.</param>
-/// <param name="inBackground">Whether values are copied and then written beside the training.</param>
+/// <param name="background">Writes copies of the values beside the training, the store's from now on; null: they are written while the training waits.</param>
 /// <param name="world">Who write together.</param>
 /// <param name="patience">How long rank 0 waits for the others' shards.</param>
 /// <param name="adapter">The adapter that the run trains; null for whole models.</param>
-internal sealed class CheckpointStore(string outputDir, int limit, bool inBackground, ICommunicator world, TimeSpan patience, CheckpointAdapter? adapter = null) : IDisposable
+internal sealed class CheckpointStore(
+    string outputDir, int limit, BackgroundWriter? background, ICommunicator world, TimeSpan patience, CheckpointAdapter? adapter = null) : IDisposable
 {
     private const string Best = "checkpoint-best";
     private const string WeightsFile = "weights.safetensors";
@@ -31,8 +32,6 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
     private const string Replaced = ".replaced";
 
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true };
-
-    private readonly BackgroundWriter writer = new();
 
     /// <summary>The newest checkpoint's folder, or null.</summary>
     public string? Latest => All().LastOrDefault().Folder;
@@ -82,25 +81,25 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
         WriteShards(Best, [.. Named(parts)], index, _ => File.Delete(Path.Combine(outputDir, BestFile)));
 
     /// <summary>Throws what writing in the background failed with, and does not wait for it.</summary>
-    public void Check() => writer.Check();
+    public void Check() => background?.Check();
 
     /// <summary>Waits until everything is written.</summary>
-    public void Wait() => writer.Wait();
+    public void Wait() => background?.Wait();
 
     /// <inheritdoc/>
-    public void Dispose() => writer.Dispose();
+    public void Dispose() => background?.Dispose();
 
     private void Write(IEnumerable<KeyValuePair<string, Tensor>>[] values, Action<IEnumerable<KeyValuePair<string, Tensor>>[]> write)
     {
-        if (!inBackground)
+        if (background is null)
         {
             write(values);
             return;
         }
 
-        writer.Wait(); // Before the copy is made, so that there is only one.
+        background.Wait(); // Before the copy is made, so that there is only one.
         Dictionary<string, Tensor>[] copies = [.. values.Select(Copy)];
-        writer.Start(() =>
+        background.Start(() =>
         {
             try
             {
@@ -125,7 +124,7 @@ internal sealed class CheckpointStore(string outputDir, int limit, bool inBackgr
     private void WriteShards(
         string name, IReadOnlyList<KeyValuePair<string, Tensor>> values, IReadOnlyDictionary<string, IReadOnlyList<ShardIndex.Part>> index, Action<string> end)
     {
-        writer.Wait(); // What is written now must not be begun again by rank 0.
+        Wait(); // What is written now must not be begun again by rank 0.
         string temporary = Hidden(name);
         if (world.Rank == 0)
         {

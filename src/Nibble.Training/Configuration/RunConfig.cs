@@ -2,8 +2,10 @@ using Nibble.Data;
 using Nibble.Evaluation;
 using Nibble.Kernels;
 using Nibble.Modeling.Adapters;
+using Nibble.Modeling.Checkpoints;
 using Nibble.Training.Optimization;
 using Nibble.Training.Prompts;
+using static TorchSharp.torch;
 
 namespace Nibble.Training.Configuration;
 
@@ -90,6 +92,10 @@ public sealed record RunConfig
         Require(
             t.GradientCheckpointing || MemoryLimit is null,
             "training.gradient_checkpointing is false, so that all layers keep their activations, but memory_limit is to choose how many do; give one of them");
+        Require(
+            !t.Bf16StochasticRound || (Method == Method.Full && DTypeNames.Parse(Dtype) == ScalarType.BFloat16),
+            "training.bf16_stochastic_round is for method full with dtype bfloat16; adapters, and other dtypes, learn in float32");
+        RequireFitForBackward();
         Require(t.LoggingSteps > 0, $"training.logging_steps is {t.LoggingSteps}; it must be positive");
         Require(t.EvalSteps >= 0, $"training.eval_steps is {t.EvalSteps}; it must be positive, or 0 for the end of each epoch");
         Require(t.SaveSteps >= 0, $"training.save_steps is {t.SaveSteps}; it must be positive, or 0 for the end of each epoch");
@@ -121,8 +127,8 @@ public sealed record RunConfig
         Require(t.DdpTimeout > 0, $"training.ddp_timeout is {t.DdpTimeout}; it must be positive");
         Require(t.ReportSamples >= 0, $"training.report_samples is {t.ReportSamples}; it must be positive, or 0 for none");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
-        _ = Modeling.Checkpoints.DTypeNames.Parse(Dtype);
-        _ = Modeling.Checkpoints.DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
+        _ = DTypeNames.Parse(Dtype);
+        _ = DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
         Require(
             Method != Method.Qlora || Quantization.Bnb4bitComputeDtype == new QuantizationSection().Bnb4bitComputeDtype || Quantization.Bnb4bitComputeDtype == Dtype,
             $"quantization.bnb_4bit_compute_dtype is {Quantization.Bnb4bitComputeDtype} but dtype is {Dtype}; the engine computes in one dtype, so they must agree");
@@ -132,6 +138,21 @@ public sealed record RunConfig
         }
 
         return this;
+    }
+
+    /// <summary>What an update in the backward pass would need to know before its end is refused.</summary>
+    private void RequireFitForBackward()
+    {
+        const string Key = "training.optimizer_in_bwd";
+        TrainingSection t = Training;
+        if (t.OptimizerInBwd)
+        {
+            Require(Method == Method.Full, $"{Key} is for method full; the gradients of adapters are small");
+            Require(t.GradientAccumulationSteps == 1, $"{Key} updates a layer after one micro-batch, but training.gradient_accumulation_steps is {t.GradientAccumulationSteps}; set it to 1");
+            Require(t.MaxGradNorm == 0, $"{Key} updates a layer before the global norm is known, but training.max_grad_norm is {t.MaxGradNorm}; set it to 0");
+            Require(DTypeNames.Parse(Dtype) != ScalarType.Float16, $"{Key} cannot take back the update of a step whose float16 gradients overflow; use dtype bfloat16 or float32");
+            Require(t.GradientCheckpointing && MemoryLimit is null, $"{Key} needs layers that are computed again; leave gradient_checkpointing true and memory_limit unset");
+        }
     }
 
     private static void Require(bool condition, string problem)
@@ -258,6 +279,18 @@ public record TrainingSection
 
     /// <summary>Where the optimizer's states lie; a CPU's only, GPUs have the paged optimizers.</summary>
     public OffloadDevice OffloadOptimizer { get; init; } = OffloadDevice.None;
+
+    /// <summary>
+    /// Whether the weights that learn are bfloat16 without float32 masters: updates are computed in float32 and rounded up or down at random, so that small
+    /// ones count on average (arXiv:2010.06192, torchao's name); <see cref="Method.Full"/> in bfloat16 only. Norms stay float32.
+    /// </summary>
+    public bool Bf16StochasticRound { get; init; }
+
+    /// <summary>
+    /// Whether weights are updated in the backward pass, each layer's as soon as its gradients are there, which then go (arXiv:2306.09782,
+    /// torchtune's name); <see cref="Method.Full"/> only, without accumulation, clipping and loss scale.
+    /// </summary>
+    public bool OptimizerInBwd { get; init; }
 
     /// <summary>Whether each layer keeps only its input and is computed again in the backward pass; else all of them keep their activations.</summary>
     public bool GradientCheckpointing { get; init; } = true;

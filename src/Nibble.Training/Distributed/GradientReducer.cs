@@ -17,8 +17,10 @@ namespace Nibble.Training.Distributed;
 /// <param name="stage">ZeRO's.</param>
 /// <param name="overlaps">Whether a bucket may be under way while another is made.</param>
 /// <param name="shares">The shares of each bucket; none in stage 0.</param>
+/// <param name="summed">Takes parameters, or this process's parts of them, whose gradients are those of the whole step; null where all wait for its end.</param>
 internal sealed class GradientReducer(
-    ICommunicator world, FlatLayout layout, IReadOnlyList<Parameter> parameters, int stage, bool overlaps, IReadOnlyDictionary<Bucket, ShardedBucket> shares)
+    ICommunicator world, FlatLayout layout, IReadOnlyList<Parameter> parameters, int stage, bool overlaps, IReadOnlyDictionary<Bucket, ShardedBucket> shares,
+    Action<IEnumerable<Parameter>>? summed = null)
 {
     /// <summary>Kept, because the collector may free a scalar that nobody holds while libtorch reads it.</summary>
     private static readonly Scalar One = 1;
@@ -33,7 +35,7 @@ internal sealed class GradientReducer(
     public void BeginPass(bool last)
     {
         isLast = last;
-        if (stage > 0 || (world.Size > 1 && last))
+        if (stage > 0 || ((world.Size > 1 || summed is not null) && last))
         {
             unsent = new Queue<Bucket>(layout.Buckets.OrderByDescending(bucket => bucket.Unit));
         }
@@ -73,6 +75,12 @@ internal sealed class GradientReducer(
     /// <summary>Starts to sum a bucket over all processes, then takes in the one before it.</summary>
     private void Send(Bucket bucket)
     {
+        if (stage == 0 && world.Size == 1)
+        {
+            summed!(bucket.Places.Select(place => parameters[place.Parameter]));
+            return;
+        }
+
         using Profiler.Scope measured = Profiler.Operator("GradientReduction");
         using IDisposable noGrad = no_grad();
         Tensor flat = Flatten(bucket);
@@ -149,6 +157,7 @@ internal sealed class GradientReducer(
                 value.grad = sums.narrow(0, offset, count).view(value.shape);
             }
 
+            summed?.Invoke(bucket.Places.Select(place => parameters[place.Parameter]));
             return;
         }
 
@@ -157,5 +166,7 @@ internal sealed class GradientReducer(
             Tensor gradient = sums.narrow(0, slice.InShare, slice.Count);
             part.Value.grad = part.Value.grad is { } before ? before.add_(gradient, One) : gradient;
         }
+
+        summed?.Invoke(shares[bucket].Slices.Select(item => item.Part));
     }
 }

@@ -92,14 +92,15 @@ internal sealed partial class ParallelOptimizer
         };
     }
 
-    /// <summary>Collects a parameter from the shares of all ranks, in float32.</summary>
+    /// <summary>Collects a parameter from the shares of all ranks, in their dtype.</summary>
     private Tensor Whole(int number)
     {
         using DisposeScope scope = NewDisposeScope();
-        Bucket bucket = layout.Buckets.First(bucket => bucket.Places.Any(place => place.Parameter == number));
+        (Bucket bucket, ShardedBucket shares) = layout.Buckets.Zip(units!.Buckets).First(pair => pair.First.Places.Any(place => place.Parameter == number));
+        ScalarType dtype = shares.ShareDType;
         long[] counts = [.. Enumerable.Range(0, world.Size).Select(rank => layout.SlicesOf(bucket, rank).FirstOrDefault(slice => slice.Parameter == number).Count)];
-        Tensor own = units!.Buckets.SelectMany(item => item.Slices).FirstOrDefault(item => item.Slice.Parameter == number && item.Part is not null).Part?.Value ?? empty(0, device: world.Device);
-        Tensor whole = empty(counts.Sum(), device: world.Device);
+        Tensor own = shares.Slices.FirstOrDefault(item => item.Slice.Parameter == number && item.Part is not null).Part?.Value ?? empty(0, dtype, world.Device);
+        Tensor whole = empty(counts.Sum(), dtype, world.Device);
         world.AllGather(own, counts, whole).Wait();
         return whole.view(parameters[number].Value.shape).MoveToOuterDisposeScope();
     }

@@ -24,10 +24,11 @@ internal sealed partial class ParallelOptimizer : IDisposable
     private readonly GradientReducer gradients;
     private readonly IReadOnlyList<Parameter> owned;
     private readonly AdamWOptimizer optimizer;
+    private readonly OptimizerInBackward? inBackward;
     private readonly Dictionary<string, int> numbers;
     private readonly int stage;
 
-    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU; or a pattern of lr_groups matches no parameter.</exception>
+    /// <exception cref="ArgumentException">As <see cref="AdamWOptimizer"/>; or a pattern of lr_groups matches no parameter.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
     public ParallelOptimizer(RunConfig run, DecoderModel model, IReadOnlyList<Parameter> parameters, ICommunicator world)
     {
@@ -48,9 +49,13 @@ internal sealed partial class ParallelOptimizer : IDisposable
         units = stage > 0 ? new ParameterUnits(run, model, parameters, layout, world) : null;
         solo = units is null ? null : new SoloWork(world, model, units, Whole);
         owned = units?.Parts ?? parameters;
+        optimizer = new AdamWOptimizer(run, units is null
+            ? [.. parameters.Select((parameter, number) => new Updated(parameter, number, 0))]
+            : [.. units.Buckets.SelectMany(bucket => bucket.Slices).Select(item => new Updated(item.Part, item.Slice.Parameter, item.Slice.Start))]);
+        inBackward = settings.OptimizerInBwd ? new OptimizerInBackward(optimizer) : null;
         gradients = new GradientReducer(
-            world, layout, parameters, stage, settings.OverlapComm, units is null ? new Dictionary<Bucket, ShardedBucket>() : layout.Buckets.Zip(units.Buckets).ToDictionary(pair => pair.First, pair => pair.Second));
-        optimizer = new AdamWOptimizer(run, owned);
+            world, layout, parameters, stage, settings.OverlapComm, units is null ? new Dictionary<Bucket, ShardedBucket>() : layout.Buckets.Zip(units.Buckets).ToDictionary(pair => pair.First, pair => pair.Second),
+            inBackward is null ? null : inBackward.Update);
         model.UnitFinished = gradients.UnitFinished;
         model.UnitNeeded = stage == 3 ? Use : null;
     }
@@ -60,6 +65,14 @@ internal sealed partial class ParallelOptimizer : IDisposable
 
     /// <summary>Frees the GPU memory that paged states hold between steps; false when there is none.</summary>
     public bool Release() => optimizer.Release();
+
+    /// <summary>Whether gradients are there until <see cref="Step"/>, so that a pass that failed can be made again.</summary>
+    public bool CanRepeat => inBackward is null;
+
+    /// <summary>Begins a step.</summary>
+    /// <param name="step">Counts from 1.</param>
+    /// <param name="learningRate">The step's rate.</param>
+    public void BeginStep(int step, double learningRate) => inBackward?.Begin(step, learningRate);
 
     /// <summary>
     /// Begins one of a step's passes, of which all processes make as many. During the last one, with ZeRO 2 and 3 during each, gradients are
@@ -91,16 +104,7 @@ internal sealed partial class ParallelOptimizer : IDisposable
     {
         using Profiler.Scope measured = Profiler.Operator("GradientNorm");
         using DisposeScope scope = NewDisposeScope();
-        double squares = 0;
-        foreach (Parameter parameter in owned)
-        {
-            if (parameter.Value.grad is { } gradient)
-            {
-                double norm = gradient.norm().item<float>();
-                squares += norm * norm;
-            }
-        }
-
+        double squares = inBackward?.Squares ?? owned.Sum(parameter => parameter.Value.grad is { } gradient ? OptimizerInBackward.SquaresOf(gradient) : 0);
         return Math.Sqrt(stage > 0 ? world.Gather(squares).Sum(all => all[0]) : squares);
     }
 
@@ -111,7 +115,7 @@ internal sealed partial class ParallelOptimizer : IDisposable
         return owned.FirstOrDefault(parameter => parameter.Value.grad is { } gradient && !gradient.isfinite().all().item<bool>())?.Name;
     }
 
-    /// <summary>Updates all parameters from their gradients, which it then drops.</summary>
+    /// <summary>Updates all parameters that were not updated before, from their gradients, which it then drops.</summary>
     /// <param name="step">Counts from 1.</param>
     /// <param name="learningRate">The step's rate.</param>
     /// <param name="gradScale">Factor on the gradients.</param>

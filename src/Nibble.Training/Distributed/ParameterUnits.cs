@@ -29,15 +29,17 @@ internal sealed class ParameterUnits : IDisposable
     public ParameterUnits(RunConfig run, DecoderModel model, IReadOnlyList<Parameter> parameters, FlatLayout layout, ICommunicator world)
     {
         overlaps = run.Training.OverlapComm;
+        bool masters = !run.Training.Bf16StochasticRound;
         prefetched = overlaps ? run.Training.PrefetchBucketSize : 0;
         file = run.Training.OffloadParameters == OffloadDevice.Disk
-            ? new MappedFile(run.OutputDir, layout.Buckets.Where(bucket => !bucket.Stays).Sum(bucket => MappedFile.Rounded(sizeof(float) * layout.Shares(bucket)[world.Rank])))
+            ? new MappedFile(run.OutputDir, layout.Buckets.Where(bucket => !bucket.Stays)
+                .Sum(bucket => MappedFile.Rounded(DTypeNames.Bytes(ShardedBucket.ShareDTypeOf(bucket, masters)) * layout.Shares(bucket)[world.Rank])))
             : null;
         using CheckpointTensors checkpoint = CheckpointTensors.Open(run.Model);
         foreach (Bucket bucket in layout.Buckets)
         {
             buckets.Add(new ShardedBucket(
-                world, layout, bucket, parameters, count => bucket.Stays || file is null ? zeros(count, device: world.Device) : file.Add([count], ScalarType.Float32),
+                world, layout, bucket, parameters, masters, (count, dtype) => bucket.Stays || file is null ? zeros(count, dtype, world.Device) : file.Add([count], dtype),
                 parameter => ModelLoader.ReadDeferred(checkpoint, model, parameter)));
             file?.Release();
         }

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace Nibble.Training.Distributed;
 
 /// <summary>
-/// A bucket of which this rank keeps a share, in float32, that its optimizer updates. The parameters are views of one tensor of all ranks'
-/// shares in the dtype of computation, which stays, or comes when it is gathered and goes when it is vacated.
+/// A bucket of which this rank keeps a share, in float32 or, without masters, in the dtype of computation, that its optimizer updates. The parameters
+/// are views of one tensor of all ranks' shares in the dtype of computation, which stays, or comes when it is gathered and goes when it is vacated.
 /// </summary>
 internal sealed class ShardedBucket : IDisposable
 {
@@ -24,10 +24,11 @@ internal sealed class ShardedBucket : IDisposable
     /// <param name="layout">Where the parameters lie.</param>
     /// <param name="bucket">One of its buckets.</param>
     /// <param name="parameters">All parameters of the layout.</param>
+    /// <param name="masters">Whether the share is in float32 whatever the dtype of computation.</param>
     /// <param name="allocate">Makes a share of so many zeros.</param>
     /// <param name="read">The values of a placeholder.</param>
     public ShardedBucket(
-        ICommunicator world, FlatLayout layout, Bucket bucket, IReadOnlyList<Parameter> parameters, Func<long, Tensor> allocate, Func<Parameter, Tensor> read)
+        ICommunicator world, FlatLayout layout, Bucket bucket, IReadOnlyList<Parameter> parameters, bool masters, Func<long, ScalarType, Tensor> allocate, Func<Parameter, Tensor> read)
     {
         this.world = world;
         this.bucket = bucket;
@@ -47,8 +48,9 @@ internal sealed class ShardedBucket : IDisposable
             }
         }
 
-        // What stays in float32 has the share among the rest.
-        share = (whole is { dtype: ScalarType.Float32 } ? whole.narrow(0, counts.Take(world.Rank).Sum(), own) : allocate(own)).DetachFromDisposeScope();
+        // What stays in the share's own dtype has it among the rest.
+        ShareDType = ShareDTypeOf(bucket, masters);
+        share = (whole?.dtype == ShareDType ? whole.narrow(0, counts.Take(world.Rank).Sum(), own) : allocate(own, ShareDType)).DetachFromDisposeScope();
         Slices = [.. layout.SlicesOf(bucket, world.Rank).Select(slice => (slice, parameters[slice.Parameter] with
         {
             Value = share.narrow(0, slice.InShare, slice.Count).DetachFromDisposeScope(),
@@ -59,6 +61,12 @@ internal sealed class ShardedBucket : IDisposable
             part.Value.copy_(values.view(-1).narrow(0, slice.Start, slice.Count));
         }
     }
+
+    /// <summary>In which shares of a bucket are kept.</summary>
+    public static ScalarType ShareDTypeOf(Bucket bucket, bool masters) => masters ? ScalarType.Float32 : bucket.DType;
+
+    /// <summary>In which the share is kept.</summary>
+    public ScalarType ShareDType { get; }
 
     /// <summary>The parts of parameters that this rank keeps and updates, <c>[Count]</c> each.</summary>
     public IReadOnlyList<(Slice Slice, Parameter Part)> Slices { get; }

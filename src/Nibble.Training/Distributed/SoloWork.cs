@@ -11,7 +11,7 @@ namespace Nibble.Training.Distributed;
 /// <param name="world">The processes.</param>
 /// <param name="model">The model.</param>
 /// <param name="units">Its parameters.</param>
-/// <param name="gather">Collects a parameter by its number, in float32; all ranks take part.</param>
+/// <param name="gather">Collects a parameter by its number; all ranks take part.</param>
 internal sealed class SoloWork(ICommunicator world, DecoderModel model, ParameterUnits units, Func<int, Tensor> gather)
 {
     private const long Through = -2;
@@ -58,7 +58,7 @@ internal sealed class SoloWork(ICommunicator world, DecoderModel model, Paramete
         }
     }
 
-    /// <summary>A whole parameter in float32, the caller's.</summary>
+    /// <summary>A whole parameter, the caller's.</summary>
     public Tensor Whole(int parameter)
     {
         Tell(parameter);

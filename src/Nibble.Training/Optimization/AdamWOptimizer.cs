@@ -7,37 +7,53 @@ using static TorchSharp.torch;
 
 namespace Nibble.Training.Optimization;
 
+/// <summary>A parameter, or the part of it that this process updates.</summary>
+/// <param name="Parameter">Its values.</param>
+/// <param name="Number">The whole parameter's place among all of the run.</param>
+/// <param name="Start">First element of the part.</param>
+internal readonly record struct Updated(Parameter Parameter, int Number, long Start);
+
 /// <summary>AdamW over a fixed list of parameters, with its states in float32 or in eight bits, on their device or paged to it, or in a file.</summary>
 internal sealed class AdamWOptimizer : IDisposable
 {
     private readonly TrainingSection config;
-    private readonly IReadOnlyList<Parameter> parameters;
+    private readonly ulong seed;
+    private readonly IReadOnlyList<Updated> parameters;
     private readonly IReadOnlyList<double> factors;
+    private readonly Dictionary<string, int> numbers;
     private readonly Dictionary<string, Tensor> states = [];
     private readonly PagedAdamW? pages;
     private readonly MappedFile? file;
 
-    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU.</exception>
+    /// <exception cref="ArgumentException">States are to lie on the disk, and parameters on a GPU; or states are paged to a GPU, and updates are made in the backward pass.</exception>
     /// <exception cref="IOException">The disk has no space for the states.</exception>
-    public AdamWOptimizer(RunConfig run, IReadOnlyList<Parameter> parameters)
+    public AdamWOptimizer(RunConfig run, IReadOnlyList<Updated> parameters)
     {
         config = run.Training;
+        seed = run.Seed;
         this.parameters = parameters;
-        factors = new RateGroups(config.LrGroups).Of(parameters);
+        factors = new RateGroups(config.LrGroups).Of(parameters.Select(item => item.Parameter));
+        numbers = parameters.Index().ToDictionary(item => item.Item.Parameter.Name, item => item.Index);
         pages = config.Optim is OptimizerType.PagedAdamw8bit or OptimizerType.PagedAdamw32bit
-            ? PagedAdamW.For([.. parameters.Select(parameter => parameter.Value)], EightBit)
+            ? PagedAdamW.For([.. parameters.Select(item => item.Parameter.Value)], EightBit)
             : null;
         bool onDisk = config.OffloadOptimizer == OffloadDevice.Disk;
-        if (onDisk && (pages is not null || parameters.Any(parameter => parameter.Value.device_type != DeviceType.CPU)))
+        if (onDisk && (pages is not null || parameters.Any(item => item.Parameter.Value.device_type != DeviceType.CPU)))
         {
             throw new ArgumentException("training.offload_optimizer is disk, which is for the CPU; on a GPU training.optim can be paged_adamw_32bit or paged_adamw_8bit.");
         }
 
-        file = onDisk ? new MappedFile(run.OutputDir, parameters.Sum(BytesOf)) : null;
+        if (config.OptimizerInBwd && pages is not null)
+        {
+            pages.Dispose();
+            throw new ArgumentException("training.optimizer_in_bwd updates layer by layer, but training.optim pages all states through the GPU at once; set it to adamw_torch or adamw_8bit.");
+        }
+
+        file = onDisk ? new MappedFile(run.OutputDir, parameters.Sum(item => BytesOf(item.Parameter))) : null;
         for (int i = 0; i < parameters.Count; i++)
         {
             using DisposeScope scope = NewDisposeScope();
-            foreach ((string name, Tensor state) in pages is null ? ZeroStates(parameters[i]) : Named(parameters[i], pages.StatesOf(i)))
+            foreach ((string name, Tensor state) in pages is null ? ZeroStates(parameters[i].Parameter) : Named(parameters[i].Parameter, pages.StatesOf(i)))
             {
                 states.Add(name, (file?.Add(state.shape, state.dtype).copy_(state) ?? state).DetachFromDisposeScope());
             }
@@ -66,33 +82,33 @@ internal sealed class AdamWOptimizer : IDisposable
     /// <param name="updated">Is called after each parameter that is not paged; null for nothing.</param>
     public void Step(int step, double learningRate, double gradScale, Action? updated = null)
     {
+        if (pages is null)
+        {
+            Array.ForEach([.. parameters], item => Update(item.Parameter, step, learningRate, gradScale, updated));
+            return;
+        }
+
         using IDisposable noGrad = no_grad();
         using DisposeScope scope = NewDisposeScope();
-        Tensor?[] gradients = [.. parameters.Select(parameter => parameter.Value.grad?.contiguous())];
-        if (pages is not null)
+        pages.Update([.. parameters.Select(item => item.Parameter.Value.grad?.contiguous())], i => UpdateOf(i, step, learningRate, gradScale));
+        foreach (Updated item in parameters)
         {
-            pages.Update(gradients, UpdateOf);
+            item.Parameter.Value.grad = null;
         }
-        else
-        {
-            for (int i = 0; i < parameters.Count; i++)
-            {
-                if (gradients[i] is { } gradient)
-                {
-                    Update(parameters[i], gradient, UpdateOf(i));
-                    file?.Release();
-                    updated?.Invoke();
-                }
-            }
-        }
+    }
 
-        foreach (Parameter parameter in parameters)
+    /// <summary>Updates one of the parameters, whose states are not paged, from its gradient, which it then drops; otherwise as above.</summary>
+    public void Update(Parameter parameter, int step, double learningRate, double gradScale, Action? updated = null)
+    {
+        using IDisposable noGrad = no_grad();
+        using DisposeScope scope = NewDisposeScope();
+        if (parameter.Value.grad is { } gradient)
         {
+            Update(parameter, gradient.contiguous(), UpdateOf(numbers[parameter.Name], step, learningRate, gradScale));
             parameter.Value.grad = null;
+            file?.Release();
+            updated?.Invoke();
         }
-
-        AdamW UpdateOf(int i) => new(
-            learningRate * factors[i], config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameters[i].Decays ? config.WeightDecay : 0, gradScale, step);
     }
 
     public void Dispose()
@@ -116,6 +132,12 @@ internal sealed class AdamWOptimizer : IDisposable
     private IEnumerable<(string Name, Tensor State)> Named(Parameter parameter, IReadOnlyList<Tensor> parts) =>
         StateNames.Zip(parts, (name, part) => ($"{parameter.Name}.{name}", part));
 
+    private AdamW UpdateOf(int i, int step, double learningRate, double gradScale) => new(
+        learningRate * factors[i], config.AdamBeta1, config.AdamBeta2, config.AdamEpsilon, parameters[i].Parameter.Decays ? config.WeightDecay : 0, gradScale, step)
+    {
+        Rounding = new AdamW.StochasticRounding(seed, (uint)parameters[i].Number, parameters[i].Start),
+    };
+
     private long BytesOf(Parameter parameter)
     {
         using DisposeScope scope = NewDisposeScope();
@@ -126,7 +148,7 @@ internal sealed class AdamWOptimizer : IDisposable
     {
         if (!EightBit)
         {
-            return [zeros_like(parameter, requires_grad: false), zeros_like(parameter, requires_grad: false)];
+            return [zeros(parameter.shape, ScalarType.Float32, parameter.device), zeros(parameter.shape, ScalarType.Float32, parameter.device)];
         }
 
         AdamW.EightBitState zero = AdamW.EightBitState.Zero(parameter.NumberOfElements, parameter.device);

@@ -14,8 +14,7 @@ public class DistributedTests : DistributedProgram
     [InlineData("full", "float32", "adamw_torch", 0, 1e-5)]
     [InlineData("full", "float32", "adamw_torch", 1, 1e-5)]
     [InlineData("full", "float32", "adamw_8bit", 2, 1e-5)]
-    [InlineData("full", "bfloat16", "adamw_torch", 1, 1e-5)]
-    [InlineData("full", "bfloat16", "adamw_torch", 3, 1e-5)]
+    [InlineData("full", "bfloat16", "adamw_torch", 0, 1e-3)] // A sum that differs in its last bit may round one weight to its other neighbour, which moves a loss by some 1e-4.
     [InlineData("full", "float32", "adamw_8bit", 3, 1e-5, "training.offload_parameters=disk", "training.offload_optimizer=disk", "training.param_persistence_threshold=0")]
     public void One_two_and_four_processes_have_the_same_losses_evaluations_and_weights(
         string method, string dtype, string optimizer, int stage, double tolerance, params string[] others)
@@ -31,6 +30,28 @@ public class DistributedTests : DistributedProgram
 
         AssertSame(folder["1"], folder["2"], tolerance);
         AssertSame(folder["1"], folder["4"], tolerance);
+    }
+
+    [Fact]
+    public void In_bfloat16_processes_with_a_micro_batch_each_come_to_the_weights_of_one_process_to_the_bit()
+    {
+        using var folder = new TempFolder();
+        string Weights(int processes, int accumulation, int stage)
+        {
+            string name = $"{processes}-{accumulation}-{stage}";
+            (int code, List<string> lines) = Run(processes, Train(folder[name], "full", accumulation, [
+                "--set", "dtype=bfloat16", "--set", "training.optim=adamw_8bit", "--set", $"training.zero_stage={stage}", "--set", "training.max_grad_norm=0", // Norms are summed in another order.
+                "--set", "training.max_steps=4", "--set", "training.report_samples=0",
+            ]));
+            Assert.True(code == 0, string.Join('\n', lines));
+            return Convert.ToHexString(File.ReadAllBytes(Path.Combine(folder[name], "model.safetensors")));
+        }
+
+        // Shares are summed in the order of the ranks, as one process adds its micro-batches; two values have one sum in any order.
+        string two = Weights(processes: 1, accumulation: 2, stage: 0);
+        Assert.All([0, 2], stage => Assert.Equal(two, Weights(2, 1, stage)));
+        string four = Weights(processes: 1, accumulation: 4, stage: 0);
+        Assert.All([1, 2, 3], stage => Assert.Equal(four, Weights(4, 1, stage)));
     }
 
     [Fact]
@@ -80,11 +101,34 @@ public class DistributedTests : DistributedProgram
     }
 
     [Fact]
-    public void A_process_that_hangs_ends_the_run_in_time_and_is_named()
+    public void Shares_of_weights_without_masters_and_updates_in_the_backward_pass_change_no_bit()
+    {
+        using var folder = new TempFolder();
+        foreach (int stage in new[] { 0, 3 })
+        {
+            // The sum of two processes' gradients has one order.
+            (int code, List<string> lines) = Run(2, Train(folder[$"{stage}"], "full", 1, [
+                "--set", "dtype=bfloat16", "--set", "training.bf16_stochastic_round=true", "--set", $"training.optimizer_in_bwd={(stage == 3 ? "true" : "false")}", "--set", "training.max_grad_norm=0",
+                "--set", "training.optim=adamw_8bit", "--set", $"training.zero_stage={stage}", "--set", "training.param_persistence_threshold=0", "--set", "training.max_steps=4",
+            ]));
+            Assert.True(code == 0, string.Join('\n', lines));
+        }
+
+        AssertSame(folder["0"], folder["3"], 1e-6); // Norms are summed in another order.
+        Assert.Equal(File.ReadAllBytes(Path.Combine(folder["0"], "model.safetensors")), File.ReadAllBytes(Path.Combine(folder["3"], "model.safetensors")));
+    }
+
+    [Theory]
+    [InlineData("lora", 0)]
+    [InlineData("full", 3)]
+    public void A_process_that_hangs_ends_the_run_in_time_and_is_named(string method, int stage)
     {
         using var folder = new TempFolder();
         var clock = Stopwatch.StartNew();
-        (int code, List<string> lines) = Run(3, Train(folder["out"], "lora", 1, ["--set", "training.max_steps=100000", "--set", "training.report_samples=0", "--set", "training.ddp_timeout=4"]), signal: "-STOP");
+        (int code, List<string> lines) = Run(
+            3,
+            Train(folder["out"], method, 1, ["--set", "training.max_steps=100000", "--set", "training.report_samples=0", "--set", "training.ddp_timeout=4", "--set", $"training.zero_stage={stage}"]),
+            signal: "-STOP");
         Assert.NotEqual(0, code);
         Assert.Contains(lines, line => line.StartsWith("nibble: rank ", StringComparison.Ordinal)
             && line.Contains(": rank 1 (process ", StringComparison.Ordinal) && line.EndsWith("did not come to this step within 4 s", StringComparison.Ordinal));
