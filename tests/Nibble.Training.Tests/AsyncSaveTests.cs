@@ -54,11 +54,13 @@ public class AsyncSaveTests
         using var log = new RunLog(folder["out"], afterStep: 0);
         writer.Start(() => disk.Wait(TestContext.Current.CancellationToken));
         Task run = Task.Run(() => loop.Run(log, TestContext.Current.CancellationToken), TestContext.Current.CancellationToken);
-        Assert.True(observer.Reached(4).Wait(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken), "the steps wait for the disk");
-        Assert.False(observer.Reached(5).Wait(TimeSpan.FromMilliseconds(200), TestContext.Current.CancellationToken), "the next checkpoint does not wait");
+        Assert.True(await Within(observer.Reached(4), TimeSpan.FromSeconds(60)), "the steps wait for the disk");
+        Assert.False(await Within(observer.Reached(5), TimeSpan.FromMilliseconds(200)), "the next checkpoint does not wait");
         disk.Set();
         await run;
         Assert.EndsWith("checkpoint-4", store.Latest, StringComparison.Ordinal);
+
+        static async Task<bool> Within(Task task, TimeSpan limit) => task == await Task.WhenAny(task, Task.Delay(limit, TestContext.Current.CancellationToken));
     }
 
     [Fact]

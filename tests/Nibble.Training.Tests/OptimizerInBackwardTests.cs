@@ -17,15 +17,20 @@ public class OptimizerInBackwardTests
     public void Updates_in_the_backward_pass_are_those_after_it_to_the_bit(string dtype, bool rounds, OptimizerType optimizer, int stage)
     {
         using var folder = new TempFolder();
-        RunConfig Config(string name, bool inBackward) => Bf16WeightTests.Config(folder[name], new TrainingSection
+        RunConfig Config(string name, bool inBackward)
         {
-            Bf16StochasticRound = rounds,
-            Optim = optimizer,
-            OptimizerInBwd = inBackward,
-            ZeroStage = stage,
-            MaxSteps = 5,
-            LrGroups = ["model.layers.1.*=0.5"],
-        }) with { Dtype = dtype };
+            var training = new TrainingSection
+            {
+                Bf16StochasticRound = rounds,
+                Optim = optimizer,
+                OptimizerInBwd = inBackward,
+                ZeroStage = stage,
+                MaxSteps = 5,
+                LrGroups = ["model.layers.1.*=0.5"],
+            };
+            return Bf16WeightTests.Config(folder[name], training) with { Dtype = dtype };
+        }
+
         var norms = new Norms();
         var normsInBackward = new Norms();
         TrainingResult after = new FineTuner(Config("after", false), norms).Run(cancellation: TestContext.Current.CancellationToken);
