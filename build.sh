@@ -14,7 +14,7 @@ command -v make > /dev/null || missing+=(make)
 [ -e /usr/include/gtest/gtest.h ] || missing+=(libgtest-dev)
 
 # The CUDA kernels need nvcc, or a clang that needs no toolkit; several processes need MPI; the service's page is compiled by Node.js, its tests
-# start PostgreSQL and a browser. Where these cannot be had, their tests skip.
+# start PostgreSQL, Slurm and a browser. Where these cannot be had, their tests skip.
 wanted=()
 case "$*" in
     *Cuda* | *Test* | *Pack*) command -v nvcc clang++-19 > /dev/null || wanted+=(clang-19) ;;
@@ -27,6 +27,9 @@ case "$*" in
 esac
 case "$*" in
     *Test* | *Pack* | *Build* | '') { command -v node && command -v npm; } > /dev/null || wanted+=(nodejs npm) ;;
+esac
+case "$*" in
+    *Test*) { PATH="$PATH:/usr/sbin" command -v slurmctld munged; } > /dev/null || wanted+=(slurm-wlm munge) ;;
 esac
 case "$*" in
     *Test*) [ -e "${NIBBLE_CHROMIUM:-/usr/bin/chromium}" ] || wanted+=(chromium) ;;
