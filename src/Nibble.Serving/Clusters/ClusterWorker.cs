@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Nibble.Serving.Store;
 using Nibble.Serving.Workers;
@@ -161,7 +160,7 @@ internal sealed class ClusterWorker(ICluster cluster, ClusterJob work, Exchange 
         {
             Heard = next;
             Volatile.Write(ref sinceHeard, Stopwatch.StartNew());
-            if (Parse(line) is not { } message)
+            if (WorkerProcess.Parse(line) is not { } message)
             {
                 continue;
             }
@@ -203,18 +202,6 @@ internal sealed class ClusterWorker(ICluster cluster, ClusterJob work, Exchange 
                 heard(new JsonObject { ["kind"] = "log", ["message"] = $"{cluster.Name} does not answer, and is asked again: {problem}" });
             }
 
-            return null;
-        }
-    }
-
-    private static JsonObject? Parse(string line)
-    {
-        try
-        {
-            return JsonNode.Parse(line) as JsonObject;
-        }
-        catch (JsonException)
-        {
             return null;
         }
     }

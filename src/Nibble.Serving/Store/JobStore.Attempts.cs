@@ -17,9 +17,6 @@ internal sealed partial class JobStore
     /// <summary>Failures in a row, without getting farther, that a job survives.</summary>
     private const int MostDeaths = 3;
 
-    /// <summary>The kind of message that says that a cluster runs the worker now.</summary>
-    public const string Begun = "begun";
-
     /// <summary>A job whose key has as many others running as it may is not next.</summary>
     private const string KeyHasRoom = """
         NOT EXISTS (SELECT * FROM "Keys" k WHERE k."Id" = "KeyId" AND k."Concurrency" <= (SELECT COUNT(*) FROM "Jobs" r WHERE r."KeyId" = k."Id" AND (r."Status" = 'Running' OR r."ClusterJob" IS NOT NULL)))
@@ -53,36 +50,6 @@ internal sealed partial class JobStore
 
         Begin(tables, job, job.Attempts == 1 ? "its turn" : "resumes from its last checkpoint");
         return (Job?)job;
-    });
-
-    /// <summary>Takes a job whose worker runs on a cluster and whose server is gone; the worker goes on.</summary>
-    /// <param name="cluster">The kind of cluster.</param>
-    /// <param name="owner">The server.</param>
-    /// <param name="lease">How long it is the server's.</param>
-    public Task<Job?> TakeOverAsync(string cluster, string owner, TimeSpan lease) => WriteAsync(async tables =>
-    {
-        long now = await NowAsync(tables).ConfigureAwait(false);
-        List<Job> left = await LockAsync(tables, "\"ClusterJob\" LIKE {0} AND \"LeaseUntil\" <= {1}", most: 1, skipLocked: true, $"{cluster}:%", now).ConfigureAwait(false);
-        if (left is not [Job job])
-        {
-            return null;
-        }
-
-        job.Attempts++;
-        job.Owner = owner;
-        job.LeaseUntil = now + (long)lease.TotalMilliseconds;
-        Tell(tables, job, $"its worker on {cluster} is looked after again");
-        return (Job?)job;
-    });
-
-    /// <summary>Lets another server look after a job's worker, which goes on.</summary>
-    /// <exception cref="LeaseLostException">It is another's.</exception>
-    public Task<JobStatus> LeaveToOthersAsync(JobLease lease, TimeSpan worked) => WriteAsync(async tables =>
-    {
-        Job job = await HeldAsync(tables, lease).ConfigureAwait(false);
-        job.RunTime += (long)worked.TotalMilliseconds;
-        (job.Owner, job.LeaseUntil) = (null, 0);
-        return job.Status;
     });
 
     /// <summary>Keeps a job for longer.</summary>

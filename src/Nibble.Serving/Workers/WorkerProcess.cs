@@ -120,7 +120,7 @@ internal sealed class WorkerProcess : IWorker
     }
 
     /// <summary>Null for what a library prints on its own.</summary>
-    private static JsonObject? Parse(string line)
+    public static JsonObject? Parse(string line)
     {
         try
         {

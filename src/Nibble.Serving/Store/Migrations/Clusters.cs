@@ -12,5 +12,6 @@ internal sealed class Clusters : Migration
     {
         migrationBuilder.AddColumn<string>("ClusterJob", "Jobs", nullable: true);
         migrationBuilder.AddColumn<long>("ClusterHeard", "Jobs", defaultValue: 0L);
+        migrationBuilder.CreateIndex("IX_Jobs_ClusterJob", "Jobs", "ClusterJob");
     }
 }
