@@ -68,7 +68,7 @@ public class StoreTests(PostgresServer server)
     {
         using TestStore test = await TestStore.NewAsync("PostgreSQL", server);
         JobStore[] stores = await Task.WhenAll(Enumerable.Range(0, 6).Select(_ => Task.Run(() => new JobStore(StoreDatabase.At(test.Address)))));
-        Assert.Equal(["20261101000000_First", "20261124000000_Leases", "20261124100000_Asked", "20261124120000_ApiKeys"], test.Ask("SELECT \"MigrationId\" FROM \"__EFMigrationsHistory\" ORDER BY 1"));
+        Assert.Equal(["20261101000000_First", "20261124000000_Leases", "20261124100000_Asked", "20261124120000_ApiKeys", "20261129080000_Clusters"], test.Ask("SELECT \"MigrationId\" FROM \"__EFMigrationsHistory\" ORDER BY 1"));
         Array.ForEach(stores, store => store.Dispose());
     }
 

@@ -20,7 +20,11 @@ public sealed class SlurmOnLoopback : IDisposable
         Directory.CreateDirectory(folder["state"]);
         string key = folder["munge.key"];
         File.WriteAllBytes(key, RandomNumberGenerator.GetBytes(128));
-        File.SetUnixFileMode(key, UnixFileMode.UserRead);
+        using (Process chmod = Process.Start("chmod", ["400", key]))
+        {
+            chmod.WaitForExit();
+        }
+
         int[] ports = FreePorts();
         File.WriteAllText(folder["cgroup.conf"], "");
         File.WriteAllText(Configuration, $"""
@@ -41,6 +45,7 @@ public sealed class SlurmOnLoopback : IDisposable
             SelectType=select/cons_tres
             SelectTypeParameters=CR_Core
             ReturnToService=2
+            SchedulerParameters=sched_interval=1,bf_interval=1
             NodeName={Node} NodeAddr=127.0.0.1 CPUs={Math.Max(2, Environment.ProcessorCount)} RealMemory={GC.GetGCMemoryInfo().TotalAvailableMemoryBytes >> 21} State=UNKNOWN
             PartitionName=main Nodes={Node} Default=YES State=UP
 
@@ -79,6 +84,7 @@ public sealed class SlurmOnLoopback : IDisposable
 
     public void Dispose()
     {
+        Ask("scancel", "--quiet", "--full", "--signal=KILL", "--user=root"); // What a test that failed has left.
         foreach (Process daemon in daemons.AsEnumerable().Reverse())
         {
             using Process kill = Process.Start("kill", ["-TERM", $"{daemon.Id}"]);
