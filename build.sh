@@ -13,8 +13,8 @@ missing=()
 command -v make > /dev/null || missing+=(make)
 [ -e /usr/include/gtest/gtest.h ] || missing+=(libgtest-dev)
 
-# The CUDA kernels need nvcc, or a clang that needs no toolkit; several processes need MPI, and their tests a cluster manager and networks; the service's page is compiled by Node.js, its tests
-# start PostgreSQL and a browser. Where these cannot be had, their tests skip.
+# The CUDA kernels need nvcc, or a clang that needs no toolkit; several processes need MPI, and their tests Slurm and networks; the service's page is
+# compiled by Node.js, its tests start PostgreSQL, Slurm and a browser. Where these cannot be had, their tests skip.
 wanted=()
 case "$*" in
     *Cuda* | *Test* | *Pack*) command -v nvcc clang++-19 > /dev/null || wanted+=(clang-19) ;;

@@ -73,7 +73,7 @@ public static class CommandLineProgram
         }
     }
 
-    private static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries));
+    internal static string OneLine(string text) => string.Join(' ', text.Split((char[])['\r', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries));
 
     private static async Task<int> ReportAsync(Exception exception, bool verbose, CancellationToken ended)
     {
@@ -95,8 +95,17 @@ public static class CommandLineProgram
             await Console.Error.WriteLineAsync($"nibble: {where}{text}").ConfigureAwait(false);
         }
 
-        return exception is PassingFailureException ? Worker.TryAgain : exception is ArgumentException or UsageException ? WrongUse : Failed;
+        return CodeOf(exception);
     }
+
+    /// <summary>The exit code that an exception comes to.</summary>
+    internal static int CodeOf(Exception exception) => exception switch
+    {
+        OperationCanceledException => Interrupted,
+        PassingFailureException => Worker.TryAgain,
+        ArgumentException or UsageException => WrongUse,
+        _ => Failed,
+    };
 
     /// <summary>What all processes of a run find wrong, rank 0 says; that ends the others, which wait a moment for it.</summary>
     private static async Task<bool> RankZeroHasSpokenAsync(CancellationToken ended)

@@ -4,6 +4,19 @@ using Nibble.Serving.Jobs;
 
 namespace Nibble.Serving;
 
+/// <summary>Where jobs run.</summary>
+public enum ExecutorKind
+{
+    /// <summary>In processes of this machine.</summary>
+    Local,
+
+    /// <summary>As jobs of Slurm.</summary>
+    Slurm,
+
+    /// <summary>As Jobs of Kubernetes.</summary>
+    Kubernetes,
+}
+
 /// <summary>How a service runs.</summary>
 public sealed record ServiceOptions
 {
@@ -58,6 +71,12 @@ public sealed record ServiceOptions
     /// <summary>After how long another server takes over the jobs of one that is silent.</summary>
     public TimeSpan Lease { get; init; } = TimeSpan.FromSeconds(60);
 
+    /// <summary>Where jobs run.</summary>
+    public ExecutorKind Executor { get; init; }
+
+    /// <summary>What a cluster's jobs are made from: a batch script (Slurm), or a Job's manifest (Kubernetes).</summary>
+    public string? JobTemplate { get; init; }
+
     /// <summary>Loopback only.</summary>
     public const string DefaultUrls = "http://127.0.0.1:8470";
 
@@ -90,6 +109,8 @@ public sealed record ServiceOptions
         Require(ChatIdle > TimeSpan.Zero, $"--chat-idle is {ChatIdle.TotalSeconds}; it must be positive.");
         Require(Queue > 0, $"--queue is {Queue}; it must be positive.");
         Require(MaxRunTime is null || MaxRunTime > TimeSpan.Zero, $"--max-run-time is {MaxRunTime?.TotalSeconds}; it must be positive.");
+        Require(Executor != ExecutorKind.Local || JobTemplate is null, "--job-template is for jobs of a cluster; name one with --executor.");
+        Require(Executor != ExecutorKind.Kubernetes || JobTemplate is not null, "--executor kubernetes needs a --job-template: the manifest of a Job that names the image and mounts the service's folders.");
         Require(Lease >= ShortestLease, $"--lease is {Lease.TotalSeconds}; it must be at least {ShortestLease.TotalSeconds}.");
         Require(Addresses.Count > 0, "--urls names no address.");
         foreach (string url in Addresses)

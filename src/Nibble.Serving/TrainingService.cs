@@ -8,6 +8,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Nibble.Serving.Api;
 using Nibble.Serving.Chat;
+using Nibble.Serving.Clusters;
 using Nibble.Serving.Files;
 using Nibble.Serving.Keys;
 using Nibble.Serving.OpenAi;
@@ -31,7 +32,9 @@ public static class TrainingService
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(listening);
-        using var store = new JobStore(StoreDatabase.At(options.Validated().Database));
+        using IExecutor executor = ExecutorOf(options.Validated());
+        await executor.CheckAsync(cancellation).ConfigureAwait(false);
+        using var store = new JobStore(StoreDatabase.At(options.Database));
         if (!store.IsShared)
         {
             await store.TakeBackAsync(all: true).ConfigureAwait(false); // Who ran them is gone, or this one would not have the store.
@@ -43,7 +46,7 @@ public static class TrainingService
             options.RequireLoopback();
         }
 
-        await using WebApplication app = Build(options, store, keyed);
+        await using WebApplication app = Build(options, store, executor, keyed);
         await app.Services.GetRequiredService<FileLibrary>().CollectAsync().ConfigureAwait(false);
         try
         {
@@ -63,7 +66,14 @@ public static class TrainingService
         await app.StopAsync(CancellationToken.None).ConfigureAwait(false);
     }
 
-    private static WebApplication Build(ServiceOptions options, JobStore store, bool keyed)
+    private static IExecutor ExecutorOf(ServiceOptions options) => options.Executor switch
+    {
+        ExecutorKind.Slurm => new ClusterExecutor(new SlurmCluster(options.JobTemplate), options),
+        ExecutorKind.Kubernetes => new ClusterExecutor(new KubernetesCluster(options.JobTemplate!), options),
+        _ => new LocalExecutor(),
+    };
+
+    private static WebApplication Build(ServiceOptions options, JobStore store, IExecutor executor, bool keyed)
     {
         // The empty builder: no settings from files or variables that could open another address.
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -75,7 +85,7 @@ public static class TrainingService
         builder.Logging.AddSimpleConsole(format => format.SingleLine = true).SetMinimumLevel(LogLevel.Warning).AddFilter(nameof(Nibble), LogLevel.Information);
         builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.AddRoutingCore().AddProblemDetails().ConfigureHttpJsonOptions(json => Configure(json.SerializerOptions));
-        builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
+        builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton(executor).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();
         builder.Services.AddSingleton<EventFeed>().AddSingleton<AuditLog>().AddSingleton<KeyRates>().AddDescription().AddFigures();
         builder.Services.AddHostedService<JobRunner>();
         builder.Services.AddSingleton<ModelCatalog>().AddSingleton<ChatHosts>().AddHostedService(services => services.GetRequiredService<ChatHosts>());

@@ -103,6 +103,48 @@ public class KeyTests(PostgresServer server)
         Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "GET", "/v1/jobs", other));
     }
 
+    [Fact]
+    public async Task A_job_is_seen_by_all_keys_and_changed_by_its_own_or_an_admins_alone()
+    {
+        await using Service service = await Service.StartAsync();
+        string nobodys = await service.CreateAsync(Service.Request("nobodys", 100_000)); // Before there was a key.
+        string[] keys = [(await service.KeyAsync(KeyScope.Train)).Text, (await service.KeyAsync(KeyScope.Train)).Text, (await service.KeyAsync(KeyScope.Admin)).Text];
+        service.Client.DefaultRequestHeaders.Authorization = new("Bearer", keys[0]);
+        string job = await service.CreateAsync(Service.Request("mine"));
+        service.Client.DefaultRequestHeaders.Authorization = null;
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "GET", $"/v1/jobs/{job}", keys[1]));
+        foreach ((string method, string path) in new[]
+        {
+            ("DELETE", $"/v1/jobs/{job}"), ("POST", $"/v1/jobs/{job}/pause"), ("POST", $"/v1/jobs/{job}/resume"), ("POST", $"/v1/fine_tuning/jobs/{job}/cancel"),
+            ("POST", $"/v1/fine_tuning/jobs/{job}/pause"), ("POST", $"/v1/fine_tuning/jobs/{job}/resume"),
+        })
+        {
+            Assert.Equal(HttpStatusCode.Forbidden, await StatusAsync(service, method, path, keys[1]));
+        }
+
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "POST", $"/v1/jobs/{job}/pause", keys[0]));
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "POST", $"/v1/jobs/{job}/resume", keys[2]));
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "DELETE", $"/v1/jobs/{job}", keys[2]));
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "DELETE", $"/v1/jobs/{nobodys}", keys[1]));
+    }
+
+    [Fact]
+    public async Task An_address_that_tries_key_after_key_is_told_to_wait_and_shuts_nobody_out()
+    {
+        await using Service service = await Service.StartAsync();
+        (string id, string good) = await service.KeyAsync(KeyScope.Read);
+        for (int i = 0; i < 20; i++)
+        {
+            Assert.Equal(HttpStatusCode.Unauthorized, await StatusAsync(service, "GET", "/v1/jobs", $"nibble_{id}_{i}"));
+        }
+
+        using HttpResponseMessage refused = await SendAsync(service, "GET", "/v1/jobs", "another");
+        Assert.Equal(HttpStatusCode.TooManyRequests, refused.StatusCode);
+        Assert.Equal(TimeSpan.FromSeconds(10), refused.Headers.RetryAfter!.Delta);
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "GET", "/v1/jobs", good)); // From the same address, which may be that of a proxy.
+        Assert.Equal(HttpStatusCode.Unauthorized, await StatusAsync(service, "GET", "/v1/jobs")); // Which tries nothing.
+    }
+
     [Theory]
     [MemberData(nameof(TestStore.Kinds), MemberType = typeof(TestStore))]
     public async Task A_keys_jobs_run_as_many_at_a_time_as_it_may_and_others_overtake_them(string kind)

@@ -36,6 +36,12 @@ internal sealed class Service : IAsyncDisposable
 
     public string this[string path] => folder[path];
 
+    /// <summary>Variables that the program gets besides those of the tests.</summary>
+    public Dictionary<string, string> Variables { get; } = [];
+
+    /// <summary>One that is yet to be started.</summary>
+    public static Service New() => new();
+
     public static async Task<Service> StartAsync(params string[] options)
     {
         var service = new Service();
@@ -331,7 +337,18 @@ internal sealed class Service : IAsyncDisposable
         return kill.ExitCode == 0;
     }
 
-    private ProcessStartInfo Command(string[] options) => new(
+    private ProcessStartInfo Command(string[] options)
+    {
+        ProcessStartInfo start = Program(options);
+        foreach ((string name, string value) in Variables)
+        {
+            start.Environment[name] = value;
+        }
+
+        return start;
+    }
+
+    private ProcessStartInfo Program(string[] options) => new(
         Path.Combine(AppContext.BaseDirectory, "nibble"),
         [
             "serve", "--models", folder["models"], "--data", folder["data"], "--outputs", folder["outputs"],

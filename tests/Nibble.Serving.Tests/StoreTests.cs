@@ -68,7 +68,7 @@ public class StoreTests(PostgresServer server)
     {
         using TestStore test = await TestStore.NewAsync("PostgreSQL", server);
         JobStore[] stores = await Task.WhenAll(Enumerable.Range(0, 6).Select(_ => Task.Run(() => new JobStore(StoreDatabase.At(test.Address)))));
-        Assert.Equal(["20261101000000_First", "20261124000000_Leases", "20261124100000_Asked", "20261124120000_ApiKeys"], test.Ask("SELECT \"MigrationId\" FROM \"__EFMigrationsHistory\" ORDER BY 1"));
+        Assert.Equal(["20261101000000_First", "20261124000000_Leases", "20261124100000_Asked", "20261124120000_ApiKeys", "20261129080000_Clusters"], test.Ask("SELECT \"MigrationId\" FROM \"__EFMigrationsHistory\" ORDER BY 1"));
         Array.ForEach(stores, store => store.Dispose());
     }
 
@@ -119,6 +119,35 @@ public class StoreTests(PostgresServer server)
         Assert.Equal(Enumerable.Range(1, 30).Select(number => (long)number), taken.SelectMany(jobs => jobs).Select(job => job.Number).Order());
         Assert.All(taken, jobs => Assert.Equal(jobs.Select(job => job.Number).Order(), jobs.Select(job => job.Number)));
         Assert.Null(await ClaimAsync(stores[0]));
+    }
+
+    [Theory]
+    [MemberData(nameof(TestStore.Kinds), MemberType = typeof(TestStore))]
+    public async Task A_job_on_a_cluster_waits_there_and_is_taken_over_with_its_worker_when_its_server_is_gone(string kind)
+    {
+        using TestStore test = await TestStore.NewAsync(kind, server);
+        JobStore store = test.Open();
+        await store.AddAsync(TestStore.Job("a"), Many);
+        Job job = (await store.ClaimAsync("cpu", 0, "first", Lease, "slurm"))!;
+        JobLease old = LeaseOf(job);
+        Assert.Equal((JobStatus.Pending, "slurm:nibble-job-a-1"), (job.Status, job.ClusterJob));
+        Assert.Null(await store.ClaimAsync("cpu", 0, "second", Lease, "slurm")); // It is handed over once.
+        await store.NoteAsync(old, [(JobStore.Begun, new JsonObject { ["reason"] = "runs" }), ("log", new JsonObject { ["message"] = "a" })], heard: 40);
+        Assert.Equal(JobStatus.Running, (await store.FindAsync("job-a"))!.Status);
+        Assert.Null(await store.TakeOverAsync("slurm", "second", Lease)); // Its server lives.
+        await store.TakeBackAsync(all: true);
+        Assert.Equal(JobStatus.Running, (await store.FindAsync("job-a"))!.Status);
+        Assert.Null(await store.TakeOverAsync("kubernetes", "second", Lease));
+        Job taken = (await store.TakeOverAsync("slurm", "second", Lease))!;
+        Assert.Equal(("slurm:nibble-job-a-1", 40, 2, JobStatus.Running), (taken.ClusterJob, taken.ClusterHeard, taken.Attempts, taken.Status));
+        await RefusesAsync(store, old);
+        await store.LeaveToOthersAsync(LeaseOf(taken), TimeSpan.Zero);
+        await store.WishAsync("job-a", JobWish.Cancel); // Whoever takes it over next does that.
+        Job last = (await store.TakeOverAsync("slurm", "third", Lease))!;
+        Assert.Equal((JobStatus.Running, JobWish.Cancel), (last.Status, last.Wish));
+        await store.EndAttemptAsync(LeaseOf(last), JobStatus.Cancelled, "gone", TimeSpan.Zero);
+        Assert.Null((await store.FindAsync("job-a"))!.ClusterJob);
+        Assert.Null(await store.TakeOverAsync("slurm", "third", Lease));
     }
 
     [Theory]

@@ -16,7 +16,7 @@ internal static class KeysCommand
     private static Command Make()
     {
         var name = new Option<string>("--name") { Description = "Whose the key is, or what for.", HelpName = "TEXT", Required = true };
-        var scope = new Option<KeyScope>("--scope") { Description = "What it is for: read; train, which includes read; or admin, which includes both.", Required = true };
+        var scope = new Option<KeyScope>("--scope") { Description = "What it is for: read; train, which includes read; or admin, which includes both, for everybody's jobs.", Required = true };
         scope.AcceptOnlyFromAmong("read", "train", "admin");
         var rate = new Option<int?>("--rate") { Description = "Requests that it may make in any minute.", HelpName = "N" };
         var concurrency = new Option<int?>("--concurrency") { Description = "Jobs of it that may run at the same time; others wait.", HelpName = "N" };

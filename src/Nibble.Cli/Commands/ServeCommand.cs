@@ -17,7 +17,7 @@ internal static class ServeCommand
         var files = new Option<string?>("--files") { Description = "The folder that keeps uploaded files; by default files in the user's folder for data.", HelpName = "DIR" };
         var urls = new Option<string>("--urls") { Description = "Where to listen; others than loopback need a key.", HelpName = "URLS", DefaultValueFactory = _ => ServiceOptions.DefaultUrls };
         var audit = new Option<string?>("--audit-log") { Description = "The file to which it is added who did what; by default audit.jsonl in the user's folder for data.", HelpName = "FILE" };
-        var concurrency = new Option<int>("--concurrency") { Description = "Jobs that run at the same time on a device.", HelpName = "N", DefaultValueFactory = _ => 1 };
+        var concurrency = new Option<int?>("--concurrency") { Description = "Jobs that run at the same time on a device, by default 1; on a cluster, that it has at the same time, by default 100.", HelpName = "N" };
         var memory = new Option<string?>("--memory") { Description = "What jobs on the CPU may need together, such as 8GiB; by default the machine's memory.", HelpName = "SIZE" };
         var queue = new Option<int>("--queue") { Description = "Jobs that may wait.", HelpName = "N", DefaultValueFactory = _ => 1000 };
         var quota = new Option<string?>("--disk-quota") { Description = "What outputs and uploaded files may take of the disk, such as 100GiB.", HelpName = "SIZE" };
@@ -27,9 +27,11 @@ internal static class ServeCommand
         var idle = new Option<double>("--chat-idle") { Description = "Seconds after which a base model leaves the memory that nobody chats with.", HelpName = "SECONDS", DefaultValueFactory = _ => 300 };
         var time = new Option<double?>("--max-run-time") { Description = "Seconds for which a job may run.", HelpName = "SECONDS" };
         var lease = new Option<double>("--lease") { Description = "Seconds after which another server takes over the jobs of one that is silent.", HelpName = "SECONDS", DefaultValueFactory = _ => 60 };
+        var executor = new Option<ExecutorKind>("--executor") { Description = "Where jobs run: in processes of this machine, or as jobs of a cluster over the same folders: local, slurm or kubernetes.", HelpName = "KIND", DefaultValueFactory = _ => ExecutorKind.Local };
+        var template = new Option<string?>("--job-template") { Description = "What a cluster's jobs are made from: a batch script that ends with exec \"$@\" (Slurm), or a Job's manifest (Kubernetes).", HelpName = "FILE" };
         var command = new Command("serve", "Run fine-tunes for others, over HTTP.")
         {
-            models, data, outputs, database, files, urls, audit, concurrency, memory, queue, quota, upload, count, chats, idle, time, lease,
+            models, data, outputs, database, files, urls, audit, concurrency, memory, queue, quota, upload, count, chats, idle, time, lease, executor, template,
         };
         command.SetAction(async (result, cancellation) =>
         {
@@ -44,7 +46,7 @@ internal static class ServeCommand
                     Files = result.GetValue(files) ?? Path.Combine(home, "files"),
                     Urls = result.GetValue(urls)!,
                     AuditLog = result.GetValue(audit) ?? Path.Combine(home, "audit.jsonl"),
-                    Concurrency = result.GetValue(concurrency),
+                    Concurrency = result.GetValue(concurrency) ?? (result.GetValue(executor) == ExecutorKind.Local ? 1 : 100),
                     Memory = result.GetValue(memory) is { } size ? ByteSize.Parse(size) : null,
                     Queue = result.GetValue(queue),
                     DiskQuota = result.GetValue(quota) is { } most ? ByteSize.Parse(most) : null,
@@ -53,6 +55,8 @@ internal static class ServeCommand
                     ChatQueue = result.GetValue(chats),
                     ChatIdle = TimeSpan.FromSeconds(result.GetValue(idle)),
                     MaxRunTime = result.GetValue(time) is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
+                    Executor = result.GetValue(executor),
+                    JobTemplate = result.GetValue(template),
                     Lease = TimeSpan.FromSeconds(result.GetValue(lease)),
                 },
                 address => Console.Error.WriteLine($"listening on {address}"),

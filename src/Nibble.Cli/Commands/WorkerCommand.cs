@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Nibble.Serving.Clusters;
 using Nibble.Serving.Workers;
 
 namespace Nibble.Cli.Commands;
@@ -8,10 +9,20 @@ internal static class WorkerCommand
 {
     public static Command Create()
     {
-        var command = new Command("worker", "Run a job of the service.") { Hidden = true };
-        command.SetAction((_, cancellation) =>
+        var exchange = new Option<string?>("--exchange") { Description = "The folder through which a worker on a cluster talks with its server.", HelpName = "DIR" };
+        var command = new Command("worker", "Run a job of the service.") { exchange };
+        command.Hidden = true;
+        command.SetAction((result, cancellation) =>
         {
-            Worker.Run(Console.In, Console.Out, cancellation);
+            if (result.GetValue(exchange) is { } folder)
+            {
+                ClusterWorkerProgram.Run(folder, exception => (CommandLineProgram.CodeOf(exception), CommandLineProgram.OneLine(exception.Message)), cancellation);
+            }
+            else
+            {
+                Worker.Run(Console.In, Console.Out, cancellation);
+            }
+
             return Task.FromResult(0);
         });
         return command;

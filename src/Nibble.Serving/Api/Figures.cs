@@ -55,10 +55,10 @@ internal sealed class Figures
     private async Task<IEnumerable<Measurement<long>>> Reserved()
     {
         ILookup<string, Job> running = (await RunningAsync().ConfigureAwait(false)).ToLookup(job => job.Device);
-        return memory.Devices.Keys.Select(device => new Measurement<long>(running[device].Sum(job => job.Memory), Tag("device", device)));
+        return memory.JobDevices.Keys.Select(device => new Measurement<long>(running[device].Sum(job => job.Memory), Tag("device", device)));
     }
 
-    private IEnumerable<Measurement<long>> Limits() => memory.Devices.Select(device => new Measurement<long>(device.Value, Tag("device", device.Key)));
+    private IEnumerable<Measurement<long>> Limits() => memory.JobDevices.Select(device => new Measurement<long>(device.Value, Tag("device", device.Key)));
 
     private Task<IReadOnlyList<Job>> RunningAsync() => store.ListAsync(int.MaxValue, after: null, JobStatus.Running, CancellationToken.None);
 

@@ -7,7 +7,7 @@ internal static class JobStop
 {
     private static readonly TimeSpan LongestWait = TimeSpan.FromSeconds(5);
 
-    /// <returns>The job, which still runs where that takes its time; null where there is none. And whether it could be stopped.</returns>
+    /// <returns>The job, whose wish is still to be done where that takes its time; null where there is none. And whether it could be stopped.</returns>
     public static async Task<(Job? Job, bool Accepted)> WaitAsync(string id, JobWish wish, JobStore store, CancellationToken cancellation)
     {
         (Job? job, bool accepted) = await store.WishAsync(id, wish).ConfigureAwait(false);
@@ -17,7 +17,7 @@ internal static class JobStop
         {
             Task changed = store.Changed; // Taken before looking, so that no change is missed.
             job = (await store.FindAsync(id, cancellation).ConfigureAwait(false))!;
-            if (job.Status != JobStatus.Running || patience.IsCancellationRequested)
+            if (job.Wish is null || patience.IsCancellationRequested)
             {
                 break;
             }

@@ -12,9 +12,10 @@ namespace Nibble.Serving.Api;
 /// <param name="TotalSteps">Of how many; 0 until that is known.</param>
 /// <param name="Metrics">The newest figures, such as <c>loss</c>, <c>learning_rate</c>, <c>tokens_per_second</c>, <c>eval_loss</c>.</param>
 /// <param name="Error">Why it failed.</param>
-/// <param name="Attempts">Workers that were started for it.</param>
+/// <param name="Attempts">Workers that were started for it, and servers that took over one on a cluster.</param>
 /// <param name="Device">Where it computes.</param>
 /// <param name="MemoryBytes">What it is predicted to need there.</param>
+/// <param name="ClusterJob">Its worker on a cluster: the kind, a colon, and the name there.</param>
 /// <param name="ModelName">As asked for.</param>
 /// <param name="TrainingDataPath">As asked for.</param>
 /// <param name="OutputDir">As asked for.</param>
@@ -22,7 +23,7 @@ namespace Nibble.Serving.Api;
 /// <param name="StartedAt">When its first worker was started.</param>
 /// <param name="EndedAt">When it was over.</param>
 internal sealed record JobView(
-    string JobId, JobStatus Status, double Progress, int Step, int TotalSteps, JsonNode Metrics, string? Error, int Attempts, string Device, long MemoryBytes,
+    string JobId, JobStatus Status, double Progress, int Step, int TotalSteps, JsonNode Metrics, string? Error, int Attempts, string Device, long MemoryBytes, string? ClusterJob,
     string ModelName, string TrainingDataPath, string OutputDir, DateTimeOffset CreatedAt, DateTimeOffset? StartedAt, DateTimeOffset? EndedAt)
 {
     private static readonly Func<Job, JobView> Compiled = Selection.Compile();
@@ -30,7 +31,7 @@ internal sealed record JobView(
     /// <summary>For queries: reads only what is shown of a job, and not its configuration.</summary>
     public static Expression<Func<Job, JobView>> Selection => job => new JobView(
         job.Id, job.Status, job.TotalSteps == 0 ? 0 : (double)job.Step / job.TotalSteps, job.Step, job.TotalSteps, JsonNode.Parse(job.Metrics, null, default)!, job.Error, job.Attempts, job.Device,
-        job.Memory, job.ModelName, job.TrainingDataPath, job.OutputDir, job.Created, job.Started, job.Ended);
+        job.Memory, job.ClusterJob, job.ModelName, job.TrainingDataPath, job.OutputDir, job.Created, job.Started, job.Ended);
 
     public static JobView Of(Job job) => Compiled(job);
 }

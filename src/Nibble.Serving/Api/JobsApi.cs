@@ -44,9 +44,9 @@ internal static class JobsApi
         jobs.MapPost("", CreateAsync).Accepts<JobRequest>("application/json").Produces<JobView>(StatusCodes.Status201Created).WithSummary("Create a job");
         jobs.MapGet("", ListAsync).Produces<JobPage>().WithSummary("List jobs, the newest first");
         jobs.MapGet("{id}", ReadAsync).Produces<JobView>().WithSummary("Read a job");
-        jobs.MapDelete("{id}", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation)).Produces<JobView>().WithSummary("Cancel a job");
-        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation)).Produces<JobView>().WithSummary("Pause a job");
-        jobs.MapPost("{id}/resume", ResumeAsync).Produces<JobView>().WithSummary("Resume a paused job");
+        jobs.MapDelete("{id}", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation)).Produces<JobView>().WithSummary("Cancel a job").NeedsOwner();
+        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation)).Produces<JobView>().WithSummary("Pause a job").NeedsOwner();
+        jobs.MapPost("{id}/resume", ResumeAsync).Produces<JobView>().WithSummary("Resume a paused job").NeedsOwner();
         jobs.MapEvents();
         jobs.MapPreview();
         jobs.MapRun();
@@ -131,7 +131,7 @@ internal static class JobsApi
     {
         (Job? job, bool accepted) = await JobStop.WaitAsync(id, wish, store, cancellation).ConfigureAwait(false);
         return !accepted ? job is null ? Problems.NoJob(id) : Refused(job, "only a job that is not over can be paused or cancelled")
-            : job!.Status == JobStatus.Running ? Results.Accepted(value: JobView.Of(job)) : Results.Ok(JobView.Of(job));
+            : job!.Wish is not null ? Results.Accepted(value: JobView.Of(job)) : Results.Ok(JobView.Of(job));
     }
 
     private static async Task<IResult> ResumeAsync(string id, JobStore store)

@@ -39,7 +39,7 @@ internal static class PreviewApi
         {
             DatasetFormat format = DatasetReader.FormOf(config.Data.Train, config.Data.Format);
             return Results.Ok(new JobPreview(
-                device, needed, memory.Devices[device], [.. MemoryEstimate.Of(config, model, device != ComputeDevice.Cpu).Parts.Select(part => new MemoryPart(part.Name, part.Bytes))],
+                device, needed, memory.JobDevices[device], [.. MemoryEstimate.Of(config, model, device != ComputeDevice.Cpu).Parts.Select(part => new MemoryPart(part.Name, part.Bytes))],
                 ConfigBinder.KeyOf(format.ToString()), Read(config, model, format)));
         }
         catch (InvalidDataException exception)

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Http;
 using Nibble.Serving.Api;
@@ -35,12 +36,12 @@ internal sealed class KeyCheck(RequestDelegate next, JobStore store, KeyRates ra
             ApiKey? key = await store.FindKeyAsync(text, context.RequestAborted).ConfigureAwait(false);
             if (key is null)
             {
-                return await store.HasKeysAsync(good: false, context.RequestAborted).ConfigureAwait(false) ? Unknown(context) : null;
+                return await store.HasKeysAsync(good: false, context.RequestAborted).ConfigureAwait(false) ? Unknown(context, text) : null;
             }
 
             context.Features.Set(key);
             KeyScope needed = Access.ScopeOf(context);
-            return !rates.Admits(key) ? TooMany(context, key) : key.Scope < needed ? Lacks(needed) : null;
+            return !rates.Admits(key) ? TooMany(context, $"The key may make {key.Rate} requests a minute.") : key.Scope < needed ? Lacks(needed) : null;
         }
         catch (Exception exception) when (JobStore.IsUnreachable(exception))
         {
@@ -48,16 +49,21 @@ internal sealed class KeyCheck(RequestDelegate next, JobStore store, KeyRates ra
         }
     }
 
-    private static IResult Unknown(HttpContext context)
+    private IResult Unknown(HttpContext context, string text)
     {
+        if (text.Length > 0 && !rates.AdmitsWrong(context.Connection.RemoteIpAddress ?? IPAddress.None))
+        {
+            return TooMany(context, $"This address has tried {KeyRates.MostWrong} keys in a minute that are none.");
+        }
+
         context.Response.Headers.WWWAuthenticate = "Bearer";
         return Results.Problem("This needs a key that is good: Authorization: Bearer KEY.", statusCode: StatusCodes.Status401Unauthorized);
     }
 
-    private static IResult TooMany(HttpContext context, ApiKey key)
+    private static IResult TooMany(HttpContext context, string problem)
     {
         context.Response.Headers.RetryAfter = KeyRates.RetryAfter.TotalSeconds.ToString("0", CultureInfo.InvariantCulture);
-        return Results.Problem($"The key may make {key.Rate} requests a minute.", statusCode: StatusCodes.Status429TooManyRequests);
+        return Results.Problem(problem, statusCode: StatusCodes.Status429TooManyRequests);
     }
 
     private static IResult Lacks(KeyScope needed)

@@ -6,9 +6,9 @@ public enum KeyScope
     /// <summary>To look at jobs, files and figures.</summary>
     Read,
 
-    /// <summary>To create, pause, resume and cancel jobs, and to change whatever else there is.</summary>
+    /// <summary>To create jobs, to pause, resume and cancel its own, and to change whatever else there is.</summary>
     Train,
 
-    /// <summary>To read who has done what.</summary>
+    /// <summary>To read who has done what, and to change the jobs of other keys.</summary>
     Admin,
 }

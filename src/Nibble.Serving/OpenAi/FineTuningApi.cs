@@ -25,9 +25,9 @@ internal static class FineTuningApi
         jobs.MapGet("{id}", async (string id, JobStore store, CancellationToken cancellation) => FineTuningView.Of(await FindAsync(store, id, cancellation).ConfigureAwait(false)));
         jobs.MapGet("{id}/events", EventsAsync);
         jobs.MapGet("{id}/checkpoints", CheckpointsAsync);
-        jobs.MapPost("{id}/cancel", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation));
-        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation));
-        jobs.MapPost("{id}/resume", ResumeAsync);
+        jobs.MapPost("{id}/cancel", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation)).NeedsOwner();
+        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation)).NeedsOwner();
+        jobs.MapPost("{id}/resume", ResumeAsync).NeedsOwner();
     }
 
     private static async Task<IResult> CreateAsync(

@@ -3,7 +3,7 @@ namespace Nibble.Serving.Store;
 /// <summary>Where a job stands.</summary>
 internal enum JobStatus
 {
-    /// <summary>Waits for its turn, or to go on after an interruption.</summary>
+    /// <summary>Waits for its turn, here or on a cluster, or to go on after an interruption.</summary>
     Pending,
 
     /// <summary>Has a worker.</summary>
@@ -67,7 +67,7 @@ internal sealed class Job
     /// <summary>The API key that asked for it; null where none was needed.</summary>
     public string? KeyId { get; init; }
 
-    /// <summary>Workers that were started for it; all but the first resume. The number of the attempt that may write.</summary>
+    /// <summary>Workers that were started for it, and servers that took one over; all workers but the first resume. The number of the attempt that may write.</summary>
     public int Attempts { get; set; }
 
     /// <summary>Attempts that ended without a verdict since the job last got farther than ever before.</summary>
@@ -78,6 +78,12 @@ internal sealed class Job
 
     /// <summary>The server that runs it.</summary>
     public string? Owner { get; set; }
+
+    /// <summary>Its worker on a cluster, as the kind of cluster and the name that it has there; null for one that is none, or has no such worker.</summary>
+    public string? ClusterJob { get; set; }
+
+    /// <summary>Bytes of what that worker has said that are stored.</summary>
+    public long ClusterHeard { get; set; }
 
     /// <summary>When another server may take it; milliseconds since 1970 by the database's clock, as is <see cref="DueAt"/>.</summary>
     public long LeaseUntil { get; set; }

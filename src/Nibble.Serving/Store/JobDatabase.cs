@@ -23,6 +23,7 @@ internal sealed class JobDatabase(DbContextOptions<JobDatabase> options) : DbCon
             job.HasIndex(item => item.IdempotencyKey).IsUnique();
             job.HasIndex(item => item.Status);
             job.HasIndex(item => item.Folder);
+            job.HasIndex(item => item.ClusterJob);
             job.Property(item => item.Status).HasConversion<string>();
             job.Property(item => item.Wish).HasConversion<string>();
             job.Ignore(item => item.IsOver);

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Microsoft.EntityFrameworkCore;
 
 namespace Nibble.Serving.Store;
 
@@ -18,7 +19,7 @@ internal sealed partial class JobStore
 
     /// <summary>A job whose key has as many others running as it may is not next.</summary>
     private const string KeyHasRoom = """
-        NOT EXISTS (SELECT * FROM "Keys" k WHERE k."Id" = "KeyId" AND k."Concurrency" <= (SELECT COUNT(*) FROM "Jobs" r WHERE r."KeyId" = k."Id" AND r."Status" = 'Running'))
+        NOT EXISTS (SELECT * FROM "Keys" k WHERE k."Id" = "KeyId" AND k."Concurrency" <= (SELECT COUNT(*) FROM "Jobs" r WHERE r."KeyId" = k."Id" AND (r."Status" = 'Running' OR r."ClusterJob" IS NOT NULL)))
         """;
 
     /// <summary>Takes the oldest job that is due on a device, if it needs no more memory than is free there: none overtakes it, but where its key's limit holds it back.</summary>
@@ -26,11 +27,12 @@ internal sealed partial class JobStore
     /// <param name="free">Bytes.</param>
     /// <param name="owner">The server.</param>
     /// <param name="lease">How long it is the server's.</param>
-    public Task<Job?> ClaimAsync(string device, long free, string owner, TimeSpan lease) => WriteAsync(async tables =>
+    /// <param name="cluster">The kind of cluster that runs it, where it goes on waiting for its turn; null for this machine.</param>
+    public Task<Job?> ClaimAsync(string device, long free, string owner, TimeSpan lease, string? cluster = null) => WriteAsync(async tables =>
     {
         await database.AloneAsync(tables).ConfigureAwait(false); // Or two servers could each give the key its last place.
         long now = await NowAsync(tables).ConfigureAwait(false);
-        List<Job> next = await LockAsync(tables, $"\"Status\" = 'Pending' AND \"Device\" = {{0}} AND \"DueAt\" <= {{1}} AND {KeyHasRoom}", most: 1, skipLocked: true, device, now).ConfigureAwait(false);
+        List<Job> next = await LockAsync(tables, $"\"Status\" = 'Pending' AND \"Device\" = {{0}} AND \"DueAt\" <= {{1}} AND \"ClusterJob\" IS NULL AND {KeyHasRoom}", most: 1, skipLocked: true, device, now).ConfigureAwait(false);
         if (next is not [Job job] || job.Memory > free)
         {
             return null;
@@ -39,8 +41,14 @@ internal sealed partial class JobStore
         job.Attempts++;
         job.Owner = owner;
         job.LeaseUntil = now + (long)lease.TotalMilliseconds;
-        job.Started ??= DateTimeOffset.UtcNow;
-        Move(tables, job, JobStatus.Running, job.Attempts == 1 ? "its turn" : "resumes from its last checkpoint");
+        if (cluster is not null)
+        {
+            (job.ClusterJob, job.ClusterHeard) = ($"{cluster}:nibble-{job.Id}-{job.Attempts}", 0);
+            Tell(tables, job, $"handed to {cluster}");
+            return (Job?)job;
+        }
+
+        Begin(tables, job, job.Attempts == 1 ? "its turn" : "resumes from its last checkpoint");
         return (Job?)job;
     });
 
@@ -69,13 +77,21 @@ internal sealed partial class JobStore
 
     /// <summary>Notes what a worker has said.</summary>
     /// <param name="lease">Its right to the job.</param>
-    /// <param name="messages">Kinds of events, and figures; progress is no event, and changes the job alone.</param>
+    /// <param name="messages">Kinds of events, and figures; progress is no event, and changes the job alone, as does it that a cluster has begun to run it.</param>
+    /// <param name="heard">How far a worker on a cluster has been listened to.</param>
     /// <exception cref="LeaseLostException">The job is another's.</exception>
-    public Task NoteAsync(JobLease lease, IReadOnlyList<(string Kind, JsonObject Data)> messages) => WriteAsync(async tables =>
+    public Task NoteAsync(JobLease lease, IReadOnlyList<(string Kind, JsonObject Data)> messages, long heard = 0) => WriteAsync(async tables =>
     {
         Job job = await HeldAsync(tables, lease).ConfigureAwait(false);
+        job.ClusterHeard = Math.Max(job.ClusterHeard, heard);
         foreach ((string kind, JsonObject data) in messages)
         {
+            if (kind == Begun)
+            {
+                Begin(tables, job, data["reason"]!.GetValue<string>());
+                continue;
+            }
+
             if (kind != "progress")
             {
                 tables.Events.Add(new JobEvent { JobNumber = job.Number, Time = DateTimeOffset.UtcNow, Kind = kind, Data = data.ToJsonString() });
@@ -115,11 +131,19 @@ internal sealed partial class JobStore
         return job.Status;
     });
 
-    /// <summary>Puts jobs back into the queue whose servers are silent: whose leases are over, or all when no server is left that could have one.</summary>
+    /// <summary>
+    /// Puts jobs back into the queue whose servers are silent: whose leases are over, or all when no server is left that could have one. Those with workers on
+    /// clusters wait to be taken over.
+    /// </summary>
     public Task TakeBackAsync(bool all) => WriteAsync(async tables =>
     {
         long now = await NowAsync(tables).ConfigureAwait(false);
-        foreach (Job job in await LockAsync(tables, "\"Status\" = 'Running' AND \"LeaseUntil\" <= {0}", most: 100, skipLocked: true, all ? long.MaxValue : now).ConfigureAwait(false))
+        if (all)
+        {
+            await tables.Jobs.Where(item => item.ClusterJob != null).ExecuteUpdateAsync(set => set.SetProperty(item => item.LeaseUntil, 0L)).ConfigureAwait(false);
+        }
+
+        foreach (Job job in await LockAsync(tables, "\"Status\" = 'Running' AND \"ClusterJob\" IS NULL AND \"LeaseUntil\" <= {0}", most: 100, skipLocked: true, all ? long.MaxValue : now).ConfigureAwait(false))
         {
             Die(tables, job, all ? "the service ended while the job ran" : $"the server {job.Owner} is silent", now);
         }
@@ -127,12 +151,18 @@ internal sealed partial class JobStore
         return 0;
     });
 
-    private static bool IsHeld(Job? job, JobLease lease) => job?.Status == JobStatus.Running && job.Attempts == lease.Attempt;
+    private static bool IsHeld(Job? job, JobLease lease) => job is { Owner: not null } && job.Attempts == lease.Attempt;
 
     private async Task<Job> HeldAsync(JobDatabase tables, JobLease lease)
     {
         Job job = (await LockAsync(tables, "\"Number\" = {0}", most: 1, skipLocked: false, lease.Number).ConfigureAwait(false)).Single();
         return IsHeld(job, lease) ? job : throw new LeaseLostException(lease);
+    }
+
+    private static void Begin(JobDatabase tables, Job job, string reason)
+    {
+        job.Started ??= DateTimeOffset.UtcNow;
+        Move(tables, job, JobStatus.Running, reason);
     }
 
     private static void Die(JobDatabase tables, Job job, string reason, long now)
@@ -154,7 +184,7 @@ internal sealed partial class JobStore
             (JobStatus.Pending, JobWish.Pause) => (JobStatus.Paused, PausedByRequest),
             _ => (status, reason),
         };
-        (job.Owner, job.LeaseUntil, job.Wish) = (null, 0, null);
+        (job.Owner, job.LeaseUntil, job.Wish, job.ClusterJob) = (null, 0, null, null);
         Move(tables, job, end.Item1, end.Item2);
     }
 

@@ -59,7 +59,7 @@ internal sealed partial class JobStore
             return (await tables.Jobs.SingleOrDefaultAsync(item => item.Id == id).ConfigureAwait(false), false);
         }
 
-        if (job.Status == JobStatus.Running)
+        if (job.Status == JobStatus.Running || job.ClusterJob is not null)
         {
             job.Wish = job.Wish == JobWish.Cancel ? JobWish.Cancel : wish;
         }

@@ -12,17 +12,18 @@ namespace Nibble.Serving.Workers;
 /// One worker of a job, from its start to what becomes of the job. It renews the lease, hears what is wished, and stores what the worker
 /// says. A database that is gone is waited for, for as long as the lease holds; the worker goes on meanwhile.
 /// </summary>
-internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions options, DiskQuota quota, ILogger log) : IDisposable
+internal sealed partial class Attempt(Job job, IExecutor executor, JobStore store, ServiceOptions options, DiskQuota quota, ILogger log) : IDisposable
 {
     /// <summary>Leases are renewed so many times in their length.</summary>
-    private const int Renewals = 6;
+    public const int Renewals = 6;
 
     private static readonly TimeSpan Glance = TimeSpan.FromSeconds(0.2);
 
     private readonly JobLease lease = new(job.Number, job.Attempts);
     private readonly StopOrder stop = new();
     private readonly Stopwatch running = Stopwatch.StartNew();
-    private readonly Channel<(string Kind, JsonObject Data)> messages = Channel.CreateUnbounded<(string, JsonObject)>();
+    private readonly Channel<(string Kind, JsonObject Data, long Heard)> messages = Channel.CreateUnbounded<(string, JsonObject, long)>();
+    private IWorker? worker;
     private TimeSpan stored;
 
     /// <summary>The job that it works at.</summary>
@@ -67,10 +68,11 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
     {
         using var ended = new CancellationTokenSource();
         var order = new WorkerOrder(ConfigBinder.FromJson<RunConfig>(job.Config)!, job.Id, lease.Attempt, options.Lease.TotalSeconds);
-        using var worker = new WorkerProcess("worker", order.ToLine());
-        Task watching = WatchAsync(worker, draining, ended.Token);
+        using IWorker started = executor.Start(job, order);
+        worker = started;
+        Task watching = WatchAsync(draining, ended.Token);
         Task noting = NoteAsync(draining);
-        WorkerExit exit = await worker.ListenAsync(Hear, stop).ConfigureAwait(false);
+        WorkerExit exit = await started.ListenAsync(Hear, stop).ConfigureAwait(false);
         await ended.CancelAsync().ConfigureAwait(false);
         messages.Writer.Complete();
         await watching.ConfigureAwait(false);
@@ -89,7 +91,7 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
                 message["message"] = options.WithoutPaths(text);
             }
 
-            messages.Writer.TryWrite((kind, message));
+            messages.Writer.TryWrite((kind, message, worker!.Heard));
         }
     }
 
@@ -100,14 +102,16 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
             while (await messages.Reader.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
             {
                 var waiting = new List<(string, JsonObject)>();
-                while (messages.Reader.TryRead(out (string, JsonObject) message))
+                long heard = 0;
+                while (messages.Reader.TryRead(out (string Kind, JsonObject Data, long Heard) message))
                 {
-                    waiting.Add(message);
+                    waiting.Add((message.Kind, message.Data));
+                    heard = message.Heard;
                 }
 
                 await StoreAsync(async () =>
                 {
-                    await store.NoteAsync(lease, waiting).ConfigureAwait(false);
+                    await store.NoteAsync(lease, waiting, heard).ConfigureAwait(false);
                     return 0;
                 }, draining).ConfigureAwait(false);
             }
@@ -118,7 +122,7 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
         }
     }
 
-    private async Task WatchAsync(WorkerProcess worker, CancellationToken draining, CancellationToken ended)
+    private async Task WatchAsync(CancellationToken draining, CancellationToken ended)
     {
         TimeSpan renewed = TimeSpan.MinValue;
         while (!ended.IsCancellationRequested)
@@ -130,8 +134,9 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
                 if (renewed < running.Elapsed - (options.Lease / Renewals))
                 {
                     renewed = running.Elapsed;
-                    wish = await store.RenewAsync(lease, options.Lease, Unstored()).ConfigureAwait(false);
-                    stored = renewed;
+                    TimeSpan worked = worker!.Worked;
+                    wish = await store.RenewAsync(lease, options.Lease, worked - stored).ConfigureAwait(false);
+                    stored = worked;
                     worker.Beat();
                 }
                 else
@@ -139,7 +144,7 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
                     wish = await store.WishAsync(lease).ConfigureAwait(false);
                 }
 
-                Heed(wish, worker, draining);
+                Heed(wish, draining);
             }
             catch (LeaseLostException)
             {
@@ -149,18 +154,18 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
             catch (Exception exception)
             {
                 log.LogWarning("The lease of {Job} cannot be renewed now: {Problem}", job.Id, exception.GetBaseException().Message);
-                Heed(wish: null, worker, draining);
+                Heed(wish: null, draining);
             }
 
             await Task.WhenAny(changed, Task.Delay(Glance, ended)).ConfigureAwait(false);
         }
     }
 
-    private void Heed(JobWish? wish, WorkerProcess worker, CancellationToken draining)
+    private void Heed(JobWish? wish, CancellationToken draining)
     {
-        StopReason? reason = worker.Silence > options.Lease ? StopReason.Silence
+        StopReason? reason = worker!.Silence > options.Lease ? StopReason.Silence
             : wish == JobWish.Cancel ? StopReason.Cancel
-            : options.MaxRunTime is { } most && TimeSpan.FromMilliseconds(job.RunTime) + running.Elapsed > most ? StopReason.RunTime
+            : options.MaxRunTime is { } most && TimeSpan.FromMilliseconds(job.RunTime) + worker.Worked > most ? StopReason.RunTime
             : wish == JobWish.Pause ? StopReason.Pause
             : quota.Problem is not null ? StopReason.DiskQuota
             : draining.IsCancellationRequested ? StopReason.Draining
@@ -173,10 +178,12 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
 
     private Task<JobStatus> EndAsync(WorkerExit exit) => (exit, stop.Reason) switch
     {
+        ({ IsLeft: true }, _) => store.LeaveToOthersAsync(lease, Unstored()),
         ({ Code: 0 }, _) => End(JobStatus.Completed, "done"),
         (_, StopReason.Cancel) => End(JobStatus.Cancelled, JobStore.CancelledByRequest),
         (_, StopReason.Pause) => End(JobStatus.Paused, JobStore.PausedByRequest),
         (_, StopReason.RunTime) => End(JobStatus.Failed, $"it has run for the {options.MaxRunTime!.Value.TotalSeconds:0.#} s that --max-run-time allows; its checkpoints stay"),
+        ({ IsCancelled: true }, _) => End(JobStatus.Cancelled, exit.Error),
         ({ IsVerdict: true }, _) => End(JobStatus.Failed, options.WithoutPaths(exit.Description)),
         (_, StopReason.DiskQuota) => End(JobStatus.Paused, $"{quota.Problem ?? "the disk quota was used up"}; resume it when there is room"),
         (_, StopReason.Draining) => End(JobStatus.Pending, "the service is stopping; the job goes on when it is started again"),
@@ -186,7 +193,7 @@ internal sealed partial class Attempt(Job job, JobStore store, ServiceOptions op
 
     private Task<JobStatus> End(JobStatus status, string reason) => store.EndAttemptAsync(lease, status, reason, Unstored());
 
-    private TimeSpan Unstored() => running.Elapsed - stored;
+    private TimeSpan Unstored() => worker is null ? TimeSpan.Zero : worker.Worked - stored;
 
     /// <summary>Writes, again and again until the database takes it; a service that is stopping tries a few times, and leaves the rest to the end of the lease.</summary>
     private async Task<T> StoreAsync<T>(Func<Task<T>> write, CancellationToken draining)

@@ -14,17 +14,21 @@ internal sealed class DeviceMemory : IDisposable
     private readonly Dictionary<string, long> devices;
     private readonly ConcurrentDictionary<string, long> taken = new();
 
-    public DeviceMemory(ServiceOptions options)
+    public DeviceMemory(ServiceOptions options, IExecutor executor)
     {
         devices = GpuReport.Read().Gpus.Where(gpu => gpu.Problem is null).ToDictionary(gpu => gpu.Device, gpu => gpu.TotalMemory);
-        devices.Add(ComputeDevice.Cpu, options.Memory ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+        devices.Add(ComputeDevice.Cpu, (executor.Cluster is null ? options.Memory : null) ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+        JobDevices = executor.Devices ?? devices;
     }
 
-    /// <summary>Bytes by device: <c>cpu</c>, <c>cuda:0</c>.</summary>
+    /// <summary>Bytes by device of this machine: <c>cpu</c>, <c>cuda:0</c>.</summary>
     public IReadOnlyDictionary<string, long> Devices => devices;
 
-    /// <summary>The first GPU, else the CPU.</summary>
-    public string Best => devices.Keys.Where(name => name != ComputeDevice.Cpu).Order(StringComparer.Ordinal).FirstOrDefault(ComputeDevice.Cpu);
+    /// <summary>The same where jobs run.</summary>
+    public IReadOnlyDictionary<string, long> JobDevices { get; }
+
+    /// <summary>The first GPU of this machine, else the CPU.</summary>
+    public string Best => BestOf(devices);
 
     /// <summary>Is held by who looks at what is free and takes of it.</summary>
     public SemaphoreSlim Deciding { get; } = new(1);
@@ -41,10 +45,10 @@ internal sealed class DeviceMemory : IDisposable
     /// <exception cref="FieldException">There is no such device, or it can never hold the run.</exception>
     public (string Device, long Bytes) Predict(RunConfig config)
     {
-        string device = config.Device != ComputeDevice.Auto ? config.Device : Best;
-        if (!devices.TryGetValue(device, out long all))
+        string device = config.Device != ComputeDevice.Auto ? config.Device : BestOf(JobDevices);
+        if (!JobDevices.TryGetValue(device, out long all))
         {
-            throw new FieldException("config.device", $"is '{device}', which this server cannot use; it has {string.Join(", ", devices.Keys.Order(StringComparer.Ordinal))}");
+            throw new FieldException("config.device", $"is '{device}', which this server cannot use; it has {string.Join(", ", JobDevices.Keys.Order(StringComparer.Ordinal))}");
         }
 
         try
@@ -58,4 +62,7 @@ internal sealed class DeviceMemory : IDisposable
             throw new FieldException("model_name", exception.Message);
         }
     }
+
+    private static string BestOf(IReadOnlyDictionary<string, long> devices) =>
+        devices.Keys.Where(name => name != ComputeDevice.Cpu).Order(StringComparer.Ordinal).FirstOrDefault(ComputeDevice.Cpu);
 }

@@ -7,7 +7,7 @@ using Nibble.Serving.Store;
 namespace Nibble.Serving.Workers;
 
 /// <summary>Gives pending jobs their workers, as many as each device has memory for, and takes jobs over from servers that are silent.</summary>
-internal sealed class JobRunner(JobStore store, ServiceOptions options, DeviceMemory memory, DiskQuota quota, ILogger<JobRunner> log) : BackgroundService
+internal sealed class JobRunner(JobStore store, IExecutor executor, ServiceOptions options, DeviceMemory memory, DiskQuota quota, ILogger<JobRunner> log) : BackgroundService
 {
     private static readonly TimeSpan Glance = TimeSpan.FromSeconds(1);
 
@@ -43,25 +43,30 @@ internal sealed class JobRunner(JobStore store, ServiceOptions options, DeviceMe
         foreach (Attempt attempt in attempts.Where(item => item.Value.IsCompleted).Select(item => item.Key).ToList())
         {
             attempts.Remove(attempt);
-            memory.Take(attempt.Job.Device, -attempt.Job.Memory);
+            Take(attempt.Job, -attempt.Job.Memory);
             attempt.Dispose();
         }
     }
 
     private async Task<bool> StartNextAsync(CancellationToken stopping)
     {
+        if (executor.Cluster is { } cluster && await store.TakeOverAsync(cluster, name, options.Lease).ConfigureAwait(false) is { } left)
+        {
+            Start(left, stopping);
+            return true;
+        }
+
         if (quota.Problem is not null)
         {
             return false;
         }
 
-        foreach (string device in memory.Devices.Keys)
+        foreach (string device in memory.JobDevices.Keys)
         {
             bool full = attempts.Keys.Count(attempt => attempt.Job.Device == device) >= options.Concurrency;
             if (!full && await ClaimAsync(device, stopping).ConfigureAwait(false) is { } job)
             {
-                var attempt = new Attempt(job, store, options, quota, log);
-                attempts.Add(attempt, attempt.RunAsync(stopping));
+                Start(job, stopping);
                 return true;
             }
         }
@@ -69,13 +74,27 @@ internal sealed class JobRunner(JobStore store, ServiceOptions options, DeviceMe
         return false;
     }
 
+    private void Start(Job job, CancellationToken stopping)
+    {
+        var attempt = new Attempt(job, executor, store, options, quota, log);
+        attempts.Add(attempt, attempt.RunAsync(stopping));
+    }
+
+    /// <summary>A cluster minds its own memory.</summary>
+    private void Take(Job job, long bytes) => memory.Take(job.Device, executor.Cluster is null ? bytes : 0);
+
     private async Task<Job?> ClaimAsync(string device, CancellationToken stopping)
     {
         await memory.Deciding.WaitAsync(stopping).ConfigureAwait(false);
         try
         {
-            Job? job = await store.ClaimAsync(device, memory.Free(device), name, options.Lease).ConfigureAwait(false);
-            memory.Take(device, job?.Memory ?? 0);
+            long free = executor.Cluster is null ? memory.Free(device) : long.MaxValue;
+            Job? job = await store.ClaimAsync(device, free, name, options.Lease, executor.Cluster).ConfigureAwait(false);
+            if (job is not null)
+            {
+                Take(job, job.Memory);
+            }
+
             return job;
         }
         finally

@@ -4,32 +4,16 @@ using System.Text.Json.Nodes;
 
 namespace Nibble.Serving.Workers;
 
-/// <summary>How a worker ended.</summary>
-/// <param name="Code">Its exit code; 128 and the signal's number when it was killed.</param>
-/// <param name="Error">Its last words on standard error.</param>
-internal sealed record WorkerExit(int Code, string Error)
-{
-    /// <summary>Whether the worker itself said why it cannot go on, so that another would say the same.</summary>
-    public bool IsVerdict => Code is 1 or 2;
-
-    public string Description => IsVerdict || Code == Worker.TryAgain ? Error
-        : Code > 128 ? $"the worker was killed by signal {Code - 128}" : $"the worker ended with exit code {Code}: {Error}";
-}
-
 /// <summary>A worker: this program again, as a child.</summary>
-internal sealed class WorkerProcess : IDisposable
+internal sealed class WorkerProcess : IWorker
 {
-    private const string Prefix = "nibble: ";
     private const int MostLines = 100;
 
     /// <summary>What a worker may take to be up.</summary>
     private static readonly TimeSpan Start = TimeSpan.FromMinutes(1);
 
-    /// <summary>What a worker needs of this process's environment; keys and the like stay here.</summary>
-    private static readonly string[] Inherited =
-        ["PATH", "HOME", "TMPDIR", "LANG", "LC_", "TZ", "LD_LIBRARY_PATH", "NUGET_PACKAGES", "XDG_", "DOTNET_", "NIBBLE_", "CUDA_", "NVIDIA_", "OMP_", "MKL_"];
-
     private readonly Process process;
+    private readonly Stopwatch running = Stopwatch.StartNew();
     private readonly Queue<string> error = new();
     private readonly Lock input = new();
     private Stopwatch? unanswered;
@@ -40,7 +24,7 @@ internal sealed class WorkerProcess : IDisposable
     /// <param name="order">What it is to do: its first line.</param>
     public WorkerProcess(string command, string order)
     {
-        process = Process.Start(Command(command))!;
+        process = Process.Start(WorkerProgram.Start(WorkerProgram.Command(command)))!;
         process.ErrorDataReceived += (_, line) => Remember(line.Data ?? "");
         process.BeginErrorReadLine();
         Tell(order);
@@ -49,6 +33,12 @@ internal sealed class WorkerProcess : IDisposable
     /// <summary>For how long it has not answered; less than none while it may still be starting: a busy machine is no dead worker.</summary>
     public TimeSpan Silence => (Volatile.Read(ref unanswered)?.Elapsed ?? TimeSpan.Zero) - (isUp ? TimeSpan.Zero : Start);
 
+    /// <inheritdoc/>
+    public TimeSpan Worked => running.Elapsed;
+
+    /// <inheritdoc/>
+    public long Heard => 0;
+
     /// <summary>Tells it that its server still has the job; it answers.</summary>
     public void Beat()
     {
@@ -56,9 +46,7 @@ internal sealed class WorkerProcess : IDisposable
         Tell("");
     }
 
-    /// <summary>Listens until it ends.</summary>
-    /// <param name="heard">Is called with each message.</param>
-    /// <param name="stop">Ends it.</param>
+    /// <inheritdoc/>
     public async Task<WorkerExit> ListenAsync(Action<JsonObject> heard, StopOrder stop)
     {
         await using CancellationTokenRegistration onAsked = stop.Asked.Register(CloseInput);
@@ -76,8 +64,7 @@ internal sealed class WorkerProcess : IDisposable
         await process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
         lock (error)
         {
-            string last = error.LastOrDefault(line => line.StartsWith(Prefix, StringComparison.Ordinal)) ?? error.LastOrDefault(line => line.Length > 0) ?? "";
-            return new WorkerExit(process.ExitCode, last.StartsWith(Prefix, StringComparison.Ordinal) ? last[Prefix.Length..] : last);
+            return WorkerExit.Of(process.ExitCode, error);
         }
     }
 
@@ -137,29 +124,8 @@ internal sealed class WorkerProcess : IDisposable
         }
     }
 
-    private static ProcessStartInfo Command(string command)
-    {
-        string program = Environment.ProcessPath!;
-        bool hosted = Path.GetFileNameWithoutExtension(program) == "dotnet";
-        var start = new ProcessStartInfo(program, hosted ? [Environment.GetCommandLineArgs()[0], command] : [command])
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        foreach (string name in Environment.GetEnvironmentVariables().Keys.Cast<string>())
-        {
-            if (!Inherited.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)))
-            {
-                start.Environment.Remove(name);
-            }
-        }
-
-        return start;
-    }
-
     /// <summary>Null for what a library prints on its own.</summary>
-    private static JsonObject? Parse(string line)
+    public static JsonObject? Parse(string line)
     {
         try
         {
