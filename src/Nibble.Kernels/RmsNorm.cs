@@ -21,6 +21,25 @@ public static class RmsNorm
             : Forward(x, update: null, sum: null, weight, epsilon, inverseRms: null);
     }
 
+    /// <summary>Normalises a residual stream that goes on beside the norm: what comes back both ways is summed in the norm's backward pass.</summary>
+    /// <param name="x"><c>[..., cols]</c>, float32, bfloat16 or float16: the stream.</param>
+    /// <param name="weight">float32 <c>[cols]</c>; receives a gradient where it asks for one.</param>
+    /// <param name="epsilon">Added to the mean square.</param>
+    /// <returns>The stream and its norm.</returns>
+    public static (Tensor Stream, Tensor Normed) ApplyBeside(Tensor x, Tensor weight, float epsilon)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(weight);
+        CheckWeight(x, weight);
+        if (is_grad_enabled() && (x.requires_grad || weight.requires_grad))
+        {
+            List<Tensor> both = StreamAndNormFunction.apply(x, weight, epsilon);
+            return (both[0], both[1]);
+        }
+
+        return (x, Forward(x, update: null, sum: null, weight, epsilon, inverseRms: null));
+    }
+
     /// <summary>Adds to a residual stream and normalises the sum, in one pass over memory.</summary>
     /// <param name="x"><c>[..., cols]</c>, float32, bfloat16 or float16: the stream.</param>
     /// <param name="update">Like x: what is added.</param>
@@ -121,6 +140,26 @@ public static class RmsNorm
         public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(3, () =>
         {
             (Tensor dx, Tensor? dweight) = Backward(ctx, grad_output, residual: null);
+            return [dx, dweight!, null!];
+        });
+    }
+
+    private sealed class StreamAndNormFunction : autograd.MultiTensorFunction<StreamAndNormFunction>
+    {
+        public override string Name => "nibble.stream_and_rms_norm";
+
+        public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+        {
+            (var x, var weight) = ((Tensor)vars[0], (Tensor)vars[1]);
+            Tensor inverseRms = empty(Rows(x), ScalarType.Float32, x.device);
+            ctx.save_for_backward([x, weight, inverseRms]);
+            ctx.save_data("learns", weight.requires_grad);
+            return [x.alias(), Forward(x, update: null, sum: null, weight, (float)vars[2], inverseRms)];
+        }
+
+        public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs) => BackwardPass.Guard(3, () =>
+        {
+            (Tensor dx, Tensor? dweight) = Backward(ctx, grad_outputs[1], grad_outputs[0]);
             return [dx, dweight!, null!];
         });
     }

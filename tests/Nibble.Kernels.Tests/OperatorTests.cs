@@ -177,6 +177,28 @@ public class OperatorTests
     }
 
     [Fact]
+    public void The_norm_beside_a_stream_sums_what_comes_back_both_ways()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(7, 40).requires_grad_();
+        Tensor weight = randn(40).requires_grad_();
+        Tensor[] gradients = [randn(7, 40), randn(7, 40)];
+        Tensor normed = RmsNorm.Apply(x, weight, 1e-5f);
+        autograd.backward([normed], [gradients[1]]);
+        using Scalar one = 1;
+        Tensor expected = x.grad!.add(gradients[0], one);
+        float[] expectedWeight = Values(weight.grad!);
+        (x.grad, weight.grad) = (null, null);
+
+        (Tensor stream, Tensor beside) = RmsNorm.ApplyBeside(x, weight, 1e-5f);
+        autograd.backward([stream, beside], gradients);
+        Assert.Equal(Values(x), Values(stream));
+        Assert.Equal(Values(normed), Values(beside));
+        Assert.Equal(expectedWeight, Values(weight.grad!));
+        AssertClose(expected, x.grad!);
+    }
+
+    [Fact]
     public void An_update_that_is_not_like_the_stream_is_refused()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -6,6 +6,7 @@
 // read the panel fewer times, more rows pack a strip fewer times.
 inline constexpr int64_t kRowChunk = 512;
 inline constexpr int64_t kBlockStrips = 2;
+inline constexpr int64_t kSumBytes = 256 << 10;  // Of more strips than that, where a packer asks for them.
 // Of a panel that comes from memory every time.
 inline constexpr int64_t kLargePanelBytes = 16 << 20;
 inline constexpr int64_t kLargePanelRowChunk = 256;
@@ -36,6 +37,14 @@ struct Nothing {
 // it.
 template <typename Element, typename Pack, typename After = Nothing>
 struct Term {
+    // Of a piece of few rows. A packer may know that it reads faster the wider it may.
+    static constexpr int64_t kMostStrips = [] {
+        if constexpr (requires { Pack::kMostStrips; }) {
+            return Pack::kMostStrips;
+        } else {
+            return kBlockStrips;
+        }
+    }();
     const Panel<Element>& a;
     Pack pack;
     After after{};
@@ -74,9 +83,11 @@ void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms)
     // so that a slow one gets fewer, or one where each would pack a right side that is as deep as the panel is large.
     const int64_t wanted = workers > 1 ? (large ? 1 : 4) * workers : 1;
     const int64_t strips = ceil_div(n, kStripCols);
-    const int64_t block = kStripCols * (large                             ? min_of(strips, kLargePanelBlockStrips)
-                                        : strips >= kBlockStrips * wanted ? kBlockStrips
-                                                                          : 1);
+    const int64_t fitting = kSumBytes / (min_of(m, kRowChunk) * kStripCols * static_cast<int64_t>(sizeof(float)));
+    int64_t most_strips = kBlockStrips;
+    ((most_strips = Terms::kMostStrips > most_strips ? min_of(Terms::kMostStrips, fitting) : most_strips), ...);
+    const int64_t block_strips = min_of(strips, large ? kLargePanelBlockStrips : min_of(strips / wanted, most_strips));
+    const int64_t block = kStripCols * (block_strips > 1 ? block_strips : 1);
     const int64_t col_blocks = ceil_div(n, block);
     const int64_t row_cuts = ceil_div(wanted, col_blocks);
     const int64_t shortest = min_of(m, 4 * kTileRows);

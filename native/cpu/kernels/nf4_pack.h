@@ -45,6 +45,8 @@ struct PackNf4 {
     // Asked for into the second-level cache. Rows a power of two apart share a few lines of it, so not more than need
     // be.
     static constexpr int64_t kRowsAhead = 64;
+    // A page of memory has only a few rows, of which a strip takes 32 bytes each.
+    static constexpr int64_t kMostStrips = 8;
 
     const RunReader<BFloat16>& weight;
     const TurnedScales& scales;

@@ -9,6 +9,7 @@
 inline constexpr int64_t kMostTermRows = 128;
 
 struct Nf4Term {
+    static constexpr int64_t kMostStrips = kBlockStrips;
     const Panel<BFloat16>& a;  // In pairs, and no narrower than a tile is deep.
     RunReader<BFloat16> weight;
 };

@@ -38,7 +38,8 @@ internal sealed class DecoderLayer : IDisposable
     /// <summary>x and the result: <c>[tokens, hidden]</c>; the result's values may be anything where only its graph is needed.</summary>
     public Tensor Forward(Tensor x, ForwardContext context, bool outputNeeded)
     {
-        (Tensor attended, Tensor normed) = PostAttentionNorm.ForwardSum(x, Attention.Forward(InputNorm.Forward(x), context));
+        (Tensor stream, Tensor input) = InputNorm.ForwardBeside(x);
+        (Tensor attended, Tensor normed) = PostAttentionNorm.ForwardSum(stream, Attention.Forward(input, context));
         IReadOnlyList<Tensor> gateAndUp = LinearLayer.ForwardAll(normed, context, Gate, Up);
         return Down.ForwardSum(attended, SwiGlu.Apply(gateAndUp[0], gateAndUp[1]), context, outputNeeded);
     }

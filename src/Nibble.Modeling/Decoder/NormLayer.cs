@@ -25,6 +25,8 @@ internal sealed class NormLayer(string name, Tensor initial, float epsilon) : ID
 
     public Tensor Forward(Tensor x) => RmsNorm.Apply(x, Weight, epsilon);
 
+    public (Tensor Stream, Tensor Normed) ForwardBeside(Tensor stream) => RmsNorm.ApplyBeside(stream, Weight, epsilon);
+
     public (Tensor Sum, Tensor Normed) ForwardSum(Tensor residual, Tensor update) => RmsNorm.ApplyToSum(residual, update, Weight, epsilon);
 
     public void Dispose() => Weight.Dispose();
