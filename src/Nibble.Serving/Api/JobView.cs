@@ -29,10 +29,13 @@ internal sealed record JobView(
 
     /// <summary>For queries: reads only what is shown of a job, and not its configuration.</summary>
     public static Expression<Func<Job, JobView>> Selection => job => new JobView(
-        job.Id, job.Status, job.TotalSteps == 0 ? 0 : (double)job.Step / job.TotalSteps, job.Step, job.TotalSteps, JsonNode.Parse(job.Metrics, null, default)!, job.Error, job.Attempts, job.Device,
+        job.Id, job.Status, job.TotalSteps == 0 ? 0 : (double)job.Step / job.TotalSteps, job.Step, job.TotalSteps, Parse(job.Metrics), job.Error, job.Attempts, job.Device,
         job.Memory, job.ModelName, job.TrainingDataPath, job.OutputDir, job.Created, job.Started, job.Ended);
 
     public static JobView Of(Job job) => Compiled(job);
+
+    /// <summary>Queries have no place for options that are no simple constants.</summary>
+    private static JsonNode Parse(string metrics) => JsonNode.Parse(metrics)!;
 }
 
 /// <summary>A part of the list of jobs, the newest first.</summary>
