@@ -1,4 +1,3 @@
-using System.Linq.Expressions;
 using System.Text.Json.Nodes;
 using Nibble.Serving.Store;
 
@@ -26,14 +25,9 @@ internal sealed record JobView(
     string JobId, JobStatus Status, double Progress, int Step, int TotalSteps, JsonNode Metrics, string? Error, int Attempts, string Device, long MemoryBytes, string? ClusterJob,
     string ModelName, string TrainingDataPath, string OutputDir, DateTimeOffset CreatedAt, DateTimeOffset? StartedAt, DateTimeOffset? EndedAt)
 {
-    private static readonly Func<Job, JobView> Compiled = Selection.Compile();
-
-    /// <summary>For queries: reads only what is shown of a job, and not its configuration.</summary>
-    public static Expression<Func<Job, JobView>> Selection => job => new JobView(
-        job.Id, job.Status, job.TotalSteps == 0 ? 0 : (double)job.Step / job.TotalSteps, job.Step, job.TotalSteps, JsonNode.Parse(job.Metrics, null, default)!, job.Error, job.Attempts, job.Device,
-        job.Memory, job.ClusterJob, job.ModelName, job.TrainingDataPath, job.OutputDir, job.Created, job.Started, job.Ended);
-
-    public static JobView Of(Job job) => Compiled(job);
+    public static JobView Of(Job job) => new(
+        job.Id, job.Status, job.TotalSteps == 0 ? 0 : (double)job.Step / job.TotalSteps, job.Step, job.TotalSteps, JsonNode.Parse(job.Metrics)!, job.Error, job.Attempts, job.Device, job.Memory, job.ClusterJob,
+        job.ModelName, job.TrainingDataPath, job.OutputDir, job.Created, job.Started, job.Ended);
 }
 
 /// <summary>A part of the list of jobs, the newest first.</summary>

@@ -119,8 +119,8 @@ internal static class JobsApi
             : Enum.GetValues<JobStatus>().Cast<JobStatus?>().FirstOrDefault(known => ConfigBinder.KeyOf(known.ToString()!) == status)
             ?? throw new FieldException("status", $"is '{status}'; it must be one of {string.Join(", ", Enum.GetNames<JobStatus>().Select(ConfigBinder.KeyOf))}");
         Job? last = after is null ? null : await store.FindAsync(after, cancellation).ConfigureAwait(false) ?? throw new FieldException("after", $"there is no job '{after}'");
-        IReadOnlyList<JobView> jobs = await store.ListAsync(count + 1, last, only, JobView.Selection, cancellation).ConfigureAwait(false);
-        return Results.Ok(new JobPage([.. jobs.Take(count)], jobs.Count > count));
+        IReadOnlyList<Job> jobs = await store.ListAsync(count + 1, last, only, cancellation).ConfigureAwait(false);
+        return Results.Ok(new JobPage([.. jobs.Take(count).Select(JobView.Of)], jobs.Count > count));
     }
 
     private static async Task<IResult> ReadAsync(string id, JobStore store, CancellationToken cancellation) =>

@@ -1,5 +1,4 @@
 using System.Data.Common;
-using System.Linq.Expressions;
 using Microsoft.EntityFrameworkCore;
 
 namespace Nibble.Serving.Store;
@@ -61,16 +60,13 @@ internal sealed partial class JobStore : IDisposable
     }
 
     /// <summary>The newest jobs first.</summary>
-    public Task<IReadOnlyList<Job>> ListAsync(int limit, Job? after, JobStatus? status, CancellationToken cancellation) => ListAsync(limit, after, status, job => job, cancellation);
-
-    /// <summary>The newest jobs first, and of each what is selected.</summary>
-    public async Task<IReadOnlyList<T>> ListAsync<T>(int limit, Job? after, JobStatus? status, Expression<Func<Job, T>> selection, CancellationToken cancellation)
+    public async Task<IReadOnlyList<Job>> ListAsync(int limit, Job? after, JobStatus? status, CancellationToken cancellation)
     {
         await using JobDatabase tables = database.Open();
         IQueryable<Job> jobs = tables.Jobs.AsNoTracking();
         jobs = after is null ? jobs : jobs.Where(job => job.Number < after.Number);
         jobs = status is null ? jobs : jobs.Where(job => job.Status == status);
-        return await jobs.OrderByDescending(job => job.Number).Take(limit).Select(selection).ToListAsync(cancellation).ConfigureAwait(false);
+        return await jobs.OrderByDescending(job => job.Number).Take(limit).ToListAsync(cancellation).ConfigureAwait(false);
     }
 
     /// <summary>How many jobs stand where.</summary>
