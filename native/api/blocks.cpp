@@ -19,7 +19,7 @@ namespace nibble {
 namespace {
 
 constexpr size_t kLarge = size_t{64} << 10;  // Smaller ones are the heap's.
-constexpr size_t kStep = size_t{64} << 10;    // Sizes are multiples of it.
+constexpr size_t kStep = size_t{64} << 10;   // Sizes are multiples of it.
 constexpr size_t kAlignment = 64;
 constexpr size_t kSpare = size_t{48} << 20;  // Free blocks that are kept in any case: a step asks for many sizes.
 constexpr size_t kHugePage =

@@ -22,7 +22,7 @@ public class FaultTests
         await service.PostAsync($"/v1/jobs/{id}/pause");
         string[] checkpoints = [.. Directory.GetDirectories(service["outputs/damaged"], "checkpoint-*").OrderBy(folder => int.Parse(folder.Split('-')[^1]))];
         Assert.True(checkpoints.Length > 1);
-        string weights = Path.Combine(checkpoints[^1], "weights.safetensors");
+        string weights = Path.Combine(checkpoints[^1], "adapter_model.safetensors");
         File.WriteAllBytes(weights, File.ReadAllBytes(weights)[..1000]);
         await service.PostAsync($"/v1/jobs/{id}/resume");
         await service.UntilAsync(id, "completed");

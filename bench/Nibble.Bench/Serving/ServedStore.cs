@@ -44,7 +44,8 @@ internal sealed class ServedStore : IDisposable
         [
             "serve", "--models", Path.Combine(folder, "models"), "--data", Path.Combine(folder, "data"), "--outputs", Path.Combine(folder, "outputs"),
             "--files", Path.Combine(folder, "files"), "--database", database, "--queue", "1000000", "--urls", "http://127.0.0.1:0",
-        ]) { RedirectStandardError = true })!;
+        ])
+        { RedirectStandardError = true })!;
         string line = "";
         while (!line.StartsWith(Listening, StringComparison.Ordinal))
         {
@@ -83,7 +84,12 @@ internal sealed class ServedStore : IDisposable
         ["output_dir"] = output,
         ["config"] = new JsonObject
         {
-            ["dtype"] = "float32", ["data.max_length"] = 256, ["training.max_steps"] = steps, ["training.save_steps"] = 1000, ["training.logging_steps"] = 1, ["training.report_samples"] = 0,
+            ["dtype"] = "float32",
+            ["data.max_length"] = 256,
+            ["training.max_steps"] = steps,
+            ["training.save_steps"] = 1000,
+            ["training.logging_steps"] = 1,
+            ["training.report_samples"] = 0,
         },
     };
 
@@ -145,7 +151,10 @@ internal sealed class ServedStore : IDisposable
         tables.SaveChanges();
         tables.Events.AddRange(rows.SelectMany(job => Enumerable.Range(0, EventsEach).Select(_ => new JobEvent
         {
-            JobNumber = job.Number, Time = DateTimeOffset.UtcNow, Kind = "log", Data = """{"message":"something that its worker has said"}""",
+            JobNumber = job.Number,
+            Time = DateTimeOffset.UtcNow,
+            Kind = "log",
+            Data = """{"message":"something that its worker has said"}""",
         })));
         tables.SaveChanges();
         return rows[^1].Id;

@@ -28,7 +28,8 @@ internal static partial class Wrk
         try
         {
             using var process = Process.Start(new ProcessStartInfo("wrk",
-                ["-t1", $"-c{Connections}", $"-d{seconds}s", "--latency", "-s", path, url.AbsoluteUri]) { RedirectStandardOutput = true })!;
+                ["-t1", $"-c{Connections}", $"-d{seconds}s", "--latency", "-s", path, url.AbsoluteUri])
+            { RedirectStandardOutput = true })!;
             string output = process.StandardOutput.ReadToEnd();
             process.WaitForExit();
             return process.ExitCode == 0 ? Parse(output) : throw new InvalidOperationException($"wrk ended with {process.ExitCode}: {output}");
