@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Plants one fault after the other in a copy of the CUDA kernels, and expects the tests to find each.
-# Usage: mutations.sh FOLDER_OF_NATIVE NIBBLE_TESTS_PROGRAM
+# Usage: mutations.sh FOLDER_OF_NATIVE NIBBLE_TESTS_PROGRAM PART PARTS, of which each plants its share of the faults.
 set -euo pipefail
 
 native=$1
 tests=$2
+part=$3
+parts=$4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/native" "$work/bench"
@@ -19,13 +21,17 @@ run_tests() { NIBBLE_CUDA_DRIVER=$work/build/simt/libnibble_cuda_emulated.so tim
 linear='Each/Linear.forward_and_input*sm80_bf16'
 adapter='Each/Linear.adapter*sm80_bf16'
 build
-run_tests "$linear:$adapter:Each/Layers.*sm80_f32:Each/CrossEntropy.losses_and_gradients_equal*sm80_f32:*AdamW*" ||
+run_tests "$linear:$adapter:Each/Layers.*sm80_f32:Each/CrossEntropy.losses_and_gradients_equal*sm80_f32:AdamW.five_steps*8_bit*:AdamW.a_bfloat16*" ||
     { cat "$work/log"; echo "the tests fail before any fault is planted"; exit 1; }
 
 failures=0
+faults=0
 # What is wrong, in which file, as a Perl substitution, and the tests that must see it.
 plant() {
     local file=$work/native/cuda/$2
+    if [ $((faults++ % parts)) != "$part" ]; then
+        return
+    fi
     cp "$file" "$work/original"
     perl -0pi -e "$3" "$file"
     if cmp -s "$file" "$work/original"; then
@@ -68,8 +74,8 @@ plant 'sums over a block begin before all warps have written' device.h \
 plant 'the gradient of the loss misses its label by one' cross_entropy.cu \
     's/label == args\.first \+ i/label == args.first + i + 1/' 'Each/CrossEntropy.losses_and_gradients_equal*sm80_f32'
 plant '8-bit states are rounded down' adamw.cu \
-    's/return static_cast<uint8_t>\(code\)/return static_cast<uint8_t>(code > 0 ? code - 1 : 0)/' '*AdamW*'
-plant 'bfloat16 parameters are rounded towards zero' adamw.cu 's/\(bits \+ random\) >> 16/bits >> 16/' '*AdamW*'
+    's/return static_cast<uint8_t>\(code\)/return static_cast<uint8_t>(code > 0 ? code - 1 : 0)/' 'AdamW.five_steps*8_bit*'
+plant 'bfloat16 parameters are rounded towards zero' adamw.cu 's/\(bits \+ random\) >> 16/(bits + 0 * random) >> 16/' 'AdamW.a_bfloat16*'
 
 echo "$failures faults were not found"
 [ "$failures" = 0 ]

@@ -14,9 +14,17 @@ inline Vec square_root(Vec value) {
 }
 
 // Keeps a product from being fused with a sum, which not every instruction set could: all of them, and the GPUs, come
-// to the same bits.
+// to the same bits. GCC 12 takes a barrier of its own apart into scalars where registers have 512 bits.
 inline Vec apart(Vec product) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(product));
+    return product;
+#elif defined(__x86_64__)
+    asm("" : "+x"(product));
+    return product;
+#else
     return __builtin_assoc_barrier(product);
+#endif
 }
 
 // Moments are updated in place; returns the new parameter.
