@@ -16,7 +16,8 @@ cp -r "$native"/{CMakeLists.txt,api,comm,cpu,cuda,include,simt,tests} "$work/nat
 
 cmake -S "$work/native" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=ON -DNIBBLE_BUILD_GPU_BENCH=OFF > "$work/log"
 build() { cmake --build "$work/build" --target nibble_cuda_emulated > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }; }
-run_tests() { NIBBLE_CUDA_DRIVER=$work/build/simt/libnibble_cuda_emulated.so timeout 120 "$tests" --gtest_filter="$1" > "$work/log" 2>&1; }
+# Ends with the first check that fails.
+run_tests() { NIBBLE_CUDA_DRIVER=$work/build/simt/libnibble_cuda_emulated.so timeout 120 "$tests" --gtest_break_on_failure --gtest_filter="$1" > "$work/log" 2>&1; }
 
 linear='Each/Linear.forward_and_input*sm80_bf16'
 adapter='Each/Linear.adapter*sm80_bf16'
