@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Net.Http.Json;
+using System.Text;
 using System.Text.Json.Nodes;
 using Nibble.Serving.Keys;
 using Nibble.Tests;
@@ -160,6 +161,24 @@ internal sealed class Service : IAsyncDisposable
     }
 
     public Task<JsonObject> UntilAsync(string id, string status) => UntilAsync(id, job => job["status"]!.GetValue<string>() == status);
+
+    /// <summary>Listens to a job's events until one has this text.</summary>
+    /// <returns>What was heard, and the stream, for more.</returns>
+    public static async Task<(string Heard, StreamReader More)> ListenForAsync(HttpClient client, string id, string text)
+    {
+        var reader = new StreamReader(await client.GetStreamAsync($"/v1/jobs/{id}/events"));
+        var heard = new StringBuilder();
+        while (await reader.ReadLineAsync().WaitAsync(Patience) is { } line)
+        {
+            heard.AppendLine(line);
+            if (line.Contains(text, StringComparison.Ordinal))
+            {
+                return (heard.ToString(), reader);
+            }
+        }
+
+        throw new InvalidOperationException($"The events end without '{text}':\n{heard}");
+    }
 
     /// <summary>Waits for a checkpoint from which the job could go on.</summary>
     public Task<JsonObject> UntilSavedAsync(string id, string output) => UntilAsync(
