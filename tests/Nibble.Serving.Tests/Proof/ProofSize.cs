@@ -10,7 +10,7 @@ internal sealed record ProofSize(int Jobs, int Variants, int ServerKills, int Wo
     private const string Variable = "NIBBLE_PROOF";
 
     /// <summary>A part of the full size where the variable names a report to write, else one that takes seconds.</summary>
-    public static ProofSize Asked => Report is null ? new ProofSize(12, 2, 2, 3) : new ProofSize(50, 4, 3, 5);
+    public static ProofSize Asked => Report is null ? new ProofSize(8, 2, 1, 2) : new ProofSize(50, 4, 3, 5);
 
     /// <summary>The full edition has four parts, each with a chance of its own.</summary>
     public static TheoryData<int> Parts => Report is null ? [1] : [1, 2, 3, 4];
