@@ -9,11 +9,11 @@ internal sealed record ProofSize(int Jobs, int Variants, int ServerKills, int Wo
 {
     private const string Variable = "NIBBLE_PROOF";
 
-    /// <summary>A part of the full size where the variable names a report to write, else one that takes seconds.</summary>
-    public static ProofSize Asked => Report is null ? new ProofSize(8, 2, 1, 2) : new ProofSize(50, 4, 3, 5);
+    /// <summary>Of a part.</summary>
+    public static ProofSize Asked { get; } = new(50, 4, 3, 5);
 
-    /// <summary>The full edition has four parts, each with a chance of its own.</summary>
-    public static TheoryData<int> Parts => Report is null ? [1] : [1, 2, 3, 4];
+    /// <summary>Each has a chance of its own.</summary>
+    public static TheoryData<int> Parts => [1, 2, 3, 4];
 
     /// <summary>The report to write; null for none.</summary>
     public static string? Report => Environment.GetEnvironmentVariable(Variable);
