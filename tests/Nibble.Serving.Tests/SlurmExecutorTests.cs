@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Nibble.Serving.Clusters;
 using Nibble.Tests;
@@ -6,11 +7,14 @@ namespace Nibble.Serving.Tests;
 
 /// <summary>Jobs that the service hands to Slurm, a real one of this machine alone.</summary>
 [Collection("service")]
-public class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : IClassFixture<SlurmExecutorTests.Machine>
+public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : IClassFixture<SlurmExecutorTests.Machine>, IDisposable
 {
     private const int Long = 24;
 
     private readonly SlurmOnLoopback slurm = machine.Slurm;
+
+    /// <summary>What a test that failed has left would keep the next one waiting.</summary>
+    public void Dispose() => slurm.Clear();
 
     /// <summary>One cluster for all of these tests; where there is none, each says so.</summary>
     public sealed class Machine : IDisposable
@@ -71,14 +75,14 @@ public class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : IClassFixt
         await service.UntilAsync(second, job => job["cluster_job"] is not null);
         Assert.Equal("pending", Status(await service.ReadAsync(second)));
         Assert.Equal("paused", Status(await service.PostAsync($"/v1/jobs/{second}/pause")));
-        await UntilQueuedAsync(1);
+        await UntilForgottenAsync(second, 1);
         await service.PostAsync($"/v1/jobs/{second}/resume");
         await service.UntilAsync(second, job => job["attempts"]!.GetValue<int>() == 2);
         using HttpResponseMessage running = await service.Client.DeleteAsync($"/v1/jobs/{first}");
         Assert.Equal("cancelled", Status(await service.UntilAsync(first, job => Status(job) == "cancelled")));
         Assert.NotEmpty(Directory.GetDirectories(service["outputs/first"], "checkpoint-*"));
         Assert.Equal(2, (await service.UntilAsync(second, "completed"))["attempts"]!.GetValue<int>());
-        await UntilQueuedAsync(0);
+        await UntilForgottenAsync(first, 1);
         Assert.Contains(await service.ChangesAsync(first), change => change == ("cancelled", "cancelled by a request; its checkpoints stay"));
     }
 
@@ -211,12 +215,12 @@ public class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : IClassFixt
         await service.StartAgainAsync(["--executor", "slurm", .. options]);
     }
 
-    /// <summary>Waits until Slurm has as many jobs that are not over.</summary>
-    private Task UntilQueuedAsync(int count) => UntilAsync(() => slurm.Ask("squeue", "--noheader").Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length == count);
+    /// <summary>Waits until an attempt of a job neither runs nor waits.</summary>
+    private Task UntilForgottenAsync(string id, int attempt) => UntilAsync(() => slurm.Ask("squeue", "--noheader", $"--name=nibble-{id}-{attempt}") is (0, ""));
 
     private static async Task UntilAsync(Func<bool> condition)
     {
-        for (int i = 0; i < 150 && !condition(); i++)
+        for (var clock = Stopwatch.StartNew(); !condition() && clock.Elapsed < TimeSpan.FromSeconds(90);)
         {
             await Task.Delay(100);
         }

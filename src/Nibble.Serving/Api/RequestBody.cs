@@ -54,6 +54,7 @@ internal static class RequestBody
         message.Contains("could not be mapped", StringComparison.Ordinal) ? "is not supported"
         : message.Contains("missing required", StringComparison.Ordinal) ? "is missing"
         : message.Contains("could not be converted", StringComparison.Ordinal) ? "has a value of another kind, or out of range"
+        : message.StartsWith("Duplicate", StringComparison.Ordinal) ? "is there twice"
         : message.Contains("null", StringComparison.Ordinal) ? "must not be null"
         : message.Split(" Path: ")[0];
 

@@ -82,9 +82,16 @@ public sealed class SlurmOnLoopback : IDisposable
         return (process.ExitCode, output + error.Result);
     }
 
+    /// <summary>Ends all jobs.</summary>
+    public void Clear()
+    {
+        Ask("scancel", "--quiet", "--full", "--signal=KILL", "--user=root");
+        Ask("scancel", "--quiet", "--user=root"); // The signal leaves those that wait.
+    }
+
     public void Dispose()
     {
-        Ask("scancel", "--quiet", "--full", "--signal=KILL", "--user=root"); // What a test that failed has left.
+        Clear();
         foreach (Process daemon in daemons.AsEnumerable().Reverse())
         {
             using Process kill = Process.Start("kill", ["-TERM", $"{daemon.Id}"]);
