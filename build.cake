@@ -62,7 +62,7 @@ Tally ManagedTests()
     Environment.SetEnvironmentVariable("DOTNET_TieredPGO", "0"); // The programs that tests start live for seconds.
     Environment.SetEnvironmentVariable("OMPI_MCA_mpi_yield_when_idle", "1"); // Ranks that wait are not to keep others from computing.
     // Tests of programs wait more than they compute.
-    var lines = Run("dotnet", $"test --solution {solution} -c {configuration} --no-build --report-xunit --results-directory {artifacts}/tests --max-parallel-test-modules {Environment.ProcessorCount + 1}", mayFail: true);
+    var lines = Run("dotnet", $"test --solution {solution} -c {configuration} --no-build --max-parallel-test-modules {Environment.ProcessorCount + 1}", mayFail: true);
     var tally = new Tally(Number(lines, @"^\s*succeeded: (\d+)"), Number(lines, @"^\s*failed: (\d+)"), Number(lines, @"^\s*skipped: (\d+)"));
     int errors = Number(lines, @"^\s*error: (\d+)"); // Test programs that crashed.
     return tally.Passed > 0 ? tally + new Tally(0, errors, 0) : tally + new Tally(0, Math.Max(1, errors), 0);

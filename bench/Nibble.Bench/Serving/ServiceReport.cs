@@ -14,6 +14,8 @@ internal static class ServiceReport
     private const int Endless = 1_000_000;
     private const int FollowedSteps = 100;
     private const int WarmUp = 3;
+    private const int Rounds = 9;
+    private const int RoundSeconds = 10;
 
     /// <summary>Measures everything.</summary>
     /// <param name="folder">Where reports lie.</param>
@@ -43,6 +45,8 @@ internal static class ServiceReport
         await Task.Delay(TimeSpan.FromSeconds(3)).ConfigureAwait(false);
         WrkResult?[] beside = [.. requests.Select(request => Wrk.Measure(new Uri(store.Client.BaseAddress!, request.Path), Seconds))];
         resident.Add(("after reading beside training", store.ResidentBytes));
+        (WrkResult? Requests, long Bytes)[] sustained =
+            [.. Enumerable.Range(0, Rounds).Select(_ => (Wrk.Measure(store.Client.BaseAddress!, RoundSeconds, InTurn(requests.Select(request => request.Path))), store.ResidentBytes))];
         await store.Client.DeleteAsync($"/v1/jobs/{trains}").ConfigureAwait(false);
         TimeSpan before = store.ProcessorTime;
         string followed = await store.CreateAsync("followed", FollowedSteps).ConfigureAwait(false);
@@ -60,6 +64,9 @@ internal static class ServiceReport
             each, on the same cores, when it has warmed up. Beside training: while its worker trains on both cores.
 
             {Table([.. requests.Select(request => request.Name), "create"], [.. alone, null], [.. beside, creation])}
+            These requests in turn, beside training, for {Rounds * RoundSeconds} s more:
+
+            {Table(sustained)}
             {listeners.Count:N0} listeners of one job that trains: {listeners.Events} events each, {listeners.Missed} listeners that missed any or got one twice; half of the events came within {listeners.MedianDelay:0} ms of
             their time, 99% within {listeners.P99Delay:0} ms. The server computed for {computed.TotalSeconds:0.0} s.
 
@@ -86,8 +93,31 @@ internal static class ServiceReport
         return table.ToString();
     }
 
+    private static string Table(IReadOnlyList<(WrkResult? Requests, long Bytes)> sustained)
+    {
+        var table = new StringBuilder();
+        table.AppendLine("| until | requests a second | p50 | p99 | resident memory of the server |");
+        table.AppendLine("|---|---|---|---|---|");
+        foreach ((int i, (WrkResult? requests, long bytes)) in sustained.Index())
+        {
+            table.AppendLine(CultureInfo.InvariantCulture, $"| {(i + 1) * RoundSeconds} s | {Cells(requests)} | {bytes >> 20} MiB |");
+        }
+
+        return table.ToString();
+    }
+
     private static string Cells(WrkResult? result) =>
         result is null ? "- | - | -" : string.Create(CultureInfo.InvariantCulture, $"{result.PerSecond:N0} | {result.Median:0.0} ms | {result.P99:0.0} ms");
+
+    /// <summary>Asks for one path after the other.</summary>
+    private static string InTurn(IEnumerable<string> paths) => $$"""
+        local paths = { {{string.Join(", ", paths.Select(path => $"\"{path}\""))}} }
+        local count = 0
+        request = function()
+          count = count + 1
+          return wrk.format("GET", paths[count % #paths + 1])
+        end
+        """;
 
     /// <summary>Asks for a job with a folder of its own each time.</summary>
     private static string Creation()
@@ -102,5 +132,4 @@ internal static class ServiceReport
             end
             """;
     }
-
 }
