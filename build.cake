@@ -59,6 +59,7 @@ Tally NativeTests(string preset)
 
 Tally ManagedTests()
 {
+    Environment.SetEnvironmentVariable("NIBBLE_PROGRAM", MakeAbsolute(artifacts + File("publish/Nibble.Cli/release_linux-x64/nibble")).FullPath); // As it was packed.
     Environment.SetEnvironmentVariable("DOTNET_TieredPGO", "0"); // The programs that tests start live for seconds.
     Environment.SetEnvironmentVariable("OMPI_MCA_mpi_yield_when_idle", "1"); // Ranks that wait are not to keep others from computing.
     // Tests of programs wait more than they compute.

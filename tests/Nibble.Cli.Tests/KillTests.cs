@@ -106,7 +106,7 @@ public class KillTests
             $"data.train={SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl")}", "dtype=float32", .. settings,
         ];
         string[] arguments = ["train", "--resume", .. all.SelectMany(setting => new[] { "--set", setting })];
-        using Process process = Process.Start(new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "nibble"), arguments) { RedirectStandardError = true })!;
+        using Process process = Process.Start(new ProcessStartInfo(TestedProgram.Path, arguments) { RedirectStandardError = true })!;
         kill(process, output);
         string error = process.StandardError.ReadToEnd();
         process.WaitForExit();

@@ -33,7 +33,7 @@ public abstract class NibbleProgram
     }
 
     /// <summary>The program and its arguments, with standard error redirected.</summary>
-    protected static ProcessStartInfo Start(string[] arguments) => new(Path.Combine(AppContext.BaseDirectory, "nibble"), arguments)
+    protected static ProcessStartInfo Start(string[] arguments) => new(TestedProgram.Path, arguments)
     {
         RedirectStandardError = true,
         Environment = { ["NIBBLE_HOME"] = Home.Path },

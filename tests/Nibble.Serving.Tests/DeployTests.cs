@@ -23,7 +23,7 @@ public partial class DeployTests
         await AreOptionsAsync(start.Split(' ').Skip(2));
         Assert.SkipUnless(File.Exists("/usr/bin/systemd-analyze"), "There is no systemd-analyze.");
         using var folder = new TempFolder();
-        File.WriteAllText(folder["nibble.service"], unit.Replace("/opt/nibble/nibble", Path.Combine(AppContext.BaseDirectory, "nibble"), StringComparison.Ordinal));
+        File.WriteAllText(folder["nibble.service"], unit.Replace("/opt/nibble/nibble", TestedProgram.Path, StringComparison.Ordinal));
         using Process verify = Process.Start(new ProcessStartInfo("systemd-analyze", ["verify", folder["nibble.service"]]) { RedirectStandardError = true })!;
         string words = await verify.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
         await verify.WaitForExitAsync(TestContext.Current.CancellationToken);
@@ -107,7 +107,7 @@ public partial class DeployTests
     /// <summary>Checks that <c>nibble serve</c> knows the options among some arguments.</summary>
     private static async Task AreOptionsAsync(IEnumerable<string> arguments)
     {
-        using Process help = Process.Start(new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "nibble"), ["serve", "--help"]) { RedirectStandardOutput = true })!;
+        using Process help = Process.Start(new ProcessStartInfo(TestedProgram.Path, ["serve", "--help"]) { RedirectStandardOutput = true })!;
         string text = await help.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
         string[] options = [.. arguments.Where(argument => argument.StartsWith("--", StringComparison.Ordinal))];
         Assert.NotEmpty(options);

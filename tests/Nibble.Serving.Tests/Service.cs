@@ -368,7 +368,7 @@ internal sealed class Service : IAsyncDisposable
     }
 
     private ProcessStartInfo Program(string[] options) => new(
-        Path.Combine(AppContext.BaseDirectory, "nibble"),
+        TestedProgram.Path,
         [
             "serve", "--models", folder["models"], "--data", folder["data"], "--outputs", folder["outputs"],
             .. options.Contains("--urls") ? Array.Empty<string>() : ["--urls", "http://127.0.0.1:0"], .. options,

@@ -10,12 +10,12 @@ namespace Nibble.Cli.Tests;
 public abstract class DistributedProgram
 {
     /// <summary>The program itself.</summary>
-    protected static string Program { get; } = Path.Combine(AppContext.BaseDirectory, "nibble");
+    protected static string Program { get; } = TestedProgram.Path;
 
     /// <summary>mpirun and its arguments for some processes of a command on this machine; the test is skipped where there is no MPI.</summary>
     protected static ProcessStartInfo Mpirun(int processes, string[] command)
     {
-        if (Tool("mpirun") is not { } mpirun || !File.Exists(Path.Combine(AppContext.BaseDirectory, "runtimes", "linux-x64", "native", "libnibble_comm_mpi.so")))
+        if (Tool("mpirun") is not { } mpirun || !File.Exists(Path.Combine(TestedProgram.Folder, "runtimes", "linux-x64", "native", "libnibble_comm_mpi.so")))
         {
             Assert.Skip("No MPI: ./build.sh --target=Distributed installs Open MPI.");
             throw new UnreachableException();

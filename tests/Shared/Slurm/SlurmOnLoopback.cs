@@ -66,7 +66,7 @@ public sealed class SlurmOnLoopback : IDisposable
     /// <summary>One of Slurm's programs that talks to this cluster and to no other; jobs find the program in their path.</summary>
     public ProcessStartInfo Command(string name, string[] arguments) => new(Tool(name)!, arguments)
     {
-        Environment = { ["SLURM_CONF"] = Configuration, ["PATH"] = $"{AppContext.BaseDirectory}:{Environment.GetEnvironmentVariable("PATH")}" },
+        Environment = { ["SLURM_CONF"] = Configuration, ["PATH"] = $"{TestedProgram.Folder}:{Environment.GetEnvironmentVariable("PATH")}" },
     };
 
     /// <summary>What one of Slurm's programs answers.</summary>
