@@ -18,7 +18,7 @@ internal static class FullBenchmark
     private static readonly JsonObject Small = StepBenchmark.Llama(hidden: 512, intermediate: 1536, layers: 8, heads: 8, keyValueHeads: 8, vocab: 8192);
 
     private static readonly TrainingSection Memory = new() { MaxSteps = 3 };
-    private static readonly TrainingSection Checkpoints = new() { MaxSteps = 13, SaveSteps = 1000, SaveTotalLimit = 1 };
+    private static readonly TrainingSection Checkpoints = new() { MaxSteps = 37, SaveSteps = 1000, SaveTotalLimit = 1 };
 
     private static readonly Dictionary<string, (JsonObject Model, TrainingSection Training)> Settings = new()
     {
@@ -27,8 +27,8 @@ internal static class FullBenchmark
         ["in-backward"] = (Large, Memory with { OptimizerInBwd = true }),
         ["4-bytes"] = (Large, Memory with { Bf16StochasticRound = true, OptimizerInBwd = true, Optim = OptimizerType.Adamw8bit }),
         ["unsaved"] = (Small, Checkpoints),
-        ["saved"] = (Small, Checkpoints with { SaveSteps = 4, SaveAsync = false }),
-        ["saved-async"] = (Small, Checkpoints with { SaveSteps = 4, SaveAsync = true }),
+        ["saved"] = (Small, Checkpoints with { SaveSteps = 12, SaveAsync = false }),
+        ["saved-async"] = (Small, Checkpoints with { SaveSteps = 12, SaveAsync = true }),
     };
 
     /// <summary>Runs one setting and describes the result as a row of a Markdown table.</summary>
@@ -57,10 +57,11 @@ internal static class FullBenchmark
             PeakMemory.Reset(); // To make the model took memory too.
             var clock = new StepBenchmark.Clock();
             new FineTuner(config, clock).Run();
+            double[] saving = [.. clock.Seconds.Where((_, i) => (i + 1) % setting.Training.SaveSteps == 0)];
             double predicted = MemoryEstimate.Of(config, model, gpu: false).Total;
             return string.Create(
                 CultureInfo.InvariantCulture,
-                $"| {name} | {PeakMemory.Bytes / 1048576.0:0} MB, {PeakMemory.Bytes / parameters:0.0} bytes a parameter | predicted {predicted / 1048576.0:0} MB | step {clock.MedianStep:0.000} s, mean {clock.Seconds.Average():0.000} s, longest {clock.Seconds.Max():0.000} s |");
+                $"| {name} | {PeakMemory.Bytes / 1048576.0:0} MB, {PeakMemory.Bytes / parameters:0.0} bytes a parameter | predicted {predicted / 1048576.0:0} MB | step {clock.MedianStep:0.000} s, mean {clock.Seconds.Average():0.000} s, with a save {string.Join(", ", saving.Select(seconds => $"{seconds:0.000}"))} s |");
         }
         finally
         {

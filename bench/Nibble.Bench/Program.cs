@@ -15,7 +15,7 @@ using Nibble.Kernels.Runtime;
 using Perfolizer.Horology;
 
 // report FOLDER: everything, as a report. step NAME: a whole QLoRA step. full NAME: full fine-tuning, its memory or its checkpoints. distributed
-// FOLDER: several processes, as a report; each of them is started as rank MODEL STAGE. service FOLDER: the training service under load, as a
+// FOLDER: several processes, as a report; each of them is started as rank MODEL STAGE STEPS. service FOLDER: the training service under load, as a
 // section of its report. Anything else is BenchmarkDotNet's (--filter '*Rope*',
 // --list flat), and the kernels among it are shown as a report would.
 LibTorch.EnsureLoaded();
@@ -31,9 +31,9 @@ if (args is ["full", string setting])
     return;
 }
 
-if (args is ["rank", string model, string stage])
+if (args is ["rank", string model, string stage, string steps])
 {
-    RankRun.Run(model, int.Parse(stage, CultureInfo.InvariantCulture));
+    RankRun.Run(model, int.Parse(stage, CultureInfo.InvariantCulture), int.Parse(steps, CultureInfo.InvariantCulture));
     return;
 }
 

@@ -93,16 +93,15 @@ void narrow(const std::vector<float>& values, void* bfloat16) {
     }
 }
 
-// sums[count] := the parts of all ranks, this one's and those received, in the ranks' order.
+// share[count] := the sum of the parts of all ranks, this one's and those received, in the ranks' order.
 template <typename T>
-void sum_parts(const nibble_comm_request& request, const T* own, int rank, size_t count, float* sums) {
-    std::fill_n(sums, count, 0.0F);
+void sum_parts(const nibble_comm_request& request, const T* own, size_t self, size_t count, float* share) {
+    std::fill_n(share, count, 0.0F);
     for (size_t r = 0; r < request.counts.size(); ++r) {
-        const T* part = r == static_cast<size_t>(rank)
-                            ? own
-                            : reinterpret_cast<const T*>(request.received.get()) + request.received_offsets[r];
+        const T* part =
+            r == self ? own : reinterpret_cast<const T*>(request.received.get()) + request.received_offsets[r];
         for (size_t i = 0; i < count; ++i) {
-            sums[i] += widened(part[i]);
+            share[i] += widened(part[i]);
         }
     }
 }
@@ -110,22 +109,27 @@ void sum_parts(const nibble_comm_request& request, const T* own, int rank, size_
 // Takes the others' parts and sums them at the end. MPI_Ireduce_scatter of Open MPI would hold all ranks' parts twice,
 // and needs to be called again and again to go on.
 template <typename T>
-void exchange_parts(nibble_comm_request& request, const T* values, int own, MPI_Datatype type, const Processes& all) {
+void exchange_parts(nibble_comm_request& request, const T* values, float* share, MPI_Datatype type,
+                    const Processes& all) {
     const auto size = static_cast<size_t>(all.size());
     const auto self = static_cast<size_t>(all.rank());
+    const auto own = static_cast<size_t>(request.counts[self]);
     request.offsets.resize(size);
     std::exclusive_scan(request.counts.begin(), request.counts.end(), request.offsets.begin(), 0);
-    request.counts[self] = 0;
-    request.received_counts.assign(size, own);
+    request.received_counts.assign(size, request.counts[self]);
     request.received_counts[self] = 0;
+    request.counts[self] = 0;
     request.received_offsets.resize(size);
     std::exclusive_scan(request.received_counts.begin(), request.received_counts.end(),
                         request.received_offsets.begin(), 0);
-    request.received = std::make_unique_for_overwrite<std::byte[]>(sizeof(T) * static_cast<size_t>(own) * (size - 1));
+    request.received = std::make_unique_for_overwrite<std::byte[]>(sizeof(T) * own * (size - 1));
     check(MPI_Ialltoallv(values, request.counts.data(), request.offsets.data(), type, request.received.get(),
                          request.received_counts.data(), request.received_offsets.data(), type, all.operations(),
                          &request.request),
           "reduce_scatter");
+    request.finish = [&request, part = values + request.offsets[self], self, own, share] {
+        sum_parts(request, part, self, own, share);
+    };
 }
 
 }  // namespace
@@ -202,34 +206,21 @@ nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t cou
     });
 }
 
-nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts, void* share,
+nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts, float* share,
                                          nibble_comm_request** request) {
     return guarded([&] {
         Processes& all = joined("reduce_scatter");
         require_summable("reduce_scatter", dtype);
         std::vector<int> parts = counted("reduce_scatter", "counts", counts);
         const auto total = std::accumulate(parts.begin(), parts.end(), size_t{0});
-        const int own = parts[static_cast<size_t>(all.rank())];
         require_buffer("reduce_scatter", "values", values, static_cast<int64_t>(total), INT_MAX);
-        require_buffer("reduce_scatter", "share", share, own, INT_MAX);
+        require_buffer("reduce_scatter", "share", share, parts[static_cast<size_t>(all.rank())], INT_MAX);
         auto started = begin("reduce_scatter", request);
         started->counts = std::move(parts);
         if (total > 0 && dtype == NIBBLE_F32) {
-            const auto* floats = static_cast<const float*>(values);
-            exchange_parts(*started, floats, own, MPI_FLOAT, all);
-            started->finish = [result = started.get(), floats, own, rank = all.rank(), share] {
-                sum_parts(*result, floats + result->offsets[static_cast<size_t>(rank)], rank, static_cast<size_t>(own),
-                          static_cast<float*>(share));
-            };
+            exchange_parts(*started, static_cast<const float*>(values), share, MPI_FLOAT, all);
         } else if (total > 0) {
-            const auto* halves = static_cast<const uint16_t*>(values);
-            exchange_parts(*started, halves, own, MPI_UINT16_T, all);
-            started->finish = [result = started.get(), halves, own, rank = all.rank(), share] {
-                result->sums.resize(static_cast<size_t>(own));
-                sum_parts(*result, halves + result->offsets[static_cast<size_t>(rank)], rank, static_cast<size_t>(own),
-                          result->sums.data());
-                narrow(result->sums, share);
-            };
+            exchange_parts(*started, static_cast<const uint16_t*>(values), share, MPI_UINT16_T, all);
         }
         *request = started.release();
     });

@@ -249,7 +249,7 @@ nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t cou
     });
 }
 
-nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts, void* share,
+nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts, float* share,
                                          nibble_comm_request** request) {
     return guarded([&] {
         Group& all = joined("reduce_scatter");

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 /* Version of this ABI; a caller built against another value must not go on. */
-#define NIBBLE_COMM_ABI_VERSION 1
+#define NIBBLE_COMM_ABI_VERSION 2
 NIBBLE_API int32_t nibble_comm_abi_version(void);
 
 /* Text for the last failed call; "" when there was none. Valid until the next call. */
@@ -82,10 +82,11 @@ NIBBLE_API nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_
 NIBBLE_API nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t count,
                                                 nibble_comm_request** request);
 
-/* values[counts[0] + ... + counts[size - 1]] -> share[counts[rank]]: rank r gets the sum, as above, of the r-th part;
- * over MPI it adds the ranks' in their order. */
+/* values[counts[0] + ... + counts[size - 1]] -> share[counts[rank]]: rank r gets the sum of the r-th part, for
+ * NIBBLE_F32 and NIBBLE_BF16 in float32, which is not rounded; over MPI it adds the ranks' in their order. Over NCCL
+ * float32 only. */
 NIBBLE_API nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts,
-                                                    void* share, nibble_comm_request** request);
+                                                    float* share, nibble_comm_request** request);
 
 /* share[bytes[rank]] -> all[bytes[0] + ... + bytes[size - 1]]: the shares of all ranks, in their order. The two buffers
  * must not overlap. */

@@ -6,15 +6,16 @@ namespace Nibble.Bench.Tests;
 public class SimulationTests
 {
     [Theory]
-    [InlineData(0, 4, 16, 6)]
-    [InlineData(1, 4, 7, 4.5)]
-    [InlineData(2, 4, 5.5, 4.5)]
-    [InlineData(3, 4, 4, 6)]
-    [InlineData(3, 1, 16, 0)]
-    public void A_stage_keeps_and_sends_what_its_formula_says(int stage, int processes, double kept, double sent)
+    [InlineData(0, 4, 16, 6, 6)]
+    [InlineData(1, 4, 7, 4.5, 3)]
+    [InlineData(2, 4, 5.5, 4.5, 3)]
+    [InlineData(3, 4, 4, 6, 4.5)]
+    [InlineData(3, 1, 16, 0, 0)]
+    public void A_stage_keeps_and_sends_what_its_formula_says(int stage, int processes, double kept, double sentInFloat32, double sentInBfloat16)
     {
         Assert.Equal(kept, ZeroFormula.BytesPerParameter(stage, processes), 12);
-        Assert.Equal(sent, ZeroFormula.SentPerParameter(stage, processes), 12);
+        Assert.Equal(sentInFloat32, ZeroFormula.SentPerParameter(stage, processes, gradient: 4), 12);
+        Assert.Equal(sentInBfloat16, ZeroFormula.SentPerParameter(stage, processes, gradient: 2), 12);
     }
 
     [Fact]

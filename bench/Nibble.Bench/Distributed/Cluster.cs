@@ -22,7 +22,7 @@ internal sealed record Cluster(double FlopsPerGpu, int Node, double InsideBytesP
         // Forward, recomputation, and twice that backward.
         double compute = 8 * model.Parameters * tokensPerGpu / FlopsPerGpu;
         double link = gpus > Node ? BetweenBytesPerSecond : InsideBytesPerSecond;
-        double transfer = (ZeroFormula.SentPerParameter(stage, gpus) * model.Parameters / link)
+        double transfer = (ZeroFormula.SentPerParameter(stage, gpus, gradient: 4) * model.Parameters / link)
             + (model.Layers * (stage < 3 ? 2 : 3) * (gpus - 1) * Latency);
         return new StepTime(compute, transfer, compute + Math.Max(0, transfer - (overlap * compute)));
     }

@@ -13,19 +13,22 @@ internal static class ZeroFormula
     };
 
     /// <summary>
-    /// Bytes a parameter that each of n processes sends in a step along rings: float32 gradients summed for all, or for one of them and the
-    /// parameters gathered in bfloat16, with stage 3 before the forward pass and again before the backward one.
+    /// Bytes a parameter that each of n processes sends in a step along rings: float32 gradients summed for all, or gradients summed for one of them and
+    /// the parameters gathered in bfloat16, with stage 3 before the forward pass and again before the backward one.
     /// </summary>
-    public static double SentPerParameter(int stage, int n)
+    /// <param name="stage">ZeRO's.</param>
+    /// <param name="n">Processes.</param>
+    /// <param name="gradient">Bytes of a gradient that is summed for one process: 2 over MPI, 4 over NCCL, which sums in what it is sent.</param>
+    public static double SentPerParameter(int stage, int n, int gradient)
     {
-        const int Gradient = 4;
+        const int Sum = 4;
         const int Weight = 2;
-        int elements = stage switch
+        int bytes = stage switch
         {
-            0 => 2 * Gradient,
-            3 => Gradient + (2 * Weight),
-            _ => Gradient + Weight,
+            0 => 2 * Sum,
+            3 => gradient + (2 * Weight),
+            _ => gradient + Weight,
         };
-        return (double)elements * (n - 1) / n;
+        return (double)bytes * (n - 1) / n;
     }
 }

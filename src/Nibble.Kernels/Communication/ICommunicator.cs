@@ -29,10 +29,10 @@ public interface ICommunicator
     /// <param name="values">float32 or bfloat16; bfloat16 is summed in float32 and rounded once.</param>
     ICollective AllReduce(Tensor values);
 
-    /// <summary>Gives each rank its part of the sum of all ranks' values.</summary>
+    /// <summary>Gives each rank its part of the sum of all ranks' values, which is float32 whatever they are.</summary>
     /// <param name="values">float32 or bfloat16 <c>[counts[0] + ... + counts[Size - 1]]</c>.</param>
     /// <param name="counts">Elements of each rank's part.</param>
-    /// <param name="share">Receives this rank's: <c>[counts[Rank]]</c>, of the same dtype.</param>
+    /// <param name="share">Receives this rank's: float32 <c>[counts[Rank]]</c>.</param>
     ICollective ReduceScatter(Tensor values, IReadOnlyList<long> counts, Tensor share);
 
     /// <summary>Gives each rank the parts of all, in their order.</summary>

@@ -42,7 +42,7 @@ internal abstract class NativeCommunicator(CommLibrary library) : ICommunicator
     /// <inheritdoc/>
     public virtual unsafe ICollective ReduceScatter(Tensor values, IReadOnlyList<long> counts, Tensor share)
     {
-        Require(values, counts, share);
+        Require(values, counts, share, ScalarType.Float32);
         nint request;
         fixed (long* each = counts.ToArray())
         {
@@ -56,7 +56,7 @@ internal abstract class NativeCommunicator(CommLibrary library) : ICommunicator
     /// <inheritdoc/>
     public virtual unsafe ICollective AllGather(Tensor share, IReadOnlyList<long> counts, Tensor all)
     {
-        Require(all, counts, share);
+        Require(all, counts, share, all.dtype);
         nint request;
         fixed (long* bytes = counts.Select(count => count * all.ElementSize).ToArray())
         {
@@ -99,12 +99,12 @@ internal abstract class NativeCommunicator(CommLibrary library) : ICommunicator
 
     private unsafe void Complete(nint request) => Check(library.Wait(request));
 
-    private void Require(Tensor all, IReadOnlyList<long> counts, Tensor share)
+    private void Require(Tensor all, IReadOnlyList<long> counts, Tensor share, ScalarType expected)
     {
-        if (counts.Count != Size || counts.Sum() != all.NumberOfElements || counts[Rank] != share.NumberOfElements || share.dtype != all.dtype)
+        if (counts.Count != Size || counts.Sum() != all.NumberOfElements || counts[Rank] != share.NumberOfElements || share.dtype != expected)
         {
             throw new ArgumentException(
-                $"Parts of [{string.Join(", ", counts)}] elements between {Size} ranks do not fit {all.NumberOfElements} x {all.dtype} in all and {share.NumberOfElements} x {share.dtype} on rank {Rank}.");
+                $"Parts of [{string.Join(", ", counts)}] elements between {Size} ranks do not fit {all.NumberOfElements} x {all.dtype} in all and {share.NumberOfElements} x {share.dtype} on rank {Rank}, where {expected} was expected.");
         }
     }
 

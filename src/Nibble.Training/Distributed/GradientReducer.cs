@@ -7,9 +7,9 @@ using static TorchSharp.torch;
 namespace Nibble.Training.Distributed;
 
 /// <summary>
-/// Sums gradients over all processes, bucket by bucket: one is under way while the backward pass goes on. Without shares every process gets
-/// the sums (all-reduce); with them each gets those of its own (reduce-scatter), once a step or, from ZeRO 2 on, after each pass, so that no
-/// process keeps the others'.
+/// Sums gradients over all processes, bucket by bucket: one is under way while the backward pass makes those of the next. Without shares every process
+/// gets the sums (all-reduce); with them each gets those of its own (reduce-scatter), once a step or, from ZeRO 2 on, after each pass, so that no
+/// process keeps the others'. Gradients in bfloat16 are sent as they are, and summed in float32.
 /// </summary>
 /// <param name="world">The processes.</param>
 /// <param name="layout">Where the parameters lie.</param>
@@ -72,7 +72,7 @@ internal sealed class GradientReducer(
     {
     }
 
-    /// <summary>Starts to sum a bucket over all processes, then takes in the one before it.</summary>
+    /// <summary>Takes in the bucket before, and starts to sum one over all processes: there are never messages of two.</summary>
     private void Send(Bucket bucket)
     {
         if (stage == 0 && world.Size == 1)
@@ -83,6 +83,7 @@ internal sealed class GradientReducer(
 
         using Profiler.Scope measured = Profiler.Operator("GradientReduction");
         using IDisposable noGrad = no_grad();
+        Receive();
         Tensor flat = Flatten(bucket);
         if (stage == 1 && !isLast)
         {
@@ -93,7 +94,6 @@ internal sealed class GradientReducer(
         long[] counts = layout.Shares(bucket);
         Tensor sums = stage == 0 ? flat : empty(counts[world.Rank], device: world.Device).DetachFromDisposeScope();
         ICollective pending = stage == 0 ? world.AllReduce(flat) : world.ReduceScatter(flat, counts, sums);
-        Receive();
         receive = () =>
         {
             pending.Wait();
@@ -127,7 +127,8 @@ internal sealed class GradientReducer(
             }
         }
 
-        flat ??= zeros(bucket.Length, device: world.Device).DetachFromDisposeScope();
+        bool asTheyAre = stage > 0 && (stage > 1 || isLast) && bucket.DType == ScalarType.BFloat16; // What passes add up to has more digits.
+        flat ??= zeros(bucket.Length, asTheyAre ? ScalarType.BFloat16 : ScalarType.Float32, world.Device).DetachFromDisposeScope();
         foreach ((int number, long offset, long count) in bucket.Places)
         {
             Tensor value = parameters[number].Value;

@@ -31,7 +31,7 @@ internal sealed record SharedOutMemory(long Parameters, long Gradients, long Own
         long computed = units.Sum(unit => unit.Computed);
         long owned = stage > 0 ? (all + processes - 1) / processes : all;
         long bucket = Math.Max(largest, Math.Min(all, settings.ReduceBucketSize));
-        long messages = processes > 1 ? Master * 2 * bucket * (settings.OverlapComm ? 2 : 1) : 0; // This process's, and what comes from others.
+        long messages = processes > 1 ? Master * 2 * bucket : 0; // This process's, and what comes from others.
         long kept = settings.Bf16StochasticRound ? bytes : Master; // Of what is computed with in another dtype, the bytes that updates are made in.
         long shares = ((kept * computed) + (Master * (all - computed))) / (stage > 0 ? processes : 1);
         // Between processes gradients are summed in float32.

@@ -10,7 +10,7 @@ namespace Nibble.Training.Optimization;
 /// </summary>
 internal sealed class OptimizerInBackward(AdamWOptimizer optimizer)
 {
-    private const long Piece = 1L << 24;
+    private const long Piece = 1L << 20;
 
     private int step;
     private double learningRate;
