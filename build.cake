@@ -60,7 +60,6 @@ Tally NativeTests(string preset)
 Tally ManagedTests()
 {
     Environment.SetEnvironmentVariable("NIBBLE_PROGRAM", MakeAbsolute(artifacts + File("publish/Nibble.Cli/release_linux-x64/nibble")).FullPath); // As it was packed.
-    Environment.SetEnvironmentVariable("DOTNET_TieredPGO", "0"); // The programs that tests start live for seconds.
     Environment.SetEnvironmentVariable("OMPI_MCA_mpi_yield_when_idle", "1"); // Ranks that wait are not to keep others from computing.
     // Tests of programs wait more than they compute.
     var lines = Run("dotnet", $"test --solution {solution} -c {configuration} --no-build --max-parallel-test-modules {Environment.ProcessorCount + 1}", mayFail: true);
@@ -162,8 +161,6 @@ Task("BenchService").IsDependentOn("Build").Does(() =>
 Task("Proof").IsDependentOn("Build").Does(() =>
 {
     Environment.SetEnvironmentVariable("NIBBLE_PROOF", MakeAbsolute(File("bench/reports/service.md")).FullPath);
-    Environment.SetEnvironmentVariable("OMP_NUM_THREADS", "1"); // Many small workers.
-    Environment.SetEnvironmentVariable("DOTNET_TieredPGO", "0");
     Run(
         MakeAbsolute(artifacts + File($"bin/Nibble.Serving.Tests/{configuration.ToLowerInvariant()}/Nibble.Serving.Tests")).FullPath,
         "-class Nibble.Serving.Tests.Proof.ProofTests");

@@ -12,6 +12,12 @@ public abstract class DistributedProgram
     /// <summary>The program itself.</summary>
     protected static string Program { get; } = TestedProgram.Path;
 
+    /// <summary>Where everything is built.</summary>
+    protected static string Artifacts { get; } = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../.."));
+
+    /// <summary>A program of tests that trains several times; see tests/Nibble.Ranks.</summary>
+    protected static string Ranks { get; } = Path.Combine(Artifacts, "bin", "Nibble.Ranks", "release", "Nibble.Ranks");
+
     /// <summary>mpirun and its arguments for some processes of a command on this machine; the test is skipped where there is no MPI.</summary>
     protected static ProcessStartInfo Mpirun(int processes, string[] command)
     {
@@ -36,6 +42,9 @@ public abstract class DistributedProgram
         "--set", "device=cpu", "--set", "training.per_device_train_batch_size=1", "--set", $"training.gradient_accumulation_steps={accumulation}",
         "--set", "training.learning_rate=1e-3", "--set", "training.logging_steps=1", "--set", "training.eval_steps=4", "--set", "training.save_steps=1000", .. settings,
     ];
+
+    /// <summary>What stands after each --set.</summary>
+    protected static string[] Pairs(string[] arguments) => [.. arguments.Where(argument => argument.Contains('=', StringComparison.Ordinal))];
 
     /// <summary>Runs a program to its end and returns its exit code and its lines on standard error; calls back with its id at the third step.</summary>
     protected static (int Code, List<string> Lines) Watch(ProcessStartInfo start, Action<int>? atThirdStep = null, Action<int>? started = null)

@@ -9,9 +9,7 @@ namespace Nibble.Cli.Tests;
 [Collection("nibble")] // Programs that share the processors would only wait for each other.
 public class NcclTests : DistributedProgram
 {
-    private static readonly string Artifacts = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../.."));
     private static readonly string Emulated = Path.Combine(Artifacts, "native", "release", "tests", "libnibble_nccl_emulated.so");
-    private static readonly string Rank = Path.Combine(Artifacts, "bin", "Nibble.Ranks", "release", "Nibble.Ranks");
 
     [Fact]
     public void Two_processes_that_meet_over_MPI_train_as_one_does()
@@ -19,7 +17,7 @@ public class NcclTests : DistributedProgram
         using var folder = new TempFolder();
         string[] settings = ["--set", "training.optim=adamw_8bit", "--set", "training.zero_stage=2", "--set", "training.max_steps=4"]; // Shares differ in size.
         AssertDone(Watch(new ProcessStartInfo(Program, Train(folder["1"], "full", 4, settings))));
-        AssertDone(Watch(WithNccl(Mpirun(2, [Rank, .. Pairs(Train(folder["2"], "full", 2, settings))]))));
+        AssertDone(Watch(WithNccl(Mpirun(2, [Ranks, .. Pairs(Train(folder["2"], "full", 2, settings))]))));
         AssertSame(folder["1"], folder["2"], 1e-5);
     }
 
@@ -130,7 +128,7 @@ public class NcclTests : DistributedProgram
 
     private static ProcessStartInfo OfTorchrun(int rank, int size, int port, string[] arguments)
     {
-        ProcessStartInfo start = WithNccl(new ProcessStartInfo(Rank, Pairs(arguments)));
+        ProcessStartInfo start = WithNccl(new ProcessStartInfo(Ranks, Pairs(arguments)));
         (start.Environment["RANK"], start.Environment["LOCAL_RANK"], start.Environment["WORLD_SIZE"]) = ($"{rank}", $"{rank}", $"{size}");
         (start.Environment["MASTER_ADDR"], start.Environment["MASTER_PORT"]) = ("127.0.0.1", $"{port}");
         return start;
@@ -147,9 +145,6 @@ public class NcclTests : DistributedProgram
         start.Environment["NIBBLE_CUDA_DRIVER"] = Emulated;
         return start;
     }
-
-    /// <summary>What stands after each --set.</summary>
-    private static string[] Pairs(string[] arguments) => [.. arguments.Where(argument => argument.Contains('=', StringComparison.Ordinal))];
 
     private static int FreePort()
     {
