@@ -70,8 +70,8 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
         File.WriteAllText(service["job.sh"], "#!/bin/sh\n#SBATCH --exclusive\nexec \"$@\"\n");
         await StartAsync(service, "--job-template", service["job.sh"]);
         string first = await service.CreateAsync(Service.Request("first", 100_000));
+        await service.UntilSavedAsync(first, "first"); // Or Slurm might get the other one before.
         string second = await service.CreateAsync(Service.Request("second"));
-        await service.UntilSavedAsync(first, "first");
         await service.UntilAsync(second, job => job["cluster_job"] is not null);
         Assert.Equal("pending", Status(await service.ReadAsync(second)));
         Assert.Equal("paused", Status(await service.PostAsync($"/v1/jobs/{second}/pause")));
