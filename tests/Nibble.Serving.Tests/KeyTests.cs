@@ -101,6 +101,9 @@ public class KeyTests(PostgresServer server)
         Assert.Equal(TimeSpan.FromSeconds(10), refused.Headers.RetryAfter!.Delta);
         Assert.Equal("application/problem+json", refused.Content.Headers.ContentType!.MediaType);
         Assert.Equal(HttpStatusCode.OK, await StatusAsync(service, "GET", "/v1/jobs", other));
+        using HttpResponseMessage openAi = await SendAsync(service, "GET", "/v1/models", slow);
+        Assert.Equal(TimeSpan.FromSeconds(10), openAi.Headers.RetryAfter!.Delta);
+        Assert.Equal("rate_limit_error", (string?)(await Service.BodyAsync(openAi))["error"]!["type"]); // As its clients read it.
     }
 
     [Fact]

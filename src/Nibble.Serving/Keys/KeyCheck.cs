@@ -3,6 +3,7 @@ using System.Net;
 using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Http;
 using Nibble.Serving.Api;
+using Nibble.Serving.OpenAi;
 using Nibble.Serving.Store;
 using Nibble.Training.Configuration;
 
@@ -20,7 +21,7 @@ internal sealed class KeyCheck(RequestDelegate next, JobStore store, KeyRates ra
     {
         if (context.GetEndpoint()?.Metadata.GetMetadata<IAllowAnonymous>() is null && await RefusalAsync(context).ConfigureAwait(false) is { } refusal)
         {
-            await refusal.ExecuteAsync(context).ConfigureAwait(false);
+            await ErrorBody.InShapeOf(context.GetEndpoint(), refusal).ExecuteAsync(context).ConfigureAwait(false);
             return;
         }
 

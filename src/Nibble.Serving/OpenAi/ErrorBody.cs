@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Nibble.Serving.OpenAi;
 
@@ -6,6 +7,9 @@ namespace Nibble.Serving.OpenAi;
 /// <param name="Error">What is wrong.</param>
 internal sealed record ErrorBody(ErrorBody.Problem Error)
 {
+    /// <summary>Marks routes whose refusals have this shape.</summary>
+    internal sealed record Shape;
+
     /// <summary>What is wrong.</summary>
     /// <param name="Message">For people.</param>
     /// <param name="Type">The kind of error.</param>
@@ -16,6 +20,11 @@ internal sealed record ErrorBody(ErrorBody.Problem Error)
     public static ErrorBody Of(RefusedException refused) => new(new Problem(refused.Message, TypeOf(refused.Status), refused.Parameter, refused.Code));
 
     public static IResult Result(RefusedException refused) => Results.Json(Of(refused), statusCode: refused.Status);
+
+    /// <summary>A refusal from before a route, in the shape that the route's clients read.</summary>
+    public static IResult InShapeOf(Endpoint? route, IResult refusal) => route?.Metadata.GetMetadata<Shape>() is not null && refusal is ProblemHttpResult problem
+        ? Result(new RefusedException(problem.StatusCode, problem.ProblemDetails.Detail!))
+        : refusal;
 
     private static string TypeOf(int status) => status switch
     {

@@ -39,6 +39,12 @@ internal static class OpenAiRoutes
                 return ErrorBody.Result(new RefusedException(StatusCodes.Status503ServiceUnavailable, "The database does not answer at the moment; the request can be sent again."));
             }
         });
+        group.WithMetadata(new ErrorBody.Shape());
+        foreach (int status in new[] { StatusCodes.Status400BadRequest, StatusCodes.Status404NotFound })
+        {
+            group.WithMetadata(new ProducesResponseTypeMetadata(status, typeof(ErrorBody), ["application/json"]));
+        }
+
         group.MapFiles();
         group.MapFineTuning();
         group.MapModels();
