@@ -15,6 +15,15 @@ public class DescriptionTests
         JsonObject paths = document["paths"]!.AsObject();
         Assert.Superset(
             new HashSet<string> { "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/pause", "/v1/jobs/{id}/resume", "/v1/jobs/{id}/events", "/v1/audit", "/health/ready" }, paths.Select(path => path.Key).ToHashSet());
+        Assert.All(paths.SelectMany(path => path.Value!.AsObject().Select(method => (Name: $"{method.Key} {path.Key}", Route: method.Value!))), item =>
+        {
+            Assert.False(string.IsNullOrEmpty((string?)item.Route["summary"]), item.Name);
+            Assert.True(char.IsUpper(((string?)Assert.Single(item.Route["tags"]!.AsArray()))![0]), item.Name);
+            Assert.Contains(item.Route["responses"]!.AsObject(), response => response.Key is "200" or "201" && response.Value!["content"] is not null);
+        });
+        Assert.Equal("#/components/schemas/ChatRequest", (string?)paths["/v1/chat/completions"]!["post"]!["requestBody"]!["content"]!["application/json"]!["schema"]!["$ref"]);
+        Assert.NotNull(paths["/v1/files"]!["post"]!["requestBody"]!["content"]!["multipart/form-data"]);
+        Assert.Contains(paths["/v1/jobs"]!["post"]!["parameters"]!.AsArray(), parameter => (string?)parameter!["name"] == "Idempotency-Key");
         JsonNode request = document["components"]!["schemas"]!["JobRequest"]!;
         Assert.Equal(["model_name", "training_data_path", "output_dir"], request["required"]!.AsArray().Select(name => (string)name!));
         Assert.Equal(["null", "integer"], request["properties"]!["lora_r"]!["type"]!.AsArray().Select(name => (string)name!));

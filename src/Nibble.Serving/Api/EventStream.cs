@@ -27,7 +27,7 @@ internal static class EventStream
         return await store.FindAsync(id, request.HttpContext.RequestAborted).ConfigureAwait(false) is { } job
             ? Results.ServerSentEvents(FollowAsync(job, after, store, feed, request.HttpContext.Key(), lifetime.ApplicationStopping, request.HttpContext.RequestAborted))
             : Problems.NoJob(id);
-    }).WithSummary("Follow a job, as server-sent events");
+    }).Heeds(LastHeader, "The id of the last event that is known.").Produces<string>(contentType: "text/event-stream").WithSummary("Follow a job, as server-sent events");
 
     private static async IAsyncEnumerable<SseItem<string>> FollowAsync(
         Job job, long after, JobStore store, EventFeed feed, ApiKey? key, CancellationToken stopping, [EnumeratorCancellation] CancellationToken cancellation)

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -9,12 +10,14 @@ namespace Nibble.Serving.Api;
 /// <summary>Whether the service lives, and whether it can take jobs.</summary>
 internal static class HealthApi
 {
+    private const string Ready = "Whether jobs can be taken";
+
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
         RouteGroupBuilder health = routes.MapGroup("/health").AllowAnonymous().WithTags("Health");
-        health.MapGet("/live", () => new { status = "ok" });
-        health.MapGet("/ready", ReadyAsync);
-        health.MapGet("", ReadyAsync);
+        health.MapGet("/live", () => new { status = "ok" }).WithSummary("Whether the service answers");
+        health.MapGet("/ready", ReadyAsync).Produces<JsonObject>().ProducesProblem(StatusCodes.Status503ServiceUnavailable).WithSummary(Ready);
+        health.MapGet("", ReadyAsync).Produces<JsonObject>().ProducesProblem(StatusCodes.Status503ServiceUnavailable).WithSummary(Ready);
     }
 
     private static async Task<IResult> ReadyAsync(JobStore store, ServiceOptions options, IHostApplicationLifetime lifetime, CancellationToken cancellation)

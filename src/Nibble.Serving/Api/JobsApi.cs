@@ -41,7 +41,7 @@ internal static class JobsApi
             }
         });
         jobs.WithTags("Jobs").ProducesProblem(StatusCodes.Status404NotFound).ProducesProblem(StatusCodes.Status409Conflict).ProducesProblem(StatusCodes.Status422UnprocessableEntity);
-        jobs.MapPost("", CreateAsync).Accepts<JobRequest>("application/json").Produces<JobView>(StatusCodes.Status201Created).WithSummary("Create a job");
+        jobs.MapPost("", CreateAsync).Takes<JobRequest>().Heeds(KeyHeader, "The same request with the same key makes one job.").Produces<JobView>(StatusCodes.Status201Created).WithSummary("Create a job");
         jobs.MapGet("", ListAsync).Produces<JobPage>().WithSummary("List jobs, the newest first");
         jobs.MapGet("{id}", ReadAsync).Produces<JobView>().WithSummary("Read a job");
         jobs.MapDelete("{id}", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation)).Produces<JobView>().WithSummary("Cancel a job").NeedsOwner();

@@ -46,7 +46,7 @@ internal static class PreviewApi
         {
             throw new FieldException("training_data_path", exception.Message.Replace(config.Data.Train, request.TrainingDataPath, StringComparison.Ordinal));
         }
-    });
+    }).Takes<JobRequest>().Produces<JobPreview>().WithSummary("What a job would need and learn, before there is one");
 
     private static List<RecordPreview> Read(RunConfig config, DecoderConfig model, DatasetFormat format)
     {

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -22,10 +23,10 @@ internal static class RunApi
     public static void MapRun(this IEndpointRouteBuilder jobs)
     {
         jobs.MapGet("{id}/config", (string id, JobStore store, ServiceOptions options, CancellationToken cancellation) =>
-            OfAsync(id, store, job => Results.Text(ConfigBinder.ToJson(Shown(job, options)), "application/json"), cancellation));
-        jobs.MapGet("{id}/metrics", (string id, JobStore store, CancellationToken cancellation) => OfAsync(id, store, Metrics, cancellation));
+            OfAsync(id, store, job => Results.Text(ConfigBinder.ToJson(Shown(job, options)), "application/json"), cancellation)).Produces<JsonObject>().WithSummary("A job's configuration");
+        jobs.MapGet("{id}/metrics", (string id, JobStore store, CancellationToken cancellation) => OfAsync(id, store, Metrics, cancellation)).Produces<JsonObject>().WithSummary("All figures that a job has logged");
         jobs.MapGet("{id}/samples", (string id, JobStore store, CancellationToken cancellation) =>
-            OfAsync(id, store, job => Results.Ok(new { samples = RunSamples.Load(job.Folder) }), cancellation));
+            OfAsync(id, store, job => Results.Ok(new { samples = RunSamples.Load(job.Folder) }), cancellation)).Produces<JsonObject>().WithSummary("A job's answers before training and after it");
     }
 
     private static async Task<IResult> OfAsync(string id, JobStore store, Func<Job, IResult> answer, CancellationToken cancellation) =>

@@ -13,7 +13,8 @@ namespace Nibble.Serving.OpenAi;
 /// <summary>Chats with base models and with what jobs have made of them.</summary>
 internal static class ChatApi
 {
-    public static void MapChat(this IEndpointRouteBuilder group) => group.MapPost("/chat/completions", AnswerAsync);
+    public static void MapChat(this IEndpointRouteBuilder group) => group.MapPost("/chat/completions", AnswerAsync)
+        .Takes<ChatRequest>().Produces<ChatView>().WithTags("Chat").WithSummary("Go on with a conversation");
 
     private static async Task<IResult> AnswerAsync(HttpContext context, ModelCatalog models, ChatHosts hosts, IOptions<JsonOptions> json, IHostApplicationLifetime lifetime)
     {

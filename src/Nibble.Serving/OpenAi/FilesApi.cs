@@ -1,6 +1,8 @@
+using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
+using Nibble.Serving.Api;
 using Nibble.Serving.Files;
 using Nibble.Serving.Jobs;
 using Nibble.Serving.Store;
@@ -12,14 +14,15 @@ internal static class FilesApi
 {
     private const int LargestPage = 10_000;
 
-    public static void MapFiles(this IEndpointRouteBuilder group)
+    public static void MapFiles(this IEndpointRouteBuilder routes)
     {
-        group.MapPost("/files", UploadAsync);
-        group.MapGet("/files", ListAsync);
-        group.MapGet("/files/{id}", async (string id, JobStore store, CancellationToken cancellation) => FileView.Of(await FindAsync(store, id, cancellation).ConfigureAwait(false)));
+        RouteGroupBuilder group = routes.MapGroup("").WithTags("Files");
+        group.MapPost("/files", UploadAsync).TakesFile().Produces<FileView>().WithSummary("Upload a file of chats");
+        group.MapGet("/files", ListAsync).Produces<Page<FileView>>().WithSummary("List files, the newest first");
+        group.MapGet("/files/{id}", async (string id, JobStore store, CancellationToken cancellation) => FileView.Of(await FindAsync(store, id, cancellation).ConfigureAwait(false))).WithSummary("Read what is known of a file");
         group.MapGet("/files/{id}/content", async (string id, JobStore store, FileLibrary files, CancellationToken cancellation) =>
-            Results.File(Path.GetFullPath(files.PathOf(await FindAsync(store, id, cancellation).ConfigureAwait(false))), "application/octet-stream"));
-        group.MapDelete("/files/{id}", DeleteAsync);
+            Results.File(Path.GetFullPath(files.PathOf(await FindAsync(store, id, cancellation).ConfigureAwait(false))), "application/octet-stream")).Produces<string>(contentType: "application/octet-stream").WithSummary("Read a file");
+        group.MapDelete("/files/{id}", DeleteAsync).Produces<JsonObject>().WithSummary("Delete a file");
     }
 
     private static async Task<IResult> UploadAsync(HttpContext context, FileLibrary files, JobStore store, ServiceOptions options, DiskQuota quota)

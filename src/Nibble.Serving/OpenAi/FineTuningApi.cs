@@ -19,15 +19,18 @@ internal static class FineTuningApi
 
     public static void MapFineTuning(this IEndpointRouteBuilder group)
     {
-        RouteGroupBuilder jobs = group.MapGroup("/fine_tuning/jobs");
-        jobs.MapPost("", CreateAsync);
-        jobs.MapGet("", ListAsync);
-        jobs.MapGet("{id}", async (string id, JobStore store, CancellationToken cancellation) => FineTuningView.Of(await FindAsync(store, id, cancellation).ConfigureAwait(false)));
-        jobs.MapGet("{id}/events", EventsAsync);
-        jobs.MapGet("{id}/checkpoints", CheckpointsAsync);
-        jobs.MapPost("{id}/cancel", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation)).NeedsOwner();
-        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation)).NeedsOwner();
-        jobs.MapPost("{id}/resume", ResumeAsync).NeedsOwner();
+        RouteGroupBuilder jobs = group.MapGroup("/fine_tuning/jobs").WithTags("Fine-tuning");
+        jobs.MapPost("", CreateAsync).Takes<FineTuningRequest>().Produces<FineTuningView>().WithSummary("Create a fine-tuning job");
+        jobs.MapGet("", ListAsync).Produces<Page<FineTuningView>>().WithSummary("List fine-tuning jobs, the newest first");
+        jobs.MapGet("{id}", async (string id, JobStore store, CancellationToken cancellation) => FineTuningView.Of(await FindAsync(store, id, cancellation).ConfigureAwait(false)))
+            .WithSummary("Read a fine-tuning job");
+        jobs.MapGet("{id}/events", EventsAsync).Produces<Page<EventView>>().WithSummary("List what happened to a fine-tuning job, the newest first");
+        jobs.MapGet("{id}/checkpoints", CheckpointsAsync).Produces<Page<CheckpointView>>().WithSummary("List a fine-tuning job's checkpoints, the newest first");
+        jobs.MapPost("{id}/cancel", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Cancel, store, cancellation))
+            .Produces<FineTuningView>().WithSummary("Cancel a fine-tuning job").NeedsOwner();
+        jobs.MapPost("{id}/pause", (string id, JobStore store, CancellationToken cancellation) => StopAsync(id, JobWish.Pause, store, cancellation))
+            .Produces<FineTuningView>().WithSummary("Pause a fine-tuning job").NeedsOwner();
+        jobs.MapPost("{id}/resume", ResumeAsync).Produces<FineTuningView>().WithSummary("Resume a paused fine-tuning job").NeedsOwner();
     }
 
     private static async Task<IResult> CreateAsync(
@@ -90,9 +93,11 @@ internal static class FineTuningApi
     private static async Task<IResult> CheckpointsAsync(string id, JobStore store, string? limit, string? after, CancellationToken cancellation)
     {
         int count = PageSize.Of(limit, 10, LargestPage);
-        IEnumerable<CheckpointView> all = CheckpointView.Of(await FindAsync(store, id, cancellation).ConfigureAwait(false));
-        all = after is null ? all : all.SkipWhile(item => item.Id != after).Skip(1);
-        return Results.Ok(Page<CheckpointView>.Of(all, count, item => item.Id));
+        IReadOnlyList<CheckpointView> all = CheckpointView.Of(await FindAsync(store, id, cancellation).ConfigureAwait(false));
+        IEnumerable<CheckpointView> rest = after is null ? all
+            : all.Any(item => item.Id == after) ? all.SkipWhile(item => item.Id != after).Skip(1)
+            : throw new FieldException("after", $"there is no checkpoint '{after}'");
+        return Results.Ok(Page<CheckpointView>.Of(rest, count, item => item.Id));
     }
 
     private static async Task<IResult> StopAsync(string id, JobWish wish, JobStore store, CancellationToken cancellation)
