@@ -82,7 +82,8 @@ public static class TrainingService
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = LargestRequest;
         });
-        builder.Logging.AddSimpleConsole(format => format.SingleLine = true).SetMinimumLevel(LogLevel.Warning).AddFilter(nameof(Nibble), LogLevel.Information);
+        builder.Logging.AddSimpleConsole(format => format.SingleLine = true).SetMinimumLevel(LogLevel.Warning).AddFilter(nameof(Nibble), LogLevel.Information)
+            .AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // Whoever runs the service is told why it cannot start.
         builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         builder.Services.AddRoutingCore().AddProblemDetails().ConfigureHttpJsonOptions(json => Configure(json.SerializerOptions));
         builder.Services.AddSingleton(options).AddSingleton(store).AddSingleton(executor).AddSingleton<FileLibrary>().AddSingleton<DiskQuota>().AddSingleton<DeviceMemory>();

@@ -37,7 +37,7 @@ internal sealed partial class Attempt(Job job, IExecutor executor, JobStore stor
         {
             WorkerExit exit = await TryToWorkAsync(draining).ConfigureAwait(false);
             Task<JobStatus> end = stop.Reason == StopReason.LeaseLost ? throw new LeaseLostException(lease) : StoreAsync(() => EndAsync(exit), draining);
-            Ended(log, job.Id, await end.ConfigureAwait(false), exit.Code, stop.Reason);
+            Ended(log, job.Id, await end.ConfigureAwait(false), exit.Code, stop.Reason is { } reason ? $", stopped for {reason}" : "");
         }
         catch (LeaseLostException)
         {
@@ -213,8 +213,8 @@ internal sealed partial class Attempt(Job job, IExecutor executor, JobStore stor
         }
     }
 
-    [LoggerMessage(LogLevel.Information, "{Job} is {Status} (exit code {Code}, stopped for {Reason})")]
-    private static partial void Ended(ILogger logger, string job, JobStatus status, int code, StopReason? reason);
+    [LoggerMessage(LogLevel.Information, "{Job} is {Status} (exit code {Code}{Reason})")]
+    private static partial void Ended(ILogger logger, string job, JobStatus status, int code, string reason);
 
     [LoggerMessage(LogLevel.Warning, "Attempt {Attempt} of {Job} is over: another has the job")]
     private static partial void Lost(ILogger logger, string job, int attempt);
