@@ -19,7 +19,7 @@ public static class JsonText
     /// <exception cref="JsonException">The text is anything else.</exception>
     public static JsonNode? Parse(string text) => JsonNode.Parse(text, documentOptions: Document);
 
-    /// <summary>The reason alone, without places that count within a line.</summary>
+    /// <summary>The reason alone, without places that count within a line, and advice to programmers.</summary>
     public static string Reason(JsonException exception) =>
-        $"is not valid JSON ({exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0].TrimEnd('.')})";
+        $"is not valid JSON ({exception.Message.Split(" Path:")[0].Split(" LineNumber:")[0].Split(" which is not supported in this mode")[0].Split(" Change the reader")[0].TrimEnd('.')})";
 }

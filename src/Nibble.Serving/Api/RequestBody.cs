@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Http;
+using Nibble.Data.Files;
 using Nibble.Serving.Jobs;
 
 namespace Nibble.Serving.Api;
@@ -15,6 +16,7 @@ internal static class RequestBody
         AllowDuplicateProperties = false,
         RespectNullableAnnotations = true,
         MaxDepth = 16,
+        Converters = { new FiniteNumber() },
     };
 
     /// <summary>The request, and its bytes.</summary>
@@ -30,13 +32,18 @@ internal static class RequestBody
         using var stream = new MemoryStream();
         await context.Request.Body.CopyToAsync(stream, context.RequestAborted).ConfigureAwait(false);
         byte[] bytes = stream.ToArray();
+        if (bytes.Length == 0)
+        {
+            throw new BadHttpRequestException("The body is empty.");
+        }
+
         try
         {
             using JsonDocument document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = Strict.MaxDepth });
         }
         catch (JsonException exception)
         {
-            throw new BadHttpRequestException($"The body is not valid JSON: {exception.Message}", exception);
+            throw new BadHttpRequestException($"The body {JsonText.Reason(exception)}, in line {exception.LineNumber + 1} at byte {exception.BytePositionInLine + 1}.", exception);
         }
 
         try
@@ -63,4 +70,13 @@ internal static class RequestBody
         exception.Path is { Length: > 2 } path && path.StartsWith("$.", StringComparison.Ordinal) ? path[2..]
         : exception.Message.Split('\'') is [_, string name, ..] && !name.Contains('.', StringComparison.Ordinal) ? name
         : exception.Message.Split('\'') is [_, _, _, string last, ..] ? last : "body";
+
+    /// <summary>JSON has numbers that no double holds, such as 1e400, which would be read as infinite.</summary>
+    private sealed class FiniteNumber : JsonConverter<double>
+    {
+        public override double Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            reader.TokenType == JsonTokenType.Number && reader.GetDouble() is var number && double.IsFinite(number) ? number : throw new JsonException();
+
+        public override void Write(Utf8JsonWriter writer, double value, JsonSerializerOptions options) => writer.WriteNumberValue(value);
+    }
 }

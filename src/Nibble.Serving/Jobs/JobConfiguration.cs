@@ -112,7 +112,8 @@ internal static class JobConfiguration
         {
             string key = exception.Message.Split(' ')[0];
             bool known = ConfigBinder.Settings(config).Any(setting => setting.Key == key);
-            throw new FieldException(OwnNames.GetValueOrDefault(key) ?? (known ? $"config.{key}" : "config"), exception.Message);
+            string problem = known && exception.Message.StartsWith($"{key} is ", StringComparison.Ordinal) ? exception.Message[(key.Length + 1)..] : exception.Message; // The field says the key.
+            throw new FieldException(OwnNames.GetValueOrDefault(key) ?? (known ? $"config.{key}" : "config"), problem);
         }
     }
 

@@ -234,7 +234,7 @@ public static class ConfigBinder
             _ when type == typeof(int) => int.TryParse(text, NumberStyles.AllowLeadingSign, culture, out int number) ? number : null,
             _ when type == typeof(long) => long.TryParse(text, NumberStyles.AllowLeadingSign, culture, out long number) ? number : null,
             _ when type == typeof(ulong) => ulong.TryParse(text, NumberStyles.None, culture, out ulong number) ? number : null,
-            _ when type == typeof(double) => double.TryParse(text, NumberStyles.Float, culture, out double number) ? number : null,
+            _ when type == typeof(double) => double.TryParse(text, NumberStyles.Float, culture, out double number) && double.IsFinite(number) ? number : null,
             _ => throw new InvalidOperationException($"No configuration value is of type {type}."),
         };
     }
