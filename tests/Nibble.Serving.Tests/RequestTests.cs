@@ -31,10 +31,20 @@ public class RequestTests
         await RefusesAsync(service, "config.model", request => request["config"] = new JsonObject { ["model"] = "other" });
         await RefusesAsync(service, "config.output_dir", request => request["config"] = new JsonObject { ["output_dir=/tmp/x"] = 1 });
         await RefusesAsync(service, "use_lora", request => (request["use_lora"], request["config"]) = (true, new JsonObject { ["method"] = "full" }));
+        await RefusesAsync(service, "learning_rate", request => request["learning_rate"] = JsonNode.Parse("1e400"));
+        await RefusesAsync(service, "config.training.max_grad_norm", request => request["config"] = new JsonObject { ["training.max_grad_norm"] = JsonNode.Parse("1e400") });
+        await RefusesAsync(service, "output_dir", request => request["output_dir"] = new string('a', 256));
+        await RefusesAsync(service, "output_dir", request => request["output_dir"] = string.Concat(Enumerable.Repeat("a/", 513)));
         await RefusesAsync(service, "output_dir", request => request["output_dir"] = "used", HttpStatusCode.Conflict);
+        await RefusesAsync(service, "output_dir", request => request["output_dir"] = "used/checkpoint-9", HttpStatusCode.Conflict);
+        await RefusesAsync(service, "output_dir", request => request["output_dir"] = "used/run.json/x", HttpStatusCode.Conflict);
 
-        await service.CreateAsync(Service.Request("busy", 100_000));
-        await RefusesAsync(service, "output_dir", request => request["output_dir"] = "busy", HttpStatusCode.Conflict);
+        await service.CreateAsync(Service.Request("team/busy", 100_000));
+        foreach (string folder in (string[])["team", "team/busy", "team/busy/checkpoint-9"])
+        {
+            await RefusesAsync(service, "output_dir", request => request["output_dir"] = folder, HttpStatusCode.Conflict);
+        }
+
         Assert.Single((await service.GetAsync("/v1/jobs"))["data"]!.AsArray());
     }
 
@@ -136,7 +146,9 @@ public class RequestTests
         await Problem.IsAsync(await PostTextAsync(service, new string('[', 100) + new string(']', 100), "application/json"), HttpStatusCode.BadRequest);
         await Problem.IsAsync(await PostTextAsync(service, "[]", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
         await Problem.IsAsync(await PostTextAsync(service, "null", "application/json"), HttpStatusCode.UnprocessableEntity, "body");
-        await Problem.IsAsync(await PostTextAsync(service, Service.Request("x").ToJsonString(), "text/plain"), HttpStatusCode.UnsupportedMediaType);
+        await Problem.IsAsync(await PostTextAsync(service, Service.Request("x").ToJsonString(), "text/plain"), HttpStatusCode.UnsupportedMediaType, words: "must be application/json");
+        await Problem.IsAsync(await PostTextAsync(service, "", "application/json"), HttpStatusCode.BadRequest, words: "The body is empty.");
+        await Problem.IsAsync(await PostTextAsync(service, "{\n\"lora_r\": 8,}", "application/json"), HttpStatusCode.BadRequest, words: "trailing comma at the end), in line 2 at byte 13.");
         await Problem.IsAsync(await PostTextAsync(service, new string(' ', 300_000) + "{}", "application/json"), HttpStatusCode.RequestEntityTooLarge);
         Assert.Equal("ok", (await service.GetAsync("/health/live"))["status"]!.GetValue<string>());
         Assert.Equal("ok", (await service.GetAsync("/health/ready"))["status"]!.GetValue<string>());
@@ -159,6 +171,9 @@ public class RequestTests
         (int second, string busy) = await service.RefuseAsync();
         Assert.Equal(1, second);
         Assert.Contains("another service", busy, StringComparison.Ordinal);
+        (int third, string taken) = await service.RefuseAsync("--database", service["other.db"], "--urls", service.Client.BaseAddress!.ToString());
+        Assert.Equal(1, third);
+        Assert.Contains("cannot be listened at", Assert.Single(taken.Split('\n')), StringComparison.Ordinal);
     }
 
     private static List<string> Ids(JsonObject page) => [.. page["data"]!.AsArray().Select(job => job!["job_id"]!.GetValue<string>())];

@@ -70,7 +70,7 @@ internal static class JobsApi
         }
 
         RunConfig config = JobConfiguration.Of(request, options);
-        if (Problems.Taken(request, config) is { } taken)
+        if (Problems.Taken(request, config, options.OutputRoot) is { } taken)
         {
             return taken;
         }
@@ -99,7 +99,7 @@ internal static class JobsApi
         (Job added, Addition outcome) = await store.AddAsync(job, options.Queue).ConfigureAwait(false);
         return outcome switch
         {
-            Addition.FolderTaken => Problems.Conflict("output_dir", $"'{request.OutputDir}' is written by a job that is not over; choose another"),
+            Addition.FolderTaken => Problems.Conflict("output_dir", $"'{request.OutputDir}', or a folder in it or around it, is written by a job that is not over; choose another"),
             Addition.QueueFull => Problems.QueueFull(options.Queue),
             Addition.Repeated => Repeated(added, hash),
             _ => Results.Created($"/v1/jobs/{added.Id}", JobView.Of(added)),

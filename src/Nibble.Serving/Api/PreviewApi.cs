@@ -28,7 +28,7 @@ internal static class PreviewApi
     {
         (JobRequest request, _) = await RequestBody.ReadAsync<JobRequest>(context).ConfigureAwait(false);
         RunConfig config = JobConfiguration.Of(request, options);
-        if (Problems.Taken(request, config) is { } taken)
+        if (Problems.Taken(request, config, options.OutputRoot) is { } taken)
         {
             return taken;
         }

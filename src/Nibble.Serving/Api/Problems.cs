@@ -10,10 +10,20 @@ internal static class Problems
 {
     public static IResult NoJob(string id) => Results.Problem($"There is no job '{id}'.", statusCode: StatusCodes.Status404NotFound);
 
-    /// <summary>Null where the output folder holds no run yet.</summary>
-    public static IResult? Taken(JobRequest request, RunConfig config) => File.Exists(Path.Combine(config.OutputDir, RunManifest.FileName))
-        ? Conflict("output_dir", $"'{request.OutputDir}' holds another run; choose another")
-        : null;
+    /// <summary>Null where neither the output folder nor one that it lies in holds a run yet: what is written into a run's folder may pass for its checkpoints.</summary>
+    public static IResult? Taken(JobRequest request, RunConfig config, PathRoot outputs)
+    {
+        for (string folder = config.OutputDir; outputs.Holds(folder); folder = Path.GetDirectoryName(folder)!)
+        {
+            if (File.Exists(folder) || File.Exists(Path.Combine(folder, RunManifest.FileName)))
+            {
+                string place = folder == config.OutputDir ? "" : $"lies in '{outputs.Below(folder)}', which ";
+                return Conflict("output_dir", $"'{request.OutputDir}' {place}{(File.Exists(folder) ? "is a file" : "holds another run")}; choose another");
+            }
+        }
+
+        return null;
+    }
 
     public static IResult Conflict(string field, string problem) => Field(field, problem, StatusCodes.Status409Conflict);
 

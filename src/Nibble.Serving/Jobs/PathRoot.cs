@@ -23,6 +23,8 @@ internal sealed class PathRoot
     public string Resolve(string path)
     {
         Require(path.Length > 0, "is empty");
+        Require(path.Length <= LongestPath, $"is longer than {LongestPath} characters");
+        Require(path.Split('/').All(name => Encoding.UTF8.GetByteCount(name) <= LongestName), $"has a name of more than {LongestName} bytes");
         Require(path.EnumerateRunes().All(IsVisible), "has a control character, or another that cannot be seen");
         Require(!path.Any(Lookalikes.Contains) && Marks(path.Normalize(NormalizationForm.FormKC)).SequenceEqual(Marks(path)), "has a letter that passes for a dot or a slash");
         Require(!path.Split('/', '\\').Contains(".."), "must not have '..'");
@@ -51,6 +53,15 @@ internal sealed class PathRoot
 
         return text;
     }
+
+    /// <summary>Whether a real path lies below the root.</summary>
+    public bool Holds(string path) => IsBelow(path, real);
+
+    /// <summary>With the root before it and files behind it, still one that the system takes.</summary>
+    private const int LongestPath = 1024;
+
+    /// <summary>What file systems take.</summary>
+    private const int LongestName = 255;
 
     /// <summary>Slashes that no normal form makes one.</summary>
     private const string Lookalikes = "\u2044\u2215\u2216\u29F5\u29F8";

@@ -34,7 +34,8 @@ internal sealed partial class JobStore
             return (earlier, Addition.Repeated);
         }
 
-        if (await Unfinished(tables).AnyAsync(item => item.Folder == job.Folder).ConfigureAwait(false))
+        if (await Unfinished(tables).AnyAsync(item =>
+            item.Folder == job.Folder || item.Folder.StartsWith(job.Folder + "/") || job.Folder.StartsWith(item.Folder + "/")).ConfigureAwait(false))
         {
             return (job, Addition.FolderTaken);
         }
