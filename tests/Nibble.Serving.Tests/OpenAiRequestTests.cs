@@ -1,4 +1,5 @@
 using System.Net.Http.Json;
+using System.Text;
 using System.Text.Json.Nodes;
 
 namespace Nibble.Serving.Tests;
@@ -17,7 +18,8 @@ public class OpenAiRequestTests
         await RefusesAsync(400, "file", "line 2: ", service.Client.PostAsync("/v1/files", Form(Good + "{\n", "bad.jsonl")));
         await RefusesAsync(400, "file", "no assistant turn", service.Client.PostAsync("/v1/files", Form("""{"messages": [{"role": "user", "content": "a"}]}""", "bad.jsonl")));
         await RefusesAsync(400, "file", "expected a JSON object", service.Client.PostAsync("/v1/files", Form($"[{Good}]", "bad.jsonl")));
-        await RefusesAsync(400, "file", "expected a JSON object", service.Client.PostAsync("/v1/files", Form("", "empty.jsonl")));
+        await RefusesAsync(400, "file", "empty.jsonl: is empty.", service.Client.PostAsync("/v1/files", Form("", "empty.jsonl")));
+        await RefusesAsync(400, "file", "line 2: is not UTF-8.", service.Client.PostAsync("/v1/files", Form(Good + Good.Replace('b', 'é'), "latin.jsonl", encoding: Encoding.Latin1)));
         await RefusesAsync(400, "file", "ends with .jsonl", service.Client.PostAsync("/v1/files", Form(Good, "good.csv")));
         await RefusesAsync(400, "purpose", "is 'batch'", service.Client.PostAsync("/v1/files", Form(Good, "good.jsonl", "batch")));
         await RefusesAsync(400, "expires_after", "is not supported", service.Client.PostAsync("/v1/files", Form(Good, "good.jsonl", more: "expires_after")));
@@ -29,7 +31,7 @@ public class OpenAiRequestTests
         Assert.Empty((await service.GetAsync("/v1/files"))["data"]!.AsArray());
 
         string first = await UploadAsync(service);
-        await UploadAsync(service);
+        Assert.Equal("good.jsonl", (string?)(await service.GetAsync($"/v1/files/{await UploadAsync(service, "../../good.jsonl")}"))["filename"]);
         await RefusesAsync(409, null, "2 files already", service.Client.PostAsync("/v1/files", Form(Good, "third.jsonl")));
         JsonObject page = await service.GetAsync("/v1/files?limit=1");
         Assert.True(page["has_more"]!.GetValue<bool>());
@@ -99,15 +101,15 @@ public class OpenAiRequestTests
         return body["error"]!;
     }
 
-    private static async Task<string> UploadAsync(Service service)
+    private static async Task<string> UploadAsync(Service service, string name = "good.jsonl")
     {
-        using HttpResponseMessage response = await service.Client.PostAsync("/v1/files", Form(Good, "good.jsonl"));
+        using HttpResponseMessage response = await service.Client.PostAsync("/v1/files", Form(Good, name));
         return (await Service.BodyAsync(response))["id"]!.GetValue<string>();
     }
 
-    private static MultipartFormDataContent Form(string text, string name, string purpose = "fine-tune", string? more = null)
+    private static MultipartFormDataContent Form(string text, string name, string purpose = "fine-tune", string? more = null, Encoding? encoding = null)
     {
-        var form = new MultipartFormDataContent { { new StringContent(text), "file", name }, { new StringContent(purpose), "purpose" } };
+        var form = new MultipartFormDataContent { { new StringContent(text, encoding), "file", name }, { new StringContent(purpose), "purpose" } };
         if (more is not null)
         {
             form.Add(new StringContent("x"), more);

@@ -1,3 +1,5 @@
+using System.Text;
+using System.Text.Unicode;
 using Nibble.Data;
 
 namespace Nibble.Serving.Files;
@@ -11,6 +13,16 @@ internal static class ChatFile
     /// <returns>What is wrong with the first bad line, which is named; null where all are good.</returns>
     public static string? ProblemOf(string path, CancellationToken cancellation)
     {
+        if (new FileInfo(path).Length == 0)
+        {
+            return "is empty";
+        }
+
+        if (LineWithoutText(path, cancellation) is { } line)
+        {
+            return $"line {line}: is not UTF-8";
+        }
+
         if (!BeginsWithObject(path))
         {
             return "line 1: expected a JSON object, one on each line";
@@ -31,6 +43,23 @@ internal static class ChatFile
         }
 
         return first is null ? null : $"line {first.Line}: {first.Reason}";
+    }
+
+    /// <summary>The first line that is no UTF-8; what is read as text would have other letters there, silently.</summary>
+    private static int? LineWithoutText(string path, CancellationToken cancellation)
+    {
+        int number = 0;
+        foreach (string line in File.ReadLines(path, Encoding.Latin1)) // Each byte a letter.
+        {
+            cancellation.ThrowIfCancellationRequested();
+            number++;
+            if (!Utf8.IsValid(Encoding.Latin1.GetBytes(line)))
+            {
+                return number;
+            }
+        }
+
+        return null;
     }
 
     /// <summary>Other containers, and packed ones, are not for uploads: what is packed may be far larger than it looks.</summary>

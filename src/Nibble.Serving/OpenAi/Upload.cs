@@ -91,6 +91,7 @@ internal sealed record Upload(ContentFolder.Received File, string Name, string P
     private static string NameOf(ContentDispositionHeaderValue disposition)
     {
         string name = HeaderUtilities.RemoveQuotes(disposition.FileNameStar.HasValue ? disposition.FileNameStar : disposition.FileName).ToString();
+        name = name[(name.LastIndexOfAny(['/', '\\']) + 1)..]; // RFC 7578: folders of the sender mean nothing here.
         return name.Length <= LongestText && !name.Any(char.IsControl) && name.EndsWith(".jsonl", StringComparison.OrdinalIgnoreCase) ? name
             : throw new FieldException("file", $"must have a name of at most {LongestText} characters that ends with .jsonl");
     }
