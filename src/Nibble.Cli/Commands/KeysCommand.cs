@@ -72,7 +72,7 @@ internal static class KeysCommand
             return;
         }
 
-        Table table = new Table().Border(TableBorder.Simple).AddColumns("key", "name", "scope", "requests/min", "jobs", "created", "last used", "revoked");
+        Table table = new Table().Border(TableBorder.Simple).AddColumn(new TableColumn("key").NoWrap()).AddColumns("name", "scope", "requests/min", "jobs", "created", "last used", "revoked");
         foreach (ApiKey key in keys)
         {
             string[] cells =
