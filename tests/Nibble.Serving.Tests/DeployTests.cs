@@ -21,6 +21,7 @@ public partial class DeployTests
         string unit = File.ReadAllText(Path.Combine(Folder, "nibble.service"));
         string start = Regex.Match(unit, "^ExecStart=(.*)$", RegexOptions.Multiline).Groups[1].Value;
         await AreOptionsAsync(start.Split(' ').Skip(2));
+        Assert.Contains("\nUMask=0027\n", unit, StringComparison.Ordinal); // Uploads are nobody else's.
         Assert.SkipUnless(File.Exists("/usr/bin/systemd-analyze"), "There is no systemd-analyze.");
         using var folder = new TempFolder();
         File.WriteAllText(folder["nibble.service"], unit.Replace("/opt/nibble/nibble", TestedProgram.Path, StringComparison.Ordinal));
