@@ -74,6 +74,8 @@ public class PageTests
         await Expect(row.Locator(".badge")).ToHaveTextAsync("paused");
         await row.GetByRole(AriaRole.Button, new() { Name = "Resume" }).ClickAsync();
         await Expect(row.Locator(".badge")).ToHaveTextAsync("running");
+        LocatorBoundingBoxResult? pause = await row.GetByRole(AriaRole.Button, new() { Name = "Pause" }).BoundingBoxAsync();
+        Assert.Equal(pause!.Y, (await row.GetByRole(AriaRole.Button, new() { Name = "Cancel" }).BoundingBoxAsync())!.Y); // Beside it, not below.
         await Browser.PictureAsync(page, "jobs");
         await row.GetByRole(AriaRole.Button, new() { Name = "Cancel" }).ClickAsync();
         await page.GetByRole(AriaRole.Button, new() { Name = "Cancel the job" }).ClickAsync();
