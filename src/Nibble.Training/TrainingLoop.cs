@@ -166,7 +166,7 @@ internal sealed class TrainingLoop
         using Profiler.Scope update = Profiler.Pass("update");
         double norm = optimizer.Norm() / scale.Value;
         double before = scale.Value;
-        if (!double.IsFinite(loss) || (!double.IsFinite(norm) && !scale.IsActive))
+        if (!double.IsFinite(loss) || (!double.IsFinite(norm) && scale.IsLowest))
         {
             throw new TrainingDivergedException(step, double.IsFinite(loss) ? $"gradient of {optimizer.NotFinite() ?? "another process's share"}" : "loss");
         }
@@ -181,6 +181,7 @@ internal sealed class TrainingLoop
         else
         {
             optimizer.DropGradients();
+            observer.Info($"Step {step} is skipped, for its float16 gradients overflow; the loss scale is {scale.Value} from now on.");
         }
 
         state = state with { LossScale = scale.Value, LossScaleGoodSteps = scale.GoodSteps };
