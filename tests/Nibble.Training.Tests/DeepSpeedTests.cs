@@ -62,6 +62,29 @@ public class DeepSpeedTests
     }
 
     [Theory]
+    [InlineData("auto", "auto", "bfloat16", "bfloat16")]
+    [InlineData("true", "auto", "float16", "bfloat16")]
+    [InlineData("auto", "true", "bfloat16", "float16")]
+    [InlineData("false", "auto", "bfloat16", "float32")]
+    [InlineData("false", "auto", "float16", "float16")]
+    [InlineData("auto", "false", "float16", "float32")]
+    [InlineData("false", "false", "bf16", "float32")]
+    public void A_type_that_is_switched_off_is_not_computed_in(string bf16, string fp16, string given, string expected)
+    {
+        string Value(string word) => word == "auto" ? "\"auto\"" : word;
+        var config = DeepSpeedConfig.Parse($$"""{ "bf16": { "enabled": {{Value(bf16)}} }, "fp16": { "enabled": {{Value(fp16)}} } }""", "ds.json");
+        Assert.Equal(expected, config.Apply(Run with { Dtype = given }, processes: 1, onGpu: false).Dtype);
+    }
+
+    [Fact]
+    public void How_losses_are_scaled_says_nothing_where_they_are_not()
+    {
+        const string Usual = """{ "fp16": { "enabled": "auto", "loss_scale": 0, "loss_scale_window": 1000, "initial_scale_power": 16, "hysteresis": 2, "min_loss_scale": 1 } }""";
+        Assert.Equal(Run, Apply(Usual));
+        Assert.Contains("fp16.loss_scale_window is 1000", Assert.Throws<ArgumentException>(() => DeepSpeedConfig.Parse(Usual, "ds.json").Apply(Run with { Dtype = "float16" }, processes: 1, onGpu: false)).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData("""{ "train_batch_size": 48 }""", 3, 4)]
     [InlineData("""{ "train_batch_size": 48, "train_micro_batch_size_per_gpu": 6 }""", 6, 2)]
     [InlineData("""{ "train_batch_size": 48, "gradient_accumulation_steps": 2 }""", 6, 2)]
@@ -75,6 +98,10 @@ public class DeepSpeedTests
     [Theory]
     [InlineData("""{ "train_batch_size": 25, "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 3 }""", "train_batch_size is 25, but train_micro_batch_size_per_gpu 2 x gradient_accumulation_steps 3 x 4 processes is 24.")]
     [InlineData("""{ "train_batch_size": 0 }""", "train_batch_size is 0; it must be positive.")]
+    [InlineData("""{ "train_batch_size": 3e9 }""", "train_batch_size is 3000000000; it must be below 2^31.")]
+    [InlineData("""{ "gradient_clipping": -1 }""", "gradient_clipping is -1; it must be zero or a positive number or \"auto\".")]
+    [InlineData("""{ "zero_optimization": { "reduce_bucket_size": 0 } }""", "zero_optimization.reduce_bucket_size is 0; it must be positive.")]
+    [InlineData("""{ "zero_optimization": { "stage": 2, "offload_param": { "device": "nvme" } } }""", "zero_optimization.offload_param.device is \"nvme\"; that needs stage 3, but stage is 2.")]
     [InlineData("""{ "train_batch_size": "all" }""", "train_batch_size is \"all\"; it must be a whole number or \"auto\".")]
     [InlineData("""{ "zero_optimization": { "sub_group_size": 1e9 } }""", "zero_optimization.sub_group_size is not supported.")]
     [InlineData("""{ "zero_optimization": { "stage": 4 } }""", "zero_optimization.stage is 4; it must be 0, 1, 2 or 3.")]
@@ -84,6 +111,7 @@ public class DeepSpeedTests
     [InlineData("""{ "zero_optimization": { "contiguous_gradients": false } }""", "zero_optimization.contiguous_gradients is false; only true is supported: gradients are sent end to end.")]
     [InlineData("""{ "fp16": { "enabled": true }, "bf16": { "enabled": true } }""", "bf16.enabled and fp16.enabled are both true; one of them can be.")]
     [InlineData("""{ "fp16": { "enabled": true, "loss_scale": 128 } }""", "fp16.loss_scale is 128; only 0 is supported: the scale is dynamic.")]
+    [InlineData("""{ "fp16": { "enabled": true, "min_loss_scale": 0.5 } }""", "fp16.min_loss_scale is 0.5; only 1 is supported: a run whose gradients overflow at a scale of 1 ends.")]
     [InlineData("""{ "optimizer": { "type": "Lamb" } }""", "optimizer.type is \"Lamb\"; only \"AdamW\" is supported: the others are not there.")]
     [InlineData("""{ "scheduler": { "type": "WarmupLR" } }""", "scheduler is not supported.")]
     public void What_cannot_be_honoured_is_refused_by_name(string json, string problem) =>
@@ -103,6 +131,7 @@ public class DeepSpeedTests
     public void Text_that_is_no_JSON_object_is_refused()
     {
         Assert.StartsWith("ds.json is not JSON: ", Assert.Throws<InvalidDataException>(() => DeepSpeedConfig.Parse("{", "ds.json")).Message, StringComparison.Ordinal);
+        Assert.StartsWith("ds.json is not JSON: Duplicate property 'stage'", Assert.Throws<InvalidDataException>(() => DeepSpeedConfig.Parse("""{ "zero_optimization": { "stage": 1, "stage": 2 } }""", "ds.json")).Message, StringComparison.Ordinal);
         Assert.Equal("ds.json is not a JSON object.", Assert.Throws<InvalidDataException>(() => DeepSpeedConfig.Parse("[]", "ds.json")).Message);
     }
 

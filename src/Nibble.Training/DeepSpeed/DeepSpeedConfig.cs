@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Nibble.Modeling.Checkpoints;
 using Nibble.Training.Configuration;
+using static TorchSharp.torch;
 
 namespace Nibble.Training.DeepSpeed;
 
@@ -53,12 +55,13 @@ public sealed class DeepSpeedConfig
     /// <summary>Reads JSON.</summary>
     /// <param name="text">The object.</param>
     /// <param name="name">What errors call it.</param>
-    /// <exception cref="InvalidDataException">It is not a JSON object.</exception>
+    /// <exception cref="InvalidDataException">It is not a JSON object, or has a key twice.</exception>
     public static DeepSpeedConfig Parse(string text, string name)
     {
         try
         {
-            return new DeepSpeedConfig(name, JsonNode.Parse(text) as JsonObject ?? throw new InvalidDataException($"{name} is not a JSON object."));
+            var strict = new JsonDocumentOptions { AllowDuplicateProperties = false };
+            return new DeepSpeedConfig(name, JsonNode.Parse(text, documentOptions: strict) as JsonObject ?? throw new InvalidDataException($"{name} is not a JSON object."));
         }
         catch (JsonException exception)
         {
@@ -77,11 +80,11 @@ public sealed class DeepSpeedConfig
         var root = new DeepSpeedSection(name, "", json);
         RunConfig result = run with
         {
-            Dtype = Dtype(root) ?? run.Dtype,
+            Dtype = Dtype(root, run.Dtype),
             Training = Optimizer(root.Section("optimizer"), Zero(root.Section("zero_optimization"), Batch(root, run.Training, processes), onGpu)) with
             {
                 MaxGradNorm = root.Number("gradient_clipping") ?? run.Training.MaxGradNorm,
-                LoggingSteps = (int?)root.Count("steps_per_print") ?? run.Training.LoggingSteps,
+                LoggingSteps = (int?)root.Positive("steps_per_print") ?? run.Training.LoggingSteps,
             },
         };
         root.Only("wall_clock_breakdown", false, "use nibble train --profile");
@@ -95,15 +98,7 @@ public sealed class DeepSpeedConfig
         const string Whole = "train_batch_size";
         const string Micro = "train_micro_batch_size_per_gpu";
         const string Steps = "gradient_accumulation_steps";
-        (long? all, long? one, long? passes) = (root.Count(Whole), root.Count(Micro), root.Count(Steps));
-        foreach ((string key, long? value) in new[] { (Whole, all), (Micro, one), (Steps, passes) })
-        {
-            if (value is < 1 or > int.MaxValue)
-            {
-                throw root.Problem(key, $"is {value}; it must be positive");
-            }
-        }
-
+        (long? all, long? one, long? passes) = (root.Positive(Whole), root.Positive(Micro), root.Positive(Steps));
         long micro = one ?? (all is not null && passes is not null ? Math.Max(1, all.Value / (passes.Value * processes)) : training.PerDeviceTrainBatchSize);
         long steps = passes ?? (all is not null ? Math.Max(1, all.Value / (micro * processes)) : training.GradientAccumulationSteps);
         return all is null || all == micro * steps * processes
@@ -111,23 +106,26 @@ public sealed class DeepSpeedConfig
             : throw root.Problem(Whole, $"is {all}, but {Micro} {micro} x {Steps} {steps} x {processes} process{(processes == 1 ? "" : "es")} is {micro * steps * processes}");
     }
 
-    private static string? Dtype(DeepSpeedSection root)
+    private static string Dtype(DeepSpeedSection root, string dtype)
     {
-        DeepSpeedSection bf16 = root.Section("bf16");
         DeepSpeedSection fp16 = root.Section("fp16");
-        (bool? bfloat16, bool? float16) = (bf16.Flag("enabled"), fp16.Flag("enabled"));
-        fp16.Only("loss_scale", 0, "the scale is dynamic");
-        fp16.Only("initial_scale_power", 16, "the scale begins at 65536");
-        fp16.Only("loss_scale_window", 2000, "the scale doubles after 2,000 good steps");
-        fp16.Only("hysteresis", 1, "the scale halves at the first overflow");
-        return (bfloat16, float16) switch
+        ScalarType given = DTypeNames.Parse(dtype);
+        string result = (root.Section("bf16").Flag("enabled"), fp16.Flag("enabled")) switch
         {
             (true, true) => throw root.Problem("bf16.enabled", "and fp16.enabled are both true; one of them can be"),
             (true, _) => "bfloat16",
             (_, true) => "float16",
-            (false, false) => "float32",
-            _ => null,
+            (false, _) when given == ScalarType.BFloat16 => "float32",
+            (_, false) when given == ScalarType.Float16 => "float32",
+            _ => dtype,
         };
+        bool scales = DTypeNames.Parse(result) == ScalarType.Float16;
+        fp16.Only("loss_scale", 0, "the scale is dynamic", scales);
+        fp16.Only("initial_scale_power", 16, "the scale begins at 65536", scales);
+        fp16.Only("loss_scale_window", 2000, "the scale doubles after 2,000 good steps", scales);
+        fp16.Only("hysteresis", 1, "the scale halves at the first overflow", scales);
+        fp16.Only("min_loss_scale", 1, "a run whose gradients overflow at a scale of 1 ends", scales);
+        return result;
     }
 
     private static TrainingSection Zero(DeepSpeedSection zero, TrainingSection training, bool onGpu)
@@ -143,6 +141,11 @@ public sealed class DeepSpeedConfig
         DeepSpeedSection optimizer = zero.Section("offload_optimizer");
         DeepSpeedSection parameters = zero.Section("offload_param");
         (Place states, Place shares) = (PlaceOf(optimizer, onGpu), PlaceOf(parameters, onGpu));
+        if (shares == Place.Disk && stage < 3)
+        {
+            throw parameters.Problem("device", $"is \"nvme\"; that needs stage 3, but stage is {stage}");
+        }
+
         return onGpu && shares == Place.Host
             ? throw parameters.Problem("device", "is \"cpu\"; on a GPU the shares of parameters stay on it")
             : training with
@@ -152,7 +155,7 @@ public sealed class DeepSpeedConfig
                 OffloadOptimizer = states == Place.Disk ? OffloadDevice.Disk : training.OffloadOptimizer,
                 OffloadParameters = shares == Place.Disk ? OffloadDevice.Disk : training.OffloadParameters,
                 OverlapComm = zero.Flag("overlap_comm") ?? training.OverlapComm,
-                ReduceBucketSize = zero.Count("reduce_bucket_size") ?? training.ReduceBucketSize,
+                ReduceBucketSize = zero.Positive("reduce_bucket_size") ?? training.ReduceBucketSize,
                 PrefetchBucketSize = zero.Count("stage3_prefetch_bucket_size") ?? training.PrefetchBucketSize,
                 ParamPersistenceThreshold = zero.Count("stage3_param_persistence_threshold") ?? training.ParamPersistenceThreshold,
             };

@@ -23,14 +23,22 @@ internal sealed class DeepSpeedSection(string file, string path, JsonObject? jso
     public string? Word(string key) => Given(key) is not { } node ? null
         : node is JsonValue value && value.TryGetValue(out string? word) ? word : throw Unfit(key, node, "a word");
 
+    /// <summary>A rate, a decay, a norm: none of them is negative.</summary>
     public double? Number(string key) => Given(key) is not { } node ? null
-        : node is JsonValue value && value.TryGetValue(out double number) ? number : throw Unfit(key, node, "a number");
+        : node is JsonValue value && value.TryGetValue(out double number) && number >= 0 ? number : throw Unfit(key, node, "zero or a positive number");
 
     /// <summary>A whole number, which people also write as 5e8.</summary>
     public long? Count(string key) => Given(key) is not { } node ? null
         : node is JsonValue value && value.TryGetValue(out double number) && number is >= 0 and < 1e18 && Math.Floor(number) == number
             ? (long)number
             : throw Unfit(key, node, "a whole number");
+
+    /// <summary>A whole number that a setting of 32 bits can have, and not zero.</summary>
+    public long? Positive(string key)
+    {
+        long? count = Count(key);
+        return count is < 1 or > int.MaxValue ? throw Problem(key, $"is {count}; it must be {(count < 1 ? "positive" : "below 2^31")}") : count;
+    }
 
     /// <summary>A list of so many numbers.</summary>
     public double[]? Numbers(string key, int count) => Given(key) is not { } node ? null
@@ -48,10 +56,14 @@ internal sealed class DeepSpeedSection(string file, string path, JsonObject? jso
     }
 
     /// <summary>A key whose only value is what the engine does anyway.</summary>
-    public void Only(string key, JsonNode supported, string why)
+    /// <param name="key">The key.</param>
+    /// <param name="supported">Its value.</param>
+    /// <param name="why">What the engine does.</param>
+    /// <param name="matters">Whether it says anything about this run; else it may have any value.</param>
+    public void Only(string key, JsonNode supported, string why, bool matters = true)
     {
         JsonNode? node = Given(key);
-        if (node is not null && Normal(node) != Normal(supported))
+        if (matters && node is not null && Normal(node) != Normal(supported))
         {
             throw Problem(key, $"is {node.ToJsonString()}; only {supported.ToJsonString()} is supported: {why}");
         }
