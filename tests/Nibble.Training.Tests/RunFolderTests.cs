@@ -86,6 +86,7 @@ public class RunFolderTests
 
         Exception error = Assert.Throws<InvalidDataException>(() => { Run(folder, resume: true); });
         Assert.Contains("checkpoint-4 is damaged; delete it", error.Message, StringComparison.Ordinal);
+        Assert.Contains(file, error.Message, StringComparison.Ordinal);
         Directory.Delete(checkpoint, recursive: true);
         Assert.Equal([3, 4], Run(folder, resume: true).Losses.Select(loss => loss.Step));
     }

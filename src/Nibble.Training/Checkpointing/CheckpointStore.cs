@@ -231,10 +231,10 @@ internal sealed class CheckpointStore(
                 values.Fill(byName[name[..name.LastIndexOf('.')]], name, state);
             }
 
-            TrainingState? read = JsonSerializer.Deserialize<TrainingState>(File.ReadAllText(Path.Combine(folder, StateFile)), Json);
+            TrainingState? read = DamagedCheckpoint.ReadJson<TrainingState>(Path.Combine(folder, StateFile), Json);
             return read is { Step: > 0 } ? read : throw new InvalidDataException($"{StateFile} counts no steps.");
         }
-        catch (Exception exception) when (exception is InvalidDataException or FileNotFoundException or JsonException)
+        catch (Exception exception) when (exception is InvalidDataException or FileNotFoundException)
         {
             throw DamagedCheckpoint.At(folder, exception);
         }

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Nibble.Training.Checkpointing;
 
 /// <summary>A checkpoint that cannot be read any more.</summary>
@@ -26,6 +28,20 @@ public static class DamagedCheckpoint
 
         Directory.Move(folder, aside);
         return name;
+    }
+
+    /// <summary>Reads a file of JSON.</summary>
+    /// <exception cref="InvalidDataException">It is none; the message names it.</exception>
+    internal static T? ReadJson<T>(string path, JsonSerializerOptions options)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<T>(File.ReadAllText(path), options);
+        }
+        catch (JsonException exception)
+        {
+            throw new InvalidDataException($"{Path.GetFileName(path)} is not JSON: {exception.Message}", exception);
+        }
     }
 
     internal static InvalidDataException At(string folder, Exception problem) =>

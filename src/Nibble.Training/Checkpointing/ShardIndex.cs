@@ -49,7 +49,7 @@ internal sealed record ShardIndex(IReadOnlyList<long> Bytes, IReadOnlyDictionary
     public static ShardIndex Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
-        ShardIndex index = JsonSerializer.Deserialize<ShardIndex>(File.ReadAllText(path), Json) is { Bytes.Count: > 0, Parts: not null } read
+        ShardIndex index = DamagedCheckpoint.ReadJson<ShardIndex>(path, Json) is { Bytes.Count: > 0, Parts: not null } read
             ? read
             : throw new InvalidDataException($"{path} names no files");
         for (int rank = 0; rank < index.Bytes.Count; rank++)
