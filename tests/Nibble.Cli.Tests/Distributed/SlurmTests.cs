@@ -18,8 +18,8 @@ public class SlurmTests : DistributedProgram
         string log = folder["job.log"];
         File.WriteAllText(folder["run.yaml"], "{}");
         string script = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../../src/Nibble.Cli/examples/distributed/train.sbatch"));
-        // One machine instead of two, and a time that a test can wait for.
-        string[] options = ["--wait", "--nodes=1", "--ntasks-per-node=2", "--time=2", $"--output={log}", script, folder["run.yaml"]];
+        // One machine instead of two, and less time; two minutes before it is up, the script lets the run stop.
+        string[] options = ["--wait", "--nodes=1", "--ntasks-per-node=2", "--time=10", $"--output={log}", script, folder["run.yaml"]];
         (int code, List<string> lines) = Watch(cluster.Command("sbatch", [.. options, .. Train(folder["2"], "lora", 1, settings).Skip(1)]));
         Assert.True(code == 0, string.Join('\n', lines) + (File.Exists(log) ? File.ReadAllText(log) : ""));
         Assert.Contains("step 4 ", File.ReadAllText(log), StringComparison.Ordinal);
