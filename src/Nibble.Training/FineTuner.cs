@@ -274,7 +274,12 @@ public sealed class FineTuner
     {
         if (adapter is null)
         {
-            ModelWriter.Write(model, config.Model, config.OutputDir, config.Training.Bf16StochasticRound ? ScalarType.BFloat16 : model.Config.StoredDType ?? model.ComputeDType, made: optimizer.Collected);
+            using CheckpointTensors stored = CheckpointTensors.Open(config.Model);
+            ScalarType dtype = config.Training.Bf16StochasticRound ? ScalarType.BFloat16 : model.Config.StoredDType ?? model.ComputeDType;
+            HashSet<string> learned = [.. model.Parameters.Select(parameter => parameter.Name)];
+            ModelWriter.Write(model, config.Model, config.OutputDir, dtype, made: weight => learned.Contains(weight.Name) || !stored.Contains(weight.Name)
+                ? optimizer.Collected(weight)
+                : weight with { Make = () => stored.Read(weight.Name, weight.DType, weight.Shape) }); // What is frozen was computed with in another dtype, maybe.
         }
         else
         {

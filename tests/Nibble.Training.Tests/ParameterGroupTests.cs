@@ -57,6 +57,20 @@ public class ParameterGroupTests
     }
 
     [Theory]
+    [InlineData(0)]
+    [InlineData(3)]
+    public void Frozen_modules_of_a_float32_model_stay_to_the_bit_though_they_are_computed_with_in_bfloat16(int stage)
+    {
+        using var folder = new TempFolder();
+        Run(folder["out"], Training with { Freeze = ["model.embed_tokens", "model.layers.0.*"], ZeroStage = stage }, "bfloat16");
+        using SafetensorsFile first = SafetensorsFile.Open(Path.Combine(Model, "model.safetensors"));
+        using SafetensorsFile frozen = Weights(folder["out"]);
+        Assert.All(
+            frozen.Tensors.Keys,
+            name => Assert.Equal(name.Contains("embed_tokens", StringComparison.Ordinal) || name.Contains("layers.0.", StringComparison.Ordinal), Distance(first, frozen, name) == 0));
+    }
+
+    [Theory]
     [InlineData("embed", "training.freeze has 'embed', which matches nothing; there are model.layers.N.self_attn.q_proj, ")]
     [InlineData("lm_head", "training.freeze has 'lm_head', which matches nothing")]
     [InlineData("*", "training.freeze leaves nothing to learn")]
@@ -86,11 +100,11 @@ public class ParameterGroupTests
     /// <summary>One step, unclipped; the large epsilon makes it a smooth function of the gradients.</summary>
     private static TrainingSection Training => new() { MaxSteps = 1, WarmupRatio = 0, LearningRate = 1e-2, MaxGradNorm = 0, AdamEpsilon = 1, GradientAccumulationSteps = 1, SaveSteps = 1 };
 
-    private static TrainingResult Run(string output, TrainingSection training) => new FineTuner(new RunConfig
+    private static TrainingResult Run(string output, TrainingSection training, string dtype = "float32") => new FineTuner(new RunConfig
     {
         Model = Model,
         Method = Method.Full,
-        Dtype = "float32",
+        Dtype = dtype,
         OutputDir = output,
         Data = new DataSection { Train = SharedFolder.Path("vectors", "training", "short", "full", "train.jsonl"), MaxLength = 256 },
         Training = training,
