@@ -23,6 +23,12 @@ public static class CommandLineProgram
     /// <summary>Runs the program.</summary>
     public static async Task<int> RunAsync(string[] args)
     {
+        if (Processes.Count > 1)
+        {
+            // mpirun gives each process a terminal, for which .NET would write a control sequence into what comes out of mpirun.
+            Environment.SetEnvironmentVariable("TERM", null);
+        }
+
         var verbose = new Option<bool>("--verbose") { Description = "Show where an error came from.", Recursive = true };
         var root = new RootCommand("Fine-tunes large language models.")
         {

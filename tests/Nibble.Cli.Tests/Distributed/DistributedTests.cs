@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Text.Json.Nodes;
 using Nibble.Tests;
 
 namespace Nibble.Cli.Tests;
@@ -154,6 +155,17 @@ public class DistributedTests : DistributedProgram
         string line = Assert.Single(lines, line => line.StartsWith("nibble:", StringComparison.Ordinal));
         Assert.StartsWith("nibble: rank 0: ", line, StringComparison.Ordinal);
         Assert.Contains(text, line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_for_machines_is_all_that_comes_out_of_the_launcher()
+    {
+        using var folder = new TempFolder();
+        ProcessStartInfo start = Mpirun(2, [Program, .. Train(folder["out"], "lora", 1, ["--set", "training.max_steps=1", "--set", "training.report_samples=0", "--json"])]);
+        start.Environment["TERM"] = "xterm";
+        start.RedirectStandardOutput = true;
+        using Process process = Process.Start(start)!;
+        Assert.Equal(1, (int)JsonNode.Parse(process.StandardOutput.ReadToEnd())!["steps"]!);
     }
 
     private static string[] Set(params string[] settings) => [.. settings.SelectMany(setting => new[] { "--set", setting })];
