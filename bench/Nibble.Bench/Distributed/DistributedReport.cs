@@ -45,7 +45,8 @@ internal static class DistributedReport
 
                 ## Memory
 
-                In bytes a parameter. **Peak** is the largest resident size of a process, the model's loading included, less what one process has besides its 16.
+                In bytes a parameter. **Peak** is the largest resident size of a process, the model's loading included, less what one process has besides its 16, so that
+                its own peak says nothing; that a parameter takes 16 there is measured by the slope.
                 The parts are what `nibble train --dry-run` says of them, and for MPI what joining the others took (its libraries and buffers).
                 **Theory** (arXiv:1910.02054) has weights and gradients in 2 bytes, masters and states in 12. Here:
 
@@ -55,13 +56,14 @@ internal static class DistributedReport
                   grow with the model.
                 - **MPI**, {small.JoinedMegabytes:0} MB a process, does not either.
 
-                What does not grow is gone from the **slope**: what a further parameter of the larger model takes, against the smaller one.
+                What does not grow is gone from the **slope**: what a further parameter of the larger model takes, whole peaks compared, against the smaller one.
 
                 {Memory(small, large)}
                 ## Time
 
                 - **Sent** is counted by the communicator: what each process sends in a step if sums and gathered parts go along rings. In theory that is,
-                  as often as the stage sends them, 2 bytes for a weight and for a gradient that goes to one process, 4 for one that goes to all.
+                  as often as the stage sends them, 2 bytes for a weight and for a gradient that goes to one process, 4 for one that goes to all. Embedding and norms,
+                  {small.Model.VocabSize * small.Model.HiddenSize / small.Parameters:P0} of the parameters here, go in float32 also where the stage sends 2 bytes.
                 - **Expected** is the time of one process, as many times as there are processes (they share the cores), and the time of what is sent at the speed
                   of sums of 16 MiB just after.
 
@@ -94,7 +96,7 @@ internal static class DistributedReport
             {
                 double[] parts = model.Parts(stage, processes);
                 string slope = model == large
-                    ? Invariant($"{((model.Peak(stage, processes) * model.Parameters) - (small.Peak(stage, processes) * small.Parameters)) / (model.Parameters - small.Parameters):0.0}")
+                    ? Invariant($"{(model.ResultOf(stage, processes).PeakBytes - small.ResultOf(stage, processes).PeakBytes) / (model.Parameters - small.Parameters):0.0}")
                     : "";
                 rows.AppendLine(Invariant(
                     $"| {model.Parameters / 1e6:0.0} M | {Stage(stage, processes)} | {processes} | {string.Join(" | ", parts.Append(parts.Sum()).Select(part => Invariant($"{part:0.0}")))} | {model.Peak(stage, processes):0.0} | {slope} | {ZeroFormula.BytesPerParameter(stage, processes):0.0} |"));
@@ -174,7 +176,7 @@ internal static class DistributedReport
             ];
         }
 
-        private RankResult ResultOf(int stage, int processes) => Results[Array.IndexOf(Runs, (stage, processes))];
+        public RankResult ResultOf(int stage, int processes) => Results[Array.IndexOf(Runs, (stage, processes))];
 
         private MemoryEstimate Estimate(int stage, int processes) => MemoryEstimate.Of(RankRun.Config(Folder, stage, processes, Steps), Model, gpu: false, processes);
     }
