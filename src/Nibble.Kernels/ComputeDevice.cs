@@ -1,5 +1,6 @@
 using System.Globalization;
 using Nibble.Kernels.Cuda;
+using Nibble.Kernels.Runtime;
 using TorchSharp;
 
 namespace Nibble.Kernels;
@@ -9,7 +10,6 @@ public static class ComputeDevice
 {
     /// <summary>The first GPU that can be used, else the CPU.</summary>
     public const string Auto = "auto";
-
 
     /// <summary>The CPU, whatever GPUs there are.</summary>
     public const string Cpu = "cpu";
@@ -21,10 +21,12 @@ public static class ComputeDevice
     /// <param name="note">Told in one line what <c>auto</c> came to, and why.</param>
     /// <exception cref="ArgumentException">There is no device of this name.</exception>
     /// <exception cref="NotSupportedException">It is a GPU that cannot be used; the message says why.</exception>
+    /// <exception cref="DllNotFoundException">There is no libtorch.</exception>
     public static torch.Device Choose(string name, Action<string> note)
     {
         ArgumentNullException.ThrowIfNull(note);
         Parse(name);
+        LibTorch.EnsureLoaded(); // Nobody would hear what goes wrong while an assembly is being loaded.
         return name == Cpu ? torch.CPU : Choose(name, GpuReport.Read(), note);
     }
 
@@ -34,7 +36,7 @@ public static class ComputeDevice
         int ordinal = Parse(name);
         if (name == Auto)
         {
-            GpuInfo? usable = report.Gpus.FirstOrDefault(gpu => gpu.Problem is null);
+            GpuInfo? usable = Usable(report);
             note(usable is null ? $"Computing on the CPU: {report.Problem ?? report.Gpus[0].ToString()}." : $"Computing on {usable}.");
             return usable is null ? torch.CPU : new torch.Device(usable.Device);
         }
@@ -46,7 +48,9 @@ public static class ComputeDevice
     }
 
     /// <summary>Whether a name means a GPU, without asking for that GPU; <c>auto</c> is what it would come to on this machine.</summary>
-    public static bool NamesGpu(string name) => name == Auto ? Choose(name, _ => { }).type == DeviceType.CUDA : name != Cpu;
+    public static bool NamesGpu(string name) => name == Auto ? Usable(GpuReport.Read()) is not null : name != Cpu;
+
+    private static GpuInfo? Usable(GpuReport report) => report.Gpus.FirstOrDefault(gpu => gpu.Problem is null);
 
     /// <summary>Bytes of memory that the GPU of a device has in all; null for the CPU.</summary>
     public static long? GpuMemory(torch.Device device)

@@ -121,8 +121,12 @@ public class CommandLineTests : NibbleProgram
     {
         string note = Path.Combine(AppContext.BaseDirectory, "libtorch.path");
         Assert.Equal(0, Run([("NIBBLE_LIBTORCH", File.ReadAllText(note).Trim())], "info").Code);
-        Result missing = Run([("NIBBLE_LIBTORCH", "/nonexistent")], "info");
-        Assert.Equal((1, "nibble: NIBBLE_LIBTORCH is /nonexistent, where there is no libtorch_cpu.so."), (missing.Code, missing.Error.Trim()));
+        using var folder = new TempFolder();
+        foreach (string[] command in (string[][])[["info"], ["generate", .. Model, "--prompt", "a"], ["quantize", .. Model, "--out", folder["nf4"]]])
+        {
+            Result missing = Run([("NIBBLE_LIBTORCH", "/nonexistent")], command);
+            Assert.Equal((1, "nibble: NIBBLE_LIBTORCH is /nonexistent, where there is no libtorch_cpu.so."), (missing.Code, missing.Error.Trim()));
+        }
     }
 
     [Fact]

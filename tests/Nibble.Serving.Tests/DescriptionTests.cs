@@ -52,6 +52,7 @@ public class DescriptionTests
         Assert.Equal(job["memory_bytes"]!.GetValue<long>(), figures["nibble_device_memory_reserved_bytes{device=\"cpu\"}"]);
         Assert.Equal(4L << 30, figures["nibble_device_memory_limit_bytes{device=\"cpu\"}"]);
         Assert.InRange(figures["nibble_host_memory_available_bytes{}"], 1e6, figures["nibble_host_memory_total_bytes{}"]);
+        Assert.DoesNotContain("libtorch", File.ReadAllText($"/proc/{service.Id}/maps"), StringComparison.OrdinalIgnoreCase); // Only its workers compute.
         using HttpResponseMessage cancelled = await service.Client.DeleteAsync($"/v1/jobs/{id}");
         await Task.Delay(TimeSpan.FromSeconds(0.4)); // An answer is kept for a moment.
         Assert.Equal(1, (await FiguresAsync(service))["nibble_jobs{status=\"cancelled\"}"]);

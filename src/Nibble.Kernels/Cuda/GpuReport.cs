@@ -1,5 +1,4 @@
 using System.Globalization;
-using Nibble.Kernels.Runtime;
 using TorchSharp;
 
 namespace Nibble.Kernels.Cuda;
@@ -44,7 +43,6 @@ public sealed record GpuReport(string? DriverVersion, IReadOnlyList<GpuInfo> Gpu
     {
         driver.Check(driver.DriverGetVersion(out int version), "the driver does not tell its version");
         driver.Check(driver.DeviceGetCount(out int count), "the driver does not count its GPUs");
-        LibTorch.EnsureLoaded(); // Before TorchSharp searches for it.
         string? problem = count == 0 ? "the driver finds no GPU" : torch.cuda.is_available() ? null : CpuBuild;
         return new GpuReport(
             string.Create(CultureInfo.InvariantCulture, $"{version / 1000}.{version % 1000 / 10}"), [.. Enumerable.Range(0, count).Select(n => Describe(driver, n, images, problem))], problem);

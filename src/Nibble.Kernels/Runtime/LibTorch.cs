@@ -1,7 +1,7 @@
+using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Nibble.Kernels.Cuda;
-using TorchSharp;
 
 namespace Nibble.Kernels.Runtime;
 
@@ -27,7 +27,12 @@ public static class LibTorch
 
     private static readonly Lazy<nint> Binding = new(Load);
 
-    /// <summary>Runs when the assembly is first used, so that no caller has to remember to.</summary>
+    private static bool isPrepared;
+
+    /// <summary>
+    /// Runs when the assembly is first used, so that no caller has to remember to. libtorch itself is loaded when TorchSharp is,
+    /// before TorchSharp searches for it: a program that touches no tensor, as the service, has no use for its 150 MB.
+    /// </summary>
 #pragma warning disable CA2255 // The one library-level initializer: TorchSharp offers no other hook before its first P/Invoke.
     [ModuleInitializer]
     internal static void Register()
@@ -36,11 +41,28 @@ public static class LibTorch
         NativeLibrary.SetDllImportResolver(typeof(LibTorch).Assembly, (name, _, _) => Resolve(name));
         if (LoadsByPath)
         {
-            NativeLibrary.SetDllImportResolver(typeof(torch).Assembly, (name, _, _) => Resolve(name));
+            AppDomain.CurrentDomain.AssemblyLoad += (_, loaded) => Prepare(loaded.LoadedAssembly);
+            Array.ForEach(AppDomain.CurrentDomain.GetAssemblies(), Prepare);
         }
     }
 
-    /// <summary>Loads libtorch and its binding now instead of at the first tensor.</summary>
+    private static void Prepare(Assembly assembly)
+    {
+        if (assembly.GetName().Name == nameof(TorchSharp) && !Interlocked.Exchange(ref isPrepared, true))
+        {
+            NativeLibrary.SetDllImportResolver(assembly, (name, _, _) => Resolve(name));
+            try
+            {
+                EnsureLoaded();
+            }
+            catch (DllNotFoundException)
+            {
+                // Whoever needs tensors hears of it where EnsureLoaded is called; here nobody would.
+            }
+        }
+    }
+
+    /// <summary>Loads libtorch and its binding now instead of with TorchSharp, or says why that failed.</summary>
     /// <exception cref="DllNotFoundException">libtorch is neither beside the application nor where its build left it.</exception>
     public static void EnsureLoaded()
     {

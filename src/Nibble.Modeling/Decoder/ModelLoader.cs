@@ -1,3 +1,4 @@
+using Nibble.Kernels.Runtime;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Modeling.Configuration;
 using static TorchSharp.torch;
@@ -11,8 +12,10 @@ public static class ModelLoader
     /// <param name="folder">The model folder.</param>
     /// <param name="options">Dtype and quantisation.</param>
     /// <exception cref="InvalidDataException">The folder is damaged, inconsistent or not supported; the message says what and where.</exception>
+    /// <exception cref="DllNotFoundException">There is no libtorch.</exception>
     public static DecoderModel Load(string folder, LoadOptions? options = null)
     {
+        LibTorch.EnsureLoaded();
         options ??= new LoadOptions();
         DecoderConfig config = ConfigReader.Read(folder);
         using CheckpointTensors checkpoint = CheckpointTensors.Open(folder);
