@@ -237,7 +237,7 @@ public sealed class RunRegistryTests : NibbleProgram, IDisposable
 
     private Result Train(string output, params string[] changes) => Ours(Arguments(output, changes));
 
-    private Result Ours(params string[] arguments) => Run([("NIBBLE_HOME", folder["home"]), ("NIBBLE_CUDA_DRIVER", "/nonexistent/libcuda.so")], arguments);
+    private Result Ours(params string[] arguments) => InOurHome(() => Nibble(arguments));
 
     private JsonArray Runs() => JsonNode.Parse(Ours("runs", "--json").Output)!.AsArray();
 
@@ -248,11 +248,18 @@ public sealed class RunRegistryTests : NibbleProgram, IDisposable
         return start;
     }
 
-    private void InOurHome(Action action)
+    private T InOurHome<T>(Func<T> action)
     {
+        string? home = Environment.GetEnvironmentVariable("NIBBLE_HOME");
         Environment.SetEnvironmentVariable("NIBBLE_HOME", folder["home"]);
-        action();
-        Environment.SetEnvironmentVariable("NIBBLE_HOME", null);
+        try
+        {
+            return action();
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("NIBBLE_HOME", home);
+        }
     }
 
     /// <summary>Sends a signal at the fifth step of a long run, and returns the exit code.</summary>

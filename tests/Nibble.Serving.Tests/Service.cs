@@ -375,7 +375,7 @@ internal sealed class Service : IAsyncDisposable
         ])
     {
         RedirectStandardError = true,
-        Environment = { ["NIBBLE_HOME"] = folder["home"], ["NIBBLE_CUDA_DRIVER"] = "/nonexistent/libcuda.so", ["PGPASSWORD"] = Secret, ["OPENAI_API_KEY"] = Secret, ["OMP_NUM_THREADS"] = "1" }, // Many small workers.
+        Environment = { ["NIBBLE_HOME"] = folder["home"], ["NIBBLE_CUDA_DRIVER"] = "/nonexistent/libcuda.so", ["PGPASSWORD"] = Secret, ["OPENAI_API_KEY"] = Secret },
     };
 
     /// <summary>What variables of the service hold that nobody else is to see.</summary>

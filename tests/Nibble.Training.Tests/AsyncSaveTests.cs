@@ -133,7 +133,7 @@ public class AsyncSaveTests
                 Dtype = "float32",
                 OutputDir = folder[$"{saveAsync}"],
                 Data = new DataSection { Train = SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl"), MaxLength = 128, EvalRatio = 0.1 },
-                Training = new TrainingSection { MaxSteps = 6, SaveSteps = 1, EvalSteps = 2, SaveTotalLimit = 6, GradientAccumulationSteps = 1, LearningRate = 1e-3, Optim = optimizer, SaveAsync = saveAsync },
+                Training = new TrainingSection { MaxSteps = 6, SaveSteps = 1, EvalSteps = 2, SaveTotalLimit = 6, ReportSamples = 0, GradientAccumulationSteps = 1, LearningRate = 1e-3, Optim = optimizer, SaveAsync = saveAsync },
             };
             return [.. new FineTuner(config).Run(cancellation: TestContext.Current.CancellationToken).Losses.Select(item => item.Loss)];
         }

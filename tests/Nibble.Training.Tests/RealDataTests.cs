@@ -15,7 +15,7 @@ public class RealDataTests
         var trainer = new QLoraTrainer(
             SharedFolder.Path("models", "stories260K", "hf"),
             new QLoraConfig { Lora = new LoraConfig { TargetModules = [LoraConfig.AllLinear] } },
-            new TrainingSection { MaxSteps = 20, PerDeviceTrainBatchSize = 2, GradientAccumulationSteps = 1, LearningRate = 5e-3, EvalSteps = 5, Optim = OptimizerType.Adamw8bit });
+            new TrainingSection { MaxSteps = 20, PerDeviceTrainBatchSize = 2, GradientAccumulationSteps = 1, LearningRate = 5e-3, EvalSteps = 5, ReportSamples = 0, Optim = OptimizerType.Adamw8bit });
         var data = new DataSection { Train = SharedFolder.Path(["data", .. file]), EvalRatio = 0.05, MaxLength = 512 };
         TrainingResult result = trainer.Train(data, folder["out"], cancellation: TestContext.Current.CancellationToken);
         Assert.True(result.Evaluations[^1].EvalLoss < result.Evaluations[0].EvalLoss, string.Join(", ", result.Evaluations.Select(item => item.EvalLoss)));

@@ -170,7 +170,7 @@ public class RunFolderTests
         [
             $"model={SharedFolder.Path("models", "stories260K", "hf")}", "dtype=float32", $"output_dir={folder["out"]}",
             $"data.train={SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl")}", "data.max_length=128", "data.eval_ratio=0.2",
-            "training.max_steps=4", "training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=1",
+            "training.max_steps=4", "training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=1", "training.report_samples=0",
             .. change is null ? Array.Empty<string>() : [change],
         ]);
         return new FineTuner(config).Run(resume, TestContext.Current.CancellationToken);

@@ -9,7 +9,7 @@ namespace Nibble.Training.Tests;
 
 public class TunerTests
 {
-    private static readonly TrainingSection Short = new() { MaxSteps = 8, PerDeviceTrainBatchSize = 4, GradientAccumulationSteps = 1, LearningRate = 5e-3, EvalSteps = 4 };
+    private static readonly TrainingSection Short = new() { MaxSteps = 8, PerDeviceTrainBatchSize = 4, GradientAccumulationSteps = 1, LearningRate = 5e-3, EvalSteps = 4, ReportSamples = 0 };
 
     private static string Model => SharedFolder.Path("models", "stories260K", "hf");
 

@@ -53,8 +53,9 @@ internal static class RunsCommand
         }
 
         // On a terminal a run takes several lines, elsewhere one, for grep and its like.
-        bool terminal = AnsiConsole.Profile.Out.IsTerminal;
-        AnsiConsole.Profile.Width = terminal ? AnsiConsole.Profile.Width : int.MaxValue / 2;
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Out) });
+        bool terminal = console.Profile.Out.IsTerminal;
+        console.Profile.Width = terminal ? console.Profile.Width : int.MaxValue / 2;
         Table table = new Table().Border(TableBorder.Simple).AddColumns("run", "status", "started", "adapter", "what");
         foreach (RunEntry entry in entries)
         {
@@ -66,7 +67,7 @@ internal static class RunsCommand
             table.AddRow(cells.Select(cell => new Text(Terminal.Visible(cell, lines: true))));
         }
 
-        AnsiConsole.Write(table);
+        console.Write(table);
     }
 
     private static IEnumerable<string> Describe(RunEntry entry) =>

@@ -40,7 +40,7 @@ public abstract class DistributedProgram
         "train", "--set", $"model={SharedFolder.Path("models", "stories260K", "hf")}", "--set", $"output_dir={output}", "--set", $"method={method}", "--set", "dtype=float32",
         "--set", $"data.train={SharedFolder.Path("vectors", "training", "short", "lora", "train.jsonl")}", "--set", "data.max_length=256", "--set", "data.eval_ratio=0.2",
         "--set", "device=cpu", "--set", "training.per_device_train_batch_size=1", "--set", $"training.gradient_accumulation_steps={accumulation}",
-        "--set", "training.learning_rate=1e-3", "--set", "training.logging_steps=1", "--set", "training.eval_steps=4", "--set", "training.save_steps=1000", .. settings,
+        "--set", "training.learning_rate=1e-3", "--set", "training.logging_steps=1", "--set", "training.eval_steps=4", "--set", "training.save_steps=1000", "--set", "training.report_samples=0", .. settings,
     ];
 
     /// <summary>What stands after each --set.</summary>

@@ -39,7 +39,7 @@ public class DistributedTests : DistributedProgram
         using var folder = new TempFolder();
         foreach (int processes in new[] { 1, 2, 4 })
         {
-            RunAll(processes, [.. cases.Select((one, i) => Train(folder[$"{i}-{processes}"], one.Method, accumulation: 4 / processes, [.. Set("training.max_steps=4", "training.report_samples=0"), .. Set(one.Settings)]))]);
+            RunAll(processes, [.. cases.Select((one, i) => Train(folder[$"{i}-{processes}"], one.Method, accumulation: 4 / processes, [.. Set("training.max_steps=4"), .. Set(one.Settings)]))]);
         }
 
         foreach ((int i, (string _, double tolerance, string[] _)) in cases.Index())
@@ -55,7 +55,7 @@ public class DistributedTests : DistributedProgram
         using var folder = new TempFolder();
         string[] Settings(int processes, int accumulation, int stage) => Train(folder[$"{processes}-{accumulation}-{stage}"], "full", accumulation, Set(
             "dtype=bfloat16", "training.optim=adamw_8bit", $"training.zero_stage={stage}", "training.max_grad_norm=0", // Norms are summed in another order.
-            "training.max_steps=4", "training.report_samples=0"));
+            "training.max_steps=4"));
         byte[] Weights(string run) => File.ReadAllBytes(Path.Combine(folder[run], "model.safetensors"));
 
         RunAll(1, Settings(1, 2, 0), Settings(1, 4, 0));
@@ -74,7 +74,7 @@ public class DistributedTests : DistributedProgram
         string[] settings =
         [
             "--set", "training.freeze=[model.embed_tokens, model.layers.1.*]", "--set", "training.lr_groups=[model.layers.0.*=0.5]", "--set", "training.save_async=true",
-            "--set", "training.early_stopping_patience=3", "--set", "training.eval_metrics=[rouge1]", "--set", "training.eval_max_new_tokens=4", "--set", "training.save_steps=2", "--set", "training.max_steps=7",
+            "--set", "training.early_stopping_patience=3", "--set", "training.eval_metrics=[rouge1]", "--set", "training.eval_max_new_tokens=4", "--set", "training.save_steps=2", "--set", "training.max_steps=7", "--set", "training.report_samples=1",
         ];
         Assert.Equal(0, Run(1, Train(folder["one"], "full", 4, settings)).Code);
         Assert.Equal(0, Run(4, Train(folder["four"], "full", 1, [.. settings, "--set", "training.zero_stage=3"])).Code);
@@ -135,7 +135,7 @@ public class DistributedTests : DistributedProgram
         var clock = Stopwatch.StartNew();
         (int code, List<string> lines) = Run(
             3,
-            Train(folder["out"], method, 1, ["--set", "training.max_steps=100000", "--set", "training.report_samples=0", "--set", "training.ddp_timeout=4", "--set", $"training.zero_stage={stage}"]),
+            Train(folder["out"], method, 1, ["--set", "training.max_steps=100000", "--set", "training.ddp_timeout=4", "--set", $"training.zero_stage={stage}"]),
             signal: "-STOP");
         Assert.NotEqual(0, code);
         Assert.Contains(lines, line => line.StartsWith("nibble: rank ", StringComparison.Ordinal)

@@ -28,7 +28,7 @@ public class TwoHostsTests : DistributedProgram
         using var hosts = new Hosts();
         using var folder = new TempFolder();
         var clock = Stopwatch.StartNew();
-        string[] arguments = Train(folder["out"], "lora", 1, ["--set", "training.max_steps=100000", "--set", "training.report_samples=0", "--set", "training.ddp_timeout=4"]);
+        string[] arguments = Train(folder["out"], "lora", 1, ["--set", "training.max_steps=100000", "--set", "training.ddp_timeout=4"]);
         (int code, List<string> lines) = Watch(hosts.Mpirun(arguments), launcher =>
         {
             if (cable)
