@@ -64,7 +64,7 @@ internal static class Architectures
             TieWordEmbeddings = json.Flag("tie_word_embeddings", false),
             LayerWindows = new int?[layers],
             BosTokenId = json.Integers("bos_token_id") is [int bos, ..] ? bos : null,
-            StoredDType = json.StoredDType(),
+            StoredDTypeName = json.StoredDType(),
             IsQuantized = QuantizationReader.IsNf4(json),
         };
     }

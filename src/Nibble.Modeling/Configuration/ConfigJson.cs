@@ -1,6 +1,5 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using TorchSharp;
 
 namespace Nibble.Modeling.Configuration;
 
@@ -71,12 +70,10 @@ internal sealed class ConfigJson(string path, JsonObject values)
     }
 
     /// <summary>The dtype that the checkpoint names: <c>dtype</c> (transformers 5) or <c>torch_dtype</c>.</summary>
-    public torch.ScalarType? StoredDType() => (Text("dtype") ?? Text("torch_dtype")) switch
+    public string? StoredDType() => (Text("dtype") ?? Text("torch_dtype")) switch
     {
         null or "auto" => null,
-        "float32" => torch.ScalarType.Float32,
-        "bfloat16" => torch.ScalarType.BFloat16,
-        "float16" => torch.ScalarType.Float16,
+        "float32" or "bfloat16" or "float16" => Text("dtype") ?? Text("torch_dtype"),
         string other => throw Error("dtype", $"is '{other}'; float32, bfloat16 and float16 are supported"),
     };
 

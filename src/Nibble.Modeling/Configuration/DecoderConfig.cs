@@ -1,3 +1,4 @@
+using Nibble.Modeling.Checkpoints;
 using TorchSharp;
 
 namespace Nibble.Modeling.Configuration;
@@ -66,7 +67,10 @@ public sealed record DecoderConfig
     public IReadOnlyList<int> EosTokenIds { get; init; } = [];
 
     /// <summary>The dtype the checkpoint says it is stored in; null where it does not say.</summary>
-    public torch.ScalarType? StoredDType { get; init; }
+    public torch.ScalarType? StoredDType => StoredDTypeName is { } name ? DTypeNames.Parse(name) : null;
+
+    /// <summary>Its name.</summary>
+    public string? StoredDTypeName { get; init; }
 
     /// <summary>Present when the folder's linear layers are already in NF4 (bitsandbytes).</summary>
     public bool IsQuantized { get; init; }
