@@ -87,7 +87,7 @@ public sealed record MemoryEstimate
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(model);
-        long size = DTypeNames.Bytes(DTypeNames.Parse(config.Dtype));
+        long size = DTypeNames.Bytes(config.Dtype);
         List<(string Module, long[] Shape)> weights = [.. WeightShapes.Of(model).Select(item => (item.Name[..item.Name.LastIndexOf('.')], item.Shape))];
         bool embeddingLearns = Learns(config, "model.embed_tokens");
         bool headLearns = model.TieWordEmbeddings ? embeddingLearns || (config.Method != Method.Full && Learns(config, "lm_head")) : Learns(config, "lm_head");
@@ -103,7 +103,7 @@ public sealed record MemoryEstimate
             .Max(inLayer => inLayer.Where(item => Learns(config, item.Module)).Sum(item => Count(item.Shape)));
         long largest = weights.Where(item => Learns(config, item.Module)).Select(item => Count(item.Shape))
             .Append(config.Method == Method.Full ? 0 : config.Lora.R * (long)Math.Max(model.HiddenSize, model.IntermediateSize)).Max();
-        SharedOutMemory shared = SharedOutMemory.Of(config, processes, Units(config, weights, trained), size, largest);
+        SharedOutMemory shared = SharedOutMemory.Of(config, processes, gpu, Units(config, weights, trained), size, largest);
         bool accumulates = config.Training.GradientAccumulationSteps > 1;
         // Two of a tied matrix are first added to each other.
         long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);

@@ -57,7 +57,7 @@ public class DeepSpeedTests
     {
         Assert.Equal(Run, Apply("{}"));
         Assert.Equal(
-            Run with { Training = Run.Training with { ZeroStage = 3, Optim = OptimizerType.PagedAdamw32bit } },
+            Run with { Training = Run.Training with { ZeroStage = 3 } },
             DeepSpeedConfig.Default.Apply(Run, processes: 1, onGpu: false));
     }
 
@@ -118,13 +118,20 @@ public class DeepSpeedTests
         Assert.Equal($"ds.json: {problem}", Assert.Throws<ArgumentException>(() => Apply(json, processes: 4)).Message);
 
     [Fact]
-    public void On_a_GPU_the_host_can_have_the_optimizer_but_not_the_parameters()
+    public void On_a_GPU_the_host_can_have_the_optimizer_or_the_parameters_with_it()
     {
         const string Json = """{ "zero_optimization": { "offload_optimizer": { "device": "cpu" } } }""";
         Assert.Equal(OptimizerType.PagedAdamw8bit, DeepSpeedConfig.Parse(Json, "ds.json").Apply(
             Run with { Training = Run.Training with { Optim = OptimizerType.Adamw8bit } }, processes: 1, onGpu: true).Training.Optim);
-        string message = Assert.Throws<ArgumentException>(() => DeepSpeedConfig.Default.Apply(Run, processes: 1, onGpu: true)).Message;
-        Assert.Equal("the default DeepSpeed configuration: zero_optimization.offload_param.device is \"cpu\"; on a GPU the shares of parameters stay on it.", message);
+        TrainingSection both = DeepSpeedConfig.Default.Apply(Run, processes: 2, onGpu: true).Training;
+        Assert.Equal((3, OffloadDevice.Cpu, OffloadDevice.None, Run.Training.Optim), (both.ZeroStage, both.OffloadParameters, both.OffloadOptimizer, both.Optim));
+        Assert.Equal(OffloadDevice.None, DeepSpeedConfig.Default.Apply(Run, processes: 2, onGpu: false).Training.OffloadParameters);
+
+        const string Alone = """{ "zero_optimization": { "stage": 3, "offload_param": { "device": "cpu" } } }""";
+        string message = Assert.Throws<ArgumentException>(() => DeepSpeedConfig.Parse(Alone, "ds.json").Apply(Run, processes: 1, onGpu: true)).Message;
+        Assert.Equal("ds.json: zero_optimization.offload_optimizer.device is \"none\"; the states of parameters that are offloaded lie with them (\"cpu\"), or in a file (\"nvme\").", message);
+        const string Early = """{ "zero_optimization": { "stage": 2, "offload_optimizer": { "device": "cpu" }, "offload_param": { "device": "cpu" } } }""";
+        Assert.Contains("that needs stage 3, but stage is 2", Assert.Throws<ArgumentException>(() => DeepSpeedConfig.Parse(Early, "ds.json").Apply(Run, processes: 1, onGpu: true)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

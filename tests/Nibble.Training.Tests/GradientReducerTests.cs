@@ -67,7 +67,7 @@ public class GradientReducerTests
     {
         var layout = new FlatLayout([.. parameters.Select((parameter, unit) => new FlatParameter(parameter.Value.NumberOfElements, unit, ScalarType.BFloat16))], ranks: 1, bucketElements: 1);
         return (layout, layout.Buckets.ToDictionary(bucket => bucket, bucket => new ShardedBucket(
-            world, layout, bucket, parameters, masters: true, (length, dtype) => zeros(length, dtype), _ => throw new InvalidOperationException("All values are there."))));
+            world, layout, bucket, parameters, masters: true, CPU, (length, dtype) => zeros(length, dtype), _ => throw new InvalidOperationException("All values are there."))));
     }
 
     /// <summary>Notes what is summed.</summary>

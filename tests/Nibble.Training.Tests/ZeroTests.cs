@@ -11,6 +11,7 @@ public class ZeroTests
 {
     [Theory]
     [InlineData("float32", OptimizerType.AdamwTorch, OffloadDevice.None)]
+    [InlineData("float32", OptimizerType.AdamwTorch, OffloadDevice.Cpu)]
     [InlineData("bfloat16", OptimizerType.Adamw8bit, OffloadDevice.Disk)]
     public void Parameters_that_come_and_go_change_no_bit_also_when_a_run_is_resumed(string dtype, OptimizerType optimizer, OffloadDevice offload)
     {
@@ -105,6 +106,10 @@ public class ZeroTests
         Assert.InRange(share.TrainedParameters - (plain.TrainedParameters / 4), 1, plain.TrainedParameters / 2);
         Assert.Equal(plain.Gradients / 4, share.Gradients);
         Assert.Equal(plain.OptimizerStates / 4, share.OptimizerStates);
+
+        MemoryEstimate offloaded = MemoryEstimate.Of(config with { Training = config.Training with { OffloadParameters = OffloadDevice.Cpu } }, model, gpu: true, processes: 4);
+        Assert.Equal(0, offloaded.OptimizerStates);
+        Assert.True(offloaded.TrainedParameters < share.TrainedParameters);
     }
 
     private static TrainingResult Run(RunConfig config) => new FineTuner(config).Run(cancellation: TestContext.Current.CancellationToken);

@@ -5,7 +5,6 @@ using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Checkpoints;
 using Nibble.Training.Optimization;
 using Nibble.Training.Prompts;
-using static TorchSharp.torch;
 
 namespace Nibble.Training.Configuration;
 
@@ -93,7 +92,7 @@ public sealed record RunConfig
             t.GradientCheckpointing || MemoryLimit is null,
             "training.gradient_checkpointing is false, so that all layers keep their activations, but memory_limit is to choose how many do; give one of them");
         Require(
-            !t.Bf16StochasticRound || (Method == Method.Full && DTypeNames.Parse(Dtype) == ScalarType.BFloat16),
+            !t.Bf16StochasticRound || (Method == Method.Full && DTypeNames.InFull(Dtype) == "bfloat16"),
             "training.bf16_stochastic_round is for method full with dtype bfloat16; adapters, and other dtypes, learn in float32");
         RequireFitForBackward();
         Require(t.LoggingSteps > 0, $"training.logging_steps is {t.LoggingSteps}; it must be positive");
@@ -120,6 +119,7 @@ public sealed record RunConfig
         Require(
             t.ZeroStage < 3 || (t.GradientCheckpointing && MemoryLimit is null),
             "training.zero_stage 3 takes a layer's weights away when it is through, so that each is computed again; leave gradient_checkpointing true and memory_limit unset");
+        Require(t.OffloadOptimizer != OffloadDevice.Cpu, "training.offload_optimizer is cpu; it must be none or disk: states are on the host with offload_parameters, or with training.optim paged_adamw_32bit or paged_adamw_8bit");
         Require(t.OffloadParameters == OffloadDevice.None || t.ZeroStage == 3, "training.offload_parameters is for training.zero_stage 3, which gathers parameters when they are needed");
         Require(t.ReduceBucketSize > 0, $"training.reduce_bucket_size is {t.ReduceBucketSize}; it must be positive");
         Require(t.PrefetchBucketSize >= 0, $"training.prefetch_bucket_size is {t.PrefetchBucketSize}; it must be positive, or 0 for none");
@@ -127,8 +127,8 @@ public sealed record RunConfig
         Require(t.DdpTimeout > 0, $"training.ddp_timeout is {t.DdpTimeout}; it must be positive");
         Require(t.ReportSamples >= 0, $"training.report_samples is {t.ReportSamples}; it must be positive, or 0 for none");
         Require(t.SaveTotalLimit > 0, $"training.save_total_limit is {t.SaveTotalLimit}; it must be positive");
-        _ = DTypeNames.Parse(Dtype);
-        _ = DTypeNames.Parse(Quantization.Bnb4bitComputeDtype);
+        _ = DTypeNames.InFull(Dtype);
+        _ = DTypeNames.InFull(Quantization.Bnb4bitComputeDtype);
         Require(
             Method != Method.Qlora || Quantization.Bnb4bitComputeDtype == new QuantizationSection().Bnb4bitComputeDtype || Quantization.Bnb4bitComputeDtype == Dtype,
             $"quantization.bnb_4bit_compute_dtype is {Quantization.Bnb4bitComputeDtype} but dtype is {Dtype}; the engine computes in one dtype, so they must agree");
@@ -150,7 +150,7 @@ public sealed record RunConfig
             Require(Method == Method.Full, $"{Key} is for method full; the gradients of adapters are small");
             Require(t.GradientAccumulationSteps == 1, $"{Key} updates a layer after one micro-batch, but training.gradient_accumulation_steps is {t.GradientAccumulationSteps}; set it to 1");
             Require(t.MaxGradNorm == 0, $"{Key} updates a layer before the global norm is known, but training.max_grad_norm is {t.MaxGradNorm}; set it to 0");
-            Require(DTypeNames.Parse(Dtype) != ScalarType.Float16, $"{Key} cannot take back the update of a step whose float16 gradients overflow; use dtype bfloat16 or float32");
+            Require(DTypeNames.InFull(Dtype) != "float16", $"{Key} cannot take back the update of a step whose float16 gradients overflow; use dtype bfloat16 or float32");
             Require(t.GradientCheckpointing && MemoryLimit is null, $"{Key} needs layers that are computed again; leave gradient_checkpointing true and memory_limit unset");
         }
     }
@@ -277,7 +277,7 @@ public record TrainingSection
     /// <summary>States of the optimizer.</summary>
     public OptimizerType Optim { get; init; } = OptimizerType.AdamwTorch;
 
-    /// <summary>Where the optimizer's states lie; a CPU's only, GPUs have the paged optimizers.</summary>
+    /// <summary>Where the optimizer's states lie, in memory or in a file; beside parameters that stay on a GPU the paged optimizers keep them on the host.</summary>
     public OffloadDevice OffloadOptimizer { get; init; } = OffloadDevice.None;
 
     /// <summary>
@@ -337,7 +337,7 @@ public record TrainingSection
     /// </summary>
     public int ZeroStage { get; init; }
 
-    /// <summary>Where the shares of parameters lie that ZeRO 3 gathers; a CPU's only.</summary>
+    /// <summary>Where the shares of parameters lie that ZeRO 3 gathers, and where they are updated: gradients and the optimizer's states follow them.</summary>
     public OffloadDevice OffloadParameters { get; init; } = OffloadDevice.None;
 
     /// <summary>Parameters that are sent at once: a bucket ends at the tensor that brings it to so many elements.</summary>
@@ -372,11 +372,14 @@ public enum SchedulerType
     Constant,
 }
 
-/// <summary>Where the optimizer's states lie.</summary>
+/// <summary>Where something lies that need not lie on the device which computes.</summary>
 public enum OffloadDevice
 {
-    /// <summary>In memory.</summary>
+    /// <summary>In the device's memory.</summary>
     None,
+
+    /// <summary>In the host's memory, pinned where the device is a GPU; on the CPU the same as <see cref="None"/>.</summary>
+    Cpu,
 
     /// <summary>In a file of the output folder, which the system pages in and out.</summary>
     Disk,

@@ -141,24 +141,27 @@ public sealed class DeepSpeedConfig
         DeepSpeedSection optimizer = zero.Section("offload_optimizer");
         DeepSpeedSection parameters = zero.Section("offload_param");
         (Place states, Place shares) = (PlaceOf(optimizer, onGpu), PlaceOf(parameters, onGpu));
-        if (shares == Place.Disk && stage < 3)
+        if ((shares == Place.Disk || (onGpu && shares == Place.Host)) && stage < 3)
         {
-            throw parameters.Problem("device", $"is \"nvme\"; that needs stage 3, but stage is {stage}");
+            throw parameters.Problem("device", $"is \"{parameters.Word("device")}\"; that needs stage 3, but stage is {stage}");
         }
 
-        return onGpu && shares == Place.Host
-            ? throw parameters.Problem("device", "is \"cpu\"; on a GPU the shares of parameters stay on it")
-            : training with
-            {
-                ZeroStage = stage <= 3 ? (int)stage : throw zero.Problem("stage", $"is {stage}; it must be 0, 1, 2 or 3"),
-                Optim = states == Place.Host ? Paged(training.Optim) : training.Optim,
-                OffloadOptimizer = states == Place.Disk ? OffloadDevice.Disk : training.OffloadOptimizer,
-                OffloadParameters = shares == Place.Disk ? OffloadDevice.Disk : training.OffloadParameters,
-                OverlapComm = zero.Flag("overlap_comm") ?? training.OverlapComm,
-                ReduceBucketSize = zero.Positive("reduce_bucket_size") ?? training.ReduceBucketSize,
-                PrefetchBucketSize = zero.Count("stage3_prefetch_bucket_size") ?? training.PrefetchBucketSize,
-                ParamPersistenceThreshold = zero.Count("stage3_param_persistence_threshold") ?? training.ParamPersistenceThreshold,
-            };
+        if (onGpu && shares != Place.Device && states == Place.Device)
+        {
+            throw optimizer.Problem("device", "is \"none\"; the states of parameters that are offloaded lie with them (\"cpu\"), or in a file (\"nvme\")");
+        }
+
+        return training with
+        {
+            ZeroStage = stage <= 3 ? (int)stage : throw zero.Problem("stage", $"is {stage}; it must be 0, 1, 2 or 3"),
+            Optim = states == Place.Host && shares == Place.Device ? Paged(training.Optim) : training.Optim,
+            OffloadOptimizer = states == Place.Disk ? OffloadDevice.Disk : training.OffloadOptimizer,
+            OffloadParameters = shares == Place.Disk ? OffloadDevice.Disk : onGpu && shares == Place.Host ? OffloadDevice.Cpu : training.OffloadParameters,
+            OverlapComm = zero.Flag("overlap_comm") ?? training.OverlapComm,
+            ReduceBucketSize = zero.Positive("reduce_bucket_size") ?? training.ReduceBucketSize,
+            PrefetchBucketSize = zero.Count("stage3_prefetch_bucket_size") ?? training.PrefetchBucketSize,
+            ParamPersistenceThreshold = zero.Count("stage3_param_persistence_threshold") ?? training.ParamPersistenceThreshold,
+        };
     }
 
     /// <summary>Where something lies that need not lie on the device.</summary>

@@ -164,7 +164,7 @@ internal sealed class GradientReducer(
 
         foreach ((Slice slice, Parameter part) in shares[bucket].Slices)
         {
-            Tensor gradient = sums.narrow(0, slice.InShare, slice.Count);
+            Tensor gradient = sums.narrow(0, slice.InShare, slice.Count).to(part.Value.device); // Updates are made where the share lies.
             part.Value.grad = part.Value.grad is { } before ? before.add_(gradient, One) : gradient;
         }
 

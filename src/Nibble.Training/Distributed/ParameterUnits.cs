@@ -31,6 +31,7 @@ internal sealed class ParameterUnits : IDisposable
         overlaps = run.Training.OverlapComm;
         bool masters = !run.Training.Bf16StochasticRound;
         prefetched = overlaps ? run.Training.PrefetchBucketSize : 0;
+        Device home = run.Training.OffloadParameters == OffloadDevice.None ? world.Device : CPU;
         file = run.Training.OffloadParameters == OffloadDevice.Disk
             ? new MappedFile(run.OutputDir, layout.Buckets.Where(bucket => !bucket.Stays)
                 .Sum(bucket => MappedFile.Rounded(DTypeNames.Bytes(ShardedBucket.ShareDTypeOf(bucket, masters)) * layout.Shares(bucket)[world.Rank])))
@@ -39,12 +40,18 @@ internal sealed class ParameterUnits : IDisposable
         foreach (Bucket bucket in layout.Buckets)
         {
             buckets.Add(new ShardedBucket(
-                world, layout, bucket, parameters, masters, (count, dtype) => bucket.Stays || file is null ? zeros(count, dtype, world.Device) : file.Add([count], dtype),
+                world, layout, bucket, parameters, masters, home, (count, dtype) => bucket.Stays || file is null ? InMemory(count, dtype) : file.Add([count], dtype),
                 parameter => ModelLoader.ReadDeferred(checkpoint, model, parameter)));
             file?.Release();
         }
 
         comers = buckets.Where(bucket => !bucket.Stays).ToLookup(bucket => bucket.Unit);
+
+        Tensor InMemory(long count, ScalarType dtype)
+        {
+            Tensor share = zeros(count, dtype, home);
+            return home.type == world.Device.type ? share : share.pin_memory(); // The GPU copies from it and to it.
+        }
     }
 
     /// <summary>The buckets, in the layout's order.</summary>

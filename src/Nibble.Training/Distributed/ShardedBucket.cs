@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace Nibble.Training.Distributed;
 
 /// <summary>
-/// A bucket of which this rank keeps a share, in float32 or, without masters, in the dtype of computation, that its optimizer updates. The parameters
-/// are views of one tensor of all ranks' shares in the dtype of computation, which stays, or comes when it is gathered and goes when it is vacated.
+/// A bucket of which this rank keeps a share, in float32 or, without masters, in the dtype of computation, that its optimizer updates where it lies:
+/// on the device that computes, or on the host. The parameters are views of one tensor of all ranks' shares in the dtype of computation, which stays, or comes when it is gathered and goes when it is vacated.
 /// </summary>
 internal sealed class ShardedBucket : IDisposable
 {
@@ -25,10 +25,12 @@ internal sealed class ShardedBucket : IDisposable
     /// <param name="bucket">One of its buckets.</param>
     /// <param name="parameters">All parameters of the layout.</param>
     /// <param name="masters">Whether the share is in float32 whatever the dtype of computation.</param>
-    /// <param name="allocate">Makes a share of so many zeros.</param>
+    /// <param name="home">Where the share lies.</param>
+    /// <param name="allocate">Makes a share of so many zeros there.</param>
     /// <param name="read">The values of a placeholder.</param>
     public ShardedBucket(
-        ICommunicator world, FlatLayout layout, Bucket bucket, IReadOnlyList<Parameter> parameters, bool masters, Func<long, ScalarType, Tensor> allocate, Func<Parameter, Tensor> read)
+        ICommunicator world, FlatLayout layout, Bucket bucket, IReadOnlyList<Parameter> parameters, bool masters,
+        Device home, Func<long, ScalarType, Tensor> allocate, Func<Parameter, Tensor> read)
     {
         this.world = world;
         this.bucket = bucket;
@@ -48,9 +50,9 @@ internal sealed class ShardedBucket : IDisposable
             }
         }
 
-        // What stays in the share's own dtype has it among the rest.
+        // What stays where the share lies, in its own dtype, has it among the rest.
         ShareDType = ShareDTypeOf(bucket, masters);
-        share = (whole?.dtype == ShareDType ? whole.narrow(0, counts.Take(world.Rank).Sum(), own) : allocate(own, ShareDType)).DetachFromDisposeScope();
+        share = (whole?.dtype == ShareDType && whole.device_type == home.type ? whole.narrow(0, counts.Take(world.Rank).Sum(), own) : allocate(own, ShareDType)).DetachFromDisposeScope();
         Slices = [.. layout.SlicesOf(bucket, world.Rank).Select(slice => (slice, parameters[slice.Parameter] with
         {
             Value = share.narrow(0, slice.InShare, slice.Count).DetachFromDisposeScope(),
@@ -86,8 +88,8 @@ internal sealed class ShardedBucket : IDisposable
         if (gathering is null && (whole is null || bucket.Stays))
         {
             using IDisposable noGrad = no_grad();
-            // A copy where the share lies in what is gathered, or is of another dtype.
-            Tensor sent = share.to(bucket.DType, copy: bucket.Stays || bucket.DType != share.dtype).DetachFromDisposeScope();
+            // A copy where the share lies in what is gathered, or is of another dtype or on another device.
+            Tensor sent = share.to(bucket.DType, world.Device, copy: bucket.Stays || bucket.DType != share.dtype).DetachFromDisposeScope();
             whole ??= empty(bucket.Length, bucket.DType, world.Device).DetachFromDisposeScope();
             gathering = new Gathering(sent, world.AllGather(sent, counts, whole));
         }
