@@ -1,4 +1,7 @@
+using System.Data.Common;
 using System.Text.Json.Nodes;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Storage;
 using Nibble.Serving.Store;
 using Nibble.Tests;
 
@@ -45,6 +48,19 @@ public class StoreTests(PostgresServer server)
         Assert.Contains("29990101000000_Later", problem, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', problem);
         Assert.Equal(before, test.Ask("SELECT * FROM \"__EFMigrationsHistory\""));
+    }
+
+    [Fact]
+    public async Task A_server_that_stands_still_in_the_middle_of_a_transaction_keeps_nobody_from_its_jobs()
+    {
+        using TestStore test = await TestStore.NewAsync("PostgreSQL", server);
+        await test.Open().AddAsync(TestStore.Job("held"), 10);
+        using var database = StoreDatabase.At(test.Address);
+        using JobDatabase tables = database.Open();
+        await using IDbContextTransaction transaction = await tables.Database.BeginTransactionAsync();
+        await tables.Jobs.ExecuteUpdateAsync(set => set.SetProperty(job => job.Step, 1));
+        Assert.Equal(["2"], test.Ask("UPDATE \"Jobs\" SET \"Step\" = 2 RETURNING \"Step\"")); // Waits for the lock, but not for ever.
+        await Assert.ThrowsAnyAsync<DbException>(() => transaction.CommitAsync());
     }
 
     [Fact]

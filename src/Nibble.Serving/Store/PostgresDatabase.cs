@@ -11,8 +11,11 @@ internal sealed class PostgresDatabase : StoreDatabase
     private const long Migrating = 0x4E6962626C65_01;
     private const long Adding = 0x4E6962626C65_02;
 
-    /// <summary>So that a database that is gone or hangs is found to be within seconds. What an address names holds instead.</summary>
-    private const string Defaults = "Timeout=5;Command Timeout=10;Application Name=nibble;";
+    /// <summary>
+    /// So that a database that is gone or hangs is found to be within seconds, and a server that stands still in the middle of a transaction loses its locks,
+    /// which would keep others from its jobs. What an address names holds instead.
+    /// </summary>
+    private const string Defaults = "Timeout=5;Command Timeout=10;Application Name=nibble;Options=-c idle_in_transaction_session_timeout=5s;";
 
     private readonly NpgsqlConnectionStringBuilder address;
 
