@@ -29,7 +29,15 @@ public class ChatTests
         await RefusesAsync(400, "messages", request => request["messages"] = new JsonArray());
         await RefusesAsync(400, "messages[0].role", request => request["messages"]![0]!["role"] = "tool");
         await RefusesAsync(400, "messages[0].content[0].type", request => request["messages"]![0]!["content"] = new JsonArray(new JsonObject { ["type"] = "image_url" }));
-        await RefusesAsync(503, null, _ => { }); // It has no place beside nothing.
+        await RefusesAsync(400, "logit_bias", request => request["logit_bias"] = new JsonObject { ["50"] = -100 });
+        await RefusesAsync(400, "service_tier", request => request["service_tier"] = "flex");
+        await RefusesAsync(503, null, request => // It has no place beside nothing.
+        {
+            request["tools"] = new JsonArray();
+            request["logit_bias"] = new JsonObject();
+            request["service_tier"] = "auto";
+            request["metadata"] = new JsonObject { ["team"] = "blue" };
+        });
         Assert.Empty(service.ChatWorkers);
 
         Task<JsonNode> RefusesAsync(int status, string? field, Action<JsonObject> change)

@@ -49,6 +49,15 @@ internal sealed record ChatRequest
 
     public bool? Store { get; init; }
 
+    public JsonArray? Tools { get; init; }
+
+    public JsonObject? LogitBias { get; init; }
+
+    /// <summary>Notes of who asks, which nothing depends on.</summary>
+    public JsonObject? Metadata { get; init; }
+
+    public string? ServiceTier { get; init; }
+
     public ResponseFormatOf? ResponseFormat { get; init; }
 
     /// <summary>Whether the last part of a stream counts the tokens.</summary>
@@ -65,6 +74,9 @@ internal sealed record ChatRequest
         Require(PresencePenalty is null or 0, "presence_penalty", $"is {Text(PresencePenalty)}; only 0 is supported");
         Require(Logprobs is not true, "logprobs", "is not supported");
         Require(Store is not true, "store", "is not supported");
+        Require(Tools is null or [], "tools", "are not supported");
+        Require(LogitBias is null or { Count: 0 }, "logit_bias", "is not supported");
+        Require(ServiceTier is null or "auto" or "default", "service_tier", $"is '{ServiceTier}'; there is only the default");
         Require(ResponseFormat is null or { Type: "text" }, "response_format", $"is '{ResponseFormat?.Type}'; only text is supported");
         Require(StreamOptions is null || Stream == true, "stream_options", "needs stream");
         Require(Temperature is null or (>= 0 and <= 2), "temperature", $"is {Text(Temperature)}; it must lie in 0..2");
