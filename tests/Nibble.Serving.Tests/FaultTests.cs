@@ -9,15 +9,11 @@ namespace Nibble.Serving.Tests;
 [Collection("service")]
 public class FaultTests
 {
-    private const int Long = 40;
-
     [Fact]
     public async Task A_damaged_checkpoint_is_set_aside_and_the_job_comes_to_the_same_losses_from_the_one_before()
     {
         await using Service service = await Service.StartAsync();
-        string whole = await service.CreateAsync(Service.Request("whole", Long));
-        await service.UntilAsync(whole, "completed");
-        string id = await service.CreateAsync(Service.Request("damaged", Long));
+        string id = await service.CreateAsync(Service.Request("damaged", Undisturbed.Steps));
         await service.UntilStepAsync(id, 6);
         await service.PostAsync($"/v1/jobs/{id}/pause");
         string[] checkpoints = [.. Directory.GetDirectories(service["outputs/damaged"], "checkpoint-*").OrderBy(folder => int.Parse(folder.Split('-')[^1]))];
@@ -26,8 +22,7 @@ public class FaultTests
         File.WriteAllBytes(weights, File.ReadAllBytes(weights)[..1000]);
         await service.PostAsync($"/v1/jobs/{id}/resume");
         await service.UntilAsync(id, "completed");
-        Assert.Equal(service.Losses("whole"), service.Losses("damaged"));
-        Assert.Equal(service.Weights("whole"), service.Weights("damaged"));
+        await Undisturbed.AssertSameAsync(service, "damaged");
         string name = Path.GetFileName(checkpoints[^1]);
         Assert.True(Directory.Exists(service[$"outputs/damaged/damaged-{name}"]));
         Assert.Contains(await service.EventsAsync(id), item => item.Kind == "log" && item.Data["message"]!.GetValue<string>().StartsWith($"{name} is damaged", StringComparison.Ordinal));
@@ -37,18 +32,15 @@ public class FaultTests
     public async Task A_disk_that_is_full_at_a_checkpoint_lets_the_job_go_on_when_there_is_room()
     {
         await using Service service = await Service.StartAsync();
-        string whole = await service.CreateAsync(Service.Request("whole", Long));
-        await service.UntilAsync(whole, "completed");
-        IReadOnlyList<double> undisturbed = service.Losses("whole");
         using var disk = new SmallDisk(service["outputs"]);
-        string id = await service.CreateAsync(Service.Request("filled", Long));
+        string id = await service.CreateAsync(Service.Request("filled", Undisturbed.Steps));
         await service.UntilSavedAsync(id, "filled");
         disk.Fill();
         await service.UntilAsync(id, job => job["status"]!.GetValue<string>() == "pending"); // Rests before it is tried again.
         disk.Empty();
         await service.UntilAsync(id, "completed");
         Assert.Contains(await service.ChangesAsync(id), change => change.Status == "pending" && change.Reason.Contains("No space left", StringComparison.Ordinal));
-        Assert.Equal(undisturbed, service.Losses("filled"));
+        await Undisturbed.AssertSameAsync(service, "filled");
     }
 
     [Fact]

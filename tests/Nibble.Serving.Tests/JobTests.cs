@@ -8,8 +8,6 @@ namespace Nibble.Serving.Tests;
 [Collection("service")] // Services that share the processors would only wait for each other.
 public class JobTests
 {
-    private const int Long = 24;
-
     [Fact]
     public async Task A_job_completes_and_leaves_its_adapter()
     {
@@ -60,15 +58,12 @@ public class JobTests
     public async Task A_worker_that_is_killed_is_replaced_and_the_run_comes_to_the_same_weights()
     {
         await using Service service = await Service.StartAsync();
-        string whole = await service.CreateAsync(Service.Request("whole", Long));
-        await service.UntilAsync(whole, "completed");
-        string id = await service.CreateAsync(Service.Request("killed", Long));
+        string id = await service.CreateAsync(Service.Request("killed", Undisturbed.Steps));
         await service.UntilSavedAsync(id, "killed");
         Service.Kill(await service.WorkerAsync());
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(service.Losses("whole"), service.Losses("killed"));
-        Assert.Equal(service.Weights("whole"), service.Weights("killed"));
+        await Undisturbed.AssertSameAsync(service, "killed");
     }
 
     [Fact]
@@ -90,9 +85,7 @@ public class JobTests
     public async Task A_service_that_is_killed_goes_on_with_its_jobs_when_it_is_started_again()
     {
         await using Service service = await Service.StartAsync();
-        string whole = await service.CreateAsync(Service.Request("whole", Long));
-        await service.UntilAsync(whole, "completed");
-        string id = await service.CreateAsync(Service.Request("halves", Long));
+        string id = await service.CreateAsync(Service.Request("halves", Undisturbed.Steps));
         string next = await service.CreateAsync(Service.Request("next"));
         await service.UntilSavedAsync(id, "halves");
         await service.WorkerAsync();
@@ -100,8 +93,7 @@ public class JobTests
         await service.StartAgainAsync();
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(service.Losses("whole"), service.Losses("halves"));
-        Assert.Equal(service.Weights("whole"), service.Weights("halves"));
+        await Undisturbed.AssertSameAsync(service, "halves");
         await service.UntilAsync(next, "completed");
     }
 
@@ -109,9 +101,7 @@ public class JobTests
     public async Task A_paused_job_goes_on_where_it_was_and_comes_to_the_same_weights()
     {
         await using Service service = await Service.StartAsync();
-        string whole = await service.CreateAsync(Service.Request("whole", Long));
-        await service.UntilAsync(whole, "completed");
-        string id = await service.CreateAsync(Service.Request("paused", Long, new JsonObject { ["training.save_steps"] = 1000 }));
+        string id = await service.CreateAsync(Service.Request("paused", Undisturbed.Steps, new JsonObject { ["training.save_steps"] = 1000 }));
         await service.UntilStepAsync(id, 1);
         Assert.Equal("paused", (await service.PostAsync($"/v1/jobs/{id}/pause"))["status"]!.GetValue<string>());
         Assert.False(service.HasWorker);
@@ -125,8 +115,7 @@ public class JobTests
         await service.PostAsync($"/v1/jobs/{id}/pause", expected: 409);
         await service.PostAsync("/v1/jobs/job-0/pause", expected: 404);
         await service.PostAsync("/v1/jobs/job-0/resume", expected: 404);
-        Assert.Equal(service.Losses("whole"), service.Losses("paused"));
-        Assert.Equal(service.Weights("whole"), service.Weights("paused"));
+        await Undisturbed.AssertSameAsync(service, "paused");
         Assert.Equal(["pending", "running", "paused", "pending", "running", "completed"], (await service.ChangesAsync(id)).Select(change => change.Status));
     }
 
@@ -134,12 +123,12 @@ public class JobTests
     public async Task A_worker_that_says_nothing_any_more_is_replaced()
     {
         await using Service service = await Service.StartAsync("--lease", "2.5");
-        string id = await service.CreateAsync(Service.Request("silent", Long));
+        string id = await service.CreateAsync(Service.Request("silent", Undisturbed.Steps));
         await service.UntilSavedAsync(id, "silent");
         Service.Pause(await service.WorkerAsync());
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(Long, service.Losses("silent").Count);
+        Assert.Equal(Undisturbed.Steps, service.Losses("silent").Count);
         Assert.Contains("said nothing for 2.5 s", (await service.ChangesAsync(id))[2].Reason, StringComparison.Ordinal);
     }
 
@@ -147,7 +136,7 @@ public class JobTests
     public async Task A_worker_that_was_paused_when_its_service_was_killed_never_writes_again()
     {
         await using Service service = await Service.StartAsync();
-        string id = await service.CreateAsync(Service.Request("fenced", Long));
+        string id = await service.CreateAsync(Service.Request("fenced", Undisturbed.Steps));
         await service.UntilSavedAsync(id, "fenced");
         int old = await service.WorkerAsync();
         Service.Pause(old);
@@ -156,7 +145,7 @@ public class JobTests
         await Service.UntilGoneAsync(old);
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(Long, service.Losses("fenced").Count);
+        Assert.Equal(Undisturbed.Steps, service.Losses("fenced").Count);
     }
 
     [Fact]
@@ -174,14 +163,14 @@ public class JobTests
     public async Task A_service_that_is_asked_to_end_lets_its_job_save_and_goes_on_later()
     {
         await using Service service = await Service.StartAsync();
-        string id = await service.CreateAsync(Service.Request("drained", Long, new JsonObject { ["training.save_steps"] = 1000 }));
+        string id = await service.CreateAsync(Service.Request("drained", Undisturbed.Steps, new JsonObject { ["training.save_steps"] = 1000 }));
         await service.UntilStepAsync(id, 1);
         Assert.Equal(0, await service.TerminateAsync());
         Assert.Single(Directory.GetDirectories(service["outputs/drained"], "checkpoint-*"));
         await service.StartAgainAsync();
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(Long, service.Losses("drained").Count);
+        Assert.Equal(Undisturbed.Steps, service.Losses("drained").Count);
     }
 
     [Fact]

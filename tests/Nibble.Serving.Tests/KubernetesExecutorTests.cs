@@ -6,7 +6,6 @@ namespace Nibble.Serving.Tests;
 [Collection("service")]
 public class KubernetesExecutorTests
 {
-    private const int Long = 24;
 
     private const string Template = """
         apiVersion: batch/v1
@@ -26,11 +25,9 @@ public class KubernetesExecutorTests
     public async Task A_job_comes_to_the_same_losses_also_when_its_pod_is_evicted_and_its_server_is_killed()
     {
         using var cluster = new KubernetesOnLoopback();
-        await using Service service = await Service.StartAsync();
-        await service.UntilAsync(await service.CreateAsync(Service.Request("here", Long)), "completed");
-        await service.TerminateAsync();
+        await using Service service = Service.New();
         await StartAsync(service, cluster);
-        string id = await service.CreateAsync(Service.Request("there", Long));
+        string id = await service.CreateAsync(Service.Request("there", Undisturbed.Steps));
         await service.UntilSavedAsync(id, "there");
         cluster.Evict($"nibble-{id}-1");
         await service.UntilAsync(id, job => job["attempts"]!.GetValue<int>() == 2);
@@ -39,8 +36,7 @@ public class KubernetesExecutorTests
         await StartAsync(service, cluster);
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(3, job["attempts"]!.GetValue<int>());
-        Assert.Equal(service.Losses("here"), service.Losses("there"));
-        Assert.Equal(service.Weights("here"), service.Weights("there"));
+        await Undisturbed.AssertSameAsync(service, "there");
         Assert.Equal([$"nibble-{id}-1", $"nibble-{id}-2"], cluster.Created.Select(created => created["metadata"]!["name"]!.GetValue<string>()));
         IReadOnlyList<(string Status, string Reason)> changes = await service.ChangesAsync(id);
         Assert.Equal(["pending", "pending", "running", "pending", "pending", "running", "running", "completed"], changes.Select(change => change.Status));

@@ -7,17 +7,13 @@ namespace Nibble.Serving.Tests;
 [Collection("service")]
 public class ServerTests(PostgresServer server)
 {
-    private const int Long = 20;
-
     [Fact]
     public async Task A_server_that_is_killed_loses_its_job_to_another_which_comes_to_the_same_losses()
     {
         string[] options = ["--database", await server.NewDatabaseAsync(), "--lease", "2.5"];
         await using Service first = await Service.StartAsync(options);
-        string whole = await first.CreateAsync(Service.Request("whole", Long));
-        await first.UntilAsync(whole, "completed");
         await using Service second = await first.JoinAsync(options);
-        string id = await first.CreateAsync(Service.Request("moved", Long));
+        string id = await first.CreateAsync(Service.Request("moved", Undisturbed.Steps));
         await first.UntilSavedAsync(id, "moved");
         (Service killed, Service other) = first.HasWorker ? (first, second) : (second, first);
         Assert.False(other.HasWorker);
@@ -25,8 +21,7 @@ public class ServerTests(PostgresServer server)
         await killed.KillAsync();
         JsonObject job = await other.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(other.Losses("whole"), other.Losses("moved"));
-        Assert.Equal(other.Weights("whole"), other.Weights("moved"));
+        await Undisturbed.AssertSameAsync(other, "moved");
         IReadOnlyList<(string Status, string Reason)> changes = await other.ChangesAsync(id);
         Assert.Equal(["pending", "running", "pending", "running", "completed"], changes.Select(change => change.Status));
         Assert.Contains("is silent", changes[2].Reason, StringComparison.Ordinal);
@@ -38,7 +33,7 @@ public class ServerTests(PostgresServer server)
         string database = await server.NewDatabaseAsync();
         string[] options = ["--database", database, "--lease", "2.5"];
         await using Service first = await Service.StartAsync(options);
-        string id = await first.CreateAsync(Service.Request("fenced", Long));
+        string id = await first.CreateAsync(Service.Request("fenced", Undisturbed.Steps));
         await first.UntilSavedAsync(id, "fenced");
         int old = await first.WorkerAsync();
         Service.Pause(first.Id);
@@ -49,7 +44,7 @@ public class ServerTests(PostgresServer server)
         Service.GoOn(first.Id);
         JsonObject job = await second.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        Assert.Equal(Long, second.Losses("fenced").Count);
+        Assert.Equal(Undisturbed.Steps, second.Losses("fenced").Count);
         Assert.Equal(["pending", "running", "pending", "running", "completed"], (await second.ChangesAsync(id)).Select(change => change.Status));
         string? steps = await PostgresServer.AskAsync(
             database, "SELECT COUNT(*) - COUNT(DISTINCT \"Data\"::json ->> 'step') FROM \"Events\" WHERE \"Kind\" = 'metrics' AND \"Number\" > (SELECT MAX(\"Number\") FROM \"Events\" WHERE \"Data\" LIKE '%resumes%')");
@@ -70,11 +65,11 @@ public class ServerTests(PostgresServer server)
         await Service.UntilGoneAsync(worker);
         Assert.Equal("pending", (await first.PostAsync($"/v1/jobs/{id}/resume"))["status"]!.GetValue<string>());
         JsonObject job = await first.UntilAsync(id, item => item["status"]!.GetValue<string>() == "running" && item["attempts"]!.GetValue<int>() == 2);
-        Service asked = first.HasWorker ? second : first; // Not the one that has the job.
-        await (asked == second ? first : second).WorkerAsync();
+        Service busy = await Service.WithWorkerAsync(first, second);
+        Service asked = busy == first ? second : first;
         var clock = Stopwatch.StartNew();
         Task<HttpResponseMessage> response = asked.Client.DeleteAsync($"/v1/jobs/{id}");
-        await (asked == second ? first : second).UntilNoWorkerAsync();
+        await busy.UntilNoWorkerAsync();
         Assert.True(clock.Elapsed < TimeSpan.FromSeconds(1), $"it took {clock.Elapsed}");
         using HttpResponseMessage answer = await response;
         Assert.Equal("cancelled", (await Service.BodyAsync(answer))["status"]!.GetValue<string>());

@@ -156,7 +156,7 @@ internal sealed class Service : IAsyncDisposable
                 Assert.Fail($"not what was waited for: {job.ToJsonString()}\n{await words!}");
             }
 
-            await Task.Delay(20);
+            await Task.Delay(50);
         }
     }
 
@@ -207,6 +207,22 @@ internal sealed class Service : IAsyncDisposable
         }
 
         throw new InvalidOperationException("The service has no worker.");
+    }
+
+    /// <summary>The one of two services that gets a worker.</summary>
+    public static async Task<Service> WithWorkerAsync(Service first, Service second)
+    {
+        for (int i = 0; i < 500; i++)
+        {
+            if (first.HasWorker || second.HasWorker)
+            {
+                return first.HasWorker ? first : second;
+            }
+
+            await Task.Delay(10);
+        }
+
+        throw new InvalidOperationException("Neither service has a worker.");
     }
 
     /// <summary>The workers that the service has.</summary>
@@ -308,6 +324,7 @@ internal sealed class Service : IAsyncDisposable
         if (process is { HasExited: false })
         {
             workers.AddRange(Children());
+            GoOn(process.Id); // A test that failed may have paused it.
             await TerminateAsync();
         }
 

@@ -9,8 +9,6 @@ namespace Nibble.Serving.Tests;
 [Collection("service")]
 public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : IClassFixture<SlurmExecutorTests.Machine>, IDisposable
 {
-    private const int Long = 24;
-
     private readonly SlurmOnLoopback slurm = machine.Slurm;
 
     /// <summary>What a test that failed has left would keep the next one waiting.</summary>
@@ -22,18 +20,6 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
         private readonly Lazy<SlurmOnLoopback> slurm = new(() => new SlurmOnLoopback());
 
         public SlurmOnLoopback Slurm => slurm.Value;
-
-        /// <summary>What a job of <see cref="Long"/> steps comes to in a process of the server.</summary>
-        public Task<(IReadOnlyList<double> Losses, byte[] Weights)> LocalAsync() => local ??= RunAsync();
-
-        private Task<(IReadOnlyList<double>, byte[])>? local;
-
-        private static async Task<(IReadOnlyList<double>, byte[])> RunAsync()
-        {
-            await using Service service = await Service.StartAsync();
-            await service.UntilAsync(await service.CreateAsync(Service.Request("here", Long)), "completed");
-            return (service.Losses("here"), service.Weights("here"));
-        }
 
         public void Dispose()
         {
@@ -50,10 +36,10 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
         await using Service service = Service.New();
         File.WriteAllText(service["job.sh"], $"#!/bin/sh\n#SBATCH --time=5\nenv > {service["environment"]}\nexec \"$@\"\n");
         await StartAsync(service, "--job-template", service["job.sh"]);
-        string id = await service.CreateAsync(Service.Request("there", Long));
+        string id = await service.CreateAsync(Service.Request("there", Undisturbed.Steps));
         JsonObject job = await service.UntilAsync(id, "completed");
-        Assert.Equal((Long, 1, 1.0), (job["step"]!.GetValue<int>(), job["attempts"]!.GetValue<int>(), job["progress"]!.GetValue<double>()));
-        await AssertAsLocalAsync(service, "there");
+        Assert.Equal((Undisturbed.Steps, 1, 1.0), (job["step"]!.GetValue<int>(), job["attempts"]!.GetValue<int>(), job["progress"]!.GetValue<double>()));
+        await Undisturbed.AssertSameAsync(service, "there");
         Assert.Equal(service.Losses("there")[^1], job["metrics"]!["loss"]!.GetValue<double>());
         IReadOnlyList<(string Status, string Reason)> changes = await service.ChangesAsync(id);
         Assert.Equal(["pending", "pending", "running", "completed"], changes.Select(change => change.Status));
@@ -111,7 +97,7 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
     {
         await using Service service = Service.New();
         await StartAsync(service);
-        string id = await service.CreateAsync(Service.Request("followed", Long));
+        string id = await service.CreateAsync(Service.Request("followed", Undisturbed.Steps));
         await service.UntilStepAsync(id, 1);
         int worker = WorkerOf(service, "followed");
         Service.Pause(worker); // So that it is not through before its servers are.
@@ -124,8 +110,8 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(3, job["attempts"]!.GetValue<int>());
         Assert.Equal([$"nibble-{id}-1"], Directory.GetDirectories(service["outputs/followed/.cluster"]).Select(Path.GetFileName)); // One worker from end to end.
-        await AssertAsLocalAsync(service, "followed");
-        Assert.Equal(Enumerable.Range(1, Long), await StepsAsync(service, id)); // Each was told once.
+        await Undisturbed.AssertSameAsync(service, "followed");
+        Assert.Equal(Enumerable.Range(1, Undisturbed.Steps), await StepsAsync(service, id)); // Each was told once.
         Assert.Equal(["pending", "pending", "running", "running", "running", "completed"], (await service.ChangesAsync(id)).Select(change => change.Status));
     }
 
@@ -134,7 +120,7 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
     {
         await using Service service = Service.New();
         await StartAsync(service);
-        string id = await service.CreateAsync(Service.Request("moved", Long));
+        string id = await service.CreateAsync(Service.Request("moved", Undisturbed.Steps));
         await service.UntilSavedAsync(id, "moved");
         Service.Pause(WorkerOf(service, "moved")); // A machine that hangs: Slurm gives it up, and nobody there hears of it.
         Assert.Equal(0, slurm.Ask("scontrol", "update", $"nodename={SlurmOnLoopback.Node}", "state=down", "reason=test").Code);
@@ -142,7 +128,7 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
         await UntilAsync(() => slurm.Ask("scontrol", "update", $"nodename={SlurmOnLoopback.Node}", "state=resume").Code == 0 || slurm.Ask("sinfo", "--noheader", "--format=%T").Output.Contains("idle", StringComparison.Ordinal));
         JsonObject job = await service.UntilAsync(id, "completed");
         Assert.Equal(2, job["attempts"]!.GetValue<int>());
-        await AssertAsLocalAsync(service, "moved");
+        await Undisturbed.AssertSameAsync(service, "moved");
         Assert.Contains(await service.ChangesAsync(id), change => change.Status == "pending" && change.Reason.Contains("is NODE_FAIL; another worker goes on from the last checkpoint", StringComparison.Ordinal));
     }
 
@@ -198,14 +184,6 @@ public sealed class SlurmExecutorTests(SlurmExecutorTests.Machine machine) : ICl
     [InlineData("PREEMPTED", "0:15", "Lost", "job 7 is PREEMPTED", 143)]
     public void What_Slurm_says_of_a_job_decides_whether_it_is_tried_again(string state, string code, string phase, string words, int exit) =>
         Assert.Equal(new ClusterState(Enum.Parse<ClusterPhase>(phase), words, exit), SlurmCluster.StateOf(["nibble-x-1", "7", state, code, "Priority", "node1"]));
-
-    private async Task AssertAsLocalAsync(Service service, string output)
-    {
-        (IReadOnlyList<double> losses, byte[] weights) = await machine.LocalAsync();
-        Assert.Equal(Long, losses.Count);
-        Assert.Equal(losses, service.Losses(output));
-        Assert.Equal(weights, service.Weights(output));
-    }
 
     private static string Status(JsonObject job) => job["status"]!.GetValue<string>();
 
