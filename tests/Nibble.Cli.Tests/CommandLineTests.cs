@@ -88,7 +88,7 @@ public class CommandLineTests : NibbleProgram
         Assert.True(stopped["ids"]!.AsArray().Count < 20, "generation went on after the stop string");
         using var folder = new TempFolder();
         File.WriteAllText(folder["texts.jsonl"], "{\"text\": \"Once\"}\n{\"text\": \"\"}\n");
-        string[] lines = Nibble("tokenize", Model[0], Model[1], "--file", folder["texts.jsonl"]).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        string[] lines = Run([], "tokenize", Model[0], Model[1], "--file", folder["texts.jsonl"]).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal(["{\"ids\":[403]}", "{\"ids\":[]}"], lines);
         Assert.Equal("Once", Nibble("tokenize", Model[0], Model[1], "--decode", "--text", "403").Output.Trim());
         File.WriteAllText(folder["t.jinja"], "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %};{% endfor %}");

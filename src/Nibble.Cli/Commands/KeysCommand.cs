@@ -82,7 +82,7 @@ internal static class KeysCommand
             table.AddRow(cells.Select(cell => new Text(cell)));
         }
 
-        AnsiConsole.Write(table);
+        Terminal.Output.Write(table);
     }
 
     private static string Scope(ApiKey key) => key.Scope.ToString().ToLowerInvariant();

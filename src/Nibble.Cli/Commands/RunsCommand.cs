@@ -53,7 +53,7 @@ internal static class RunsCommand
         }
 
         // On a terminal a run takes several lines, elsewhere one, for grep and its like.
-        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Out) });
+        IAnsiConsole console = Terminal.Output;
         bool terminal = console.Profile.Out.IsTerminal;
         console.Profile.Width = terminal ? console.Profile.Width : int.MaxValue / 2;
         Table table = new Table().Border(TableBorder.Simple).AddColumns("run", "status", "started", "adapter", "what");

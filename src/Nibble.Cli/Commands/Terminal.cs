@@ -1,8 +1,13 @@
+using Spectre.Console;
+
 namespace Nibble.Cli.Commands;
 
-/// <summary>Text of others on a terminal.</summary>
+/// <summary>What a user sees.</summary>
 internal static class Terminal
 {
+    /// <summary>Standard output for tables, wherever it goes now.</summary>
+    public static IAnsiConsole Output => AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Out) });
+
     /// <summary>Control characters as their pictures, so that data cannot command the terminal.</summary>
     /// <param name="text">The text.</param>
     /// <param name="lines">Whether line ends stay what they are.</param>

@@ -62,7 +62,7 @@ internal static class StatsCommand
             }
         }
 
-        AnsiConsole.Write(lengths);
+        Terminal.Output.Write(lengths);
         Table counts = new Table().Border(TableBorder.Simple).AddColumns("what", "value", "records");
         counts.Columns[2].RightAligned();
         foreach ((string name, IReadOnlyDictionary<string, long> values) in new[]
@@ -79,6 +79,6 @@ internal static class StatsCommand
             counts.AddRow("input", "empty", statistics.EmptyInputs.ToString(CultureInfo.InvariantCulture));
         }
 
-        AnsiConsole.Write(counts);
+        Terminal.Output.Write(counts);
     }
 }

@@ -78,7 +78,7 @@ internal static class ValidateCommand
                     new Text(code), new Text(IssueCodes.IsError(code) ? "error" : "warning"), new Text(count.ToString(CultureInfo.InvariantCulture)), new Text(Terminal.Visible(string.Join('\n', places), lines: true)));
             }
 
-            AnsiConsole.Write(table);
+            Terminal.Output.Write(table);
         }
 
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{report.Records} records, {report.Errors} errors, {report.Warnings} warnings"));
