@@ -7,7 +7,8 @@ namespace Nibble.Training.Distributed;
 
 /// <summary>
 /// A bucket of which this rank keeps a share, in float32 or, without masters, in the dtype of computation, that its optimizer updates where it lies:
-/// on the device that computes, or on the host. The parameters are views of one tensor of all ranks' shares in the dtype of computation, which stays, or comes when it is gathered and goes when it is vacated.
+/// on the device that computes, or on the host. The parameters are views of one tensor of all ranks' shares in the dtype of computation, which stays, or
+/// comes when it is gathered and goes when it is vacated.
 /// </summary>
 internal sealed class ShardedBucket : IDisposable
 {
