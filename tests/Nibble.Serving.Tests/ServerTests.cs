@@ -64,7 +64,7 @@ public class ServerTests(PostgresServer server)
         Assert.Equal("paused", (await second.PostAsync($"/v1/jobs/{id}/pause"))["status"]!.GetValue<string>());
         await Service.UntilGoneAsync(worker);
         Assert.Equal("pending", (await first.PostAsync($"/v1/jobs/{id}/resume"))["status"]!.GetValue<string>());
-        JsonObject job = await first.UntilAsync(id, item => item["status"]!.GetValue<string>() == "running" && item["attempts"]!.GetValue<int>() == 2);
+        await first.UntilAsync(id, item => item["status"]!.GetValue<string>() == "running" && item["attempts"]!.GetValue<int>() == 2);
         Service busy = await Service.WithWorkerAsync(first, second);
         Service asked = busy == first ? second : first;
         var clock = Stopwatch.StartNew();

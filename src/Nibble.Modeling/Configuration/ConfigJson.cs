@@ -73,7 +73,7 @@ internal sealed class ConfigJson(string path, JsonObject values)
     public string? StoredDType() => (Text("dtype") ?? Text("torch_dtype")) switch
     {
         null or "auto" => null,
-        "float32" or "bfloat16" or "float16" => Text("dtype") ?? Text("torch_dtype"),
+        string name and ("float32" or "bfloat16" or "float16") => name,
         string other => throw Error("dtype", $"is '{other}'; float32, bfloat16 and float16 are supported"),
     };
 
