@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "failure.h"
@@ -22,12 +24,14 @@ struct nibble_comm_request {
     const char* operation = "";
     int64_t number = 0;
     MPI_Request request = MPI_REQUEST_NULL;
-    std::vector<int> counts;  // MPI reads them until the operation is complete.
+    std::vector<int> counts;  // Each rank's part of the whole. MPI reads these until the operation is complete.
     std::vector<int> offsets;
+    std::vector<int> sent_counts;
     std::vector<int> received_counts;
     std::vector<int> received_offsets;
     std::unique_ptr<std::byte[]> received;  // The others' parts of what is summed here.
     std::vector<float> sums;
+    std::vector<uint16_t> rounded;
     std::function<void()> finish;
 };
 
@@ -73,62 +77,84 @@ float widened(float value) {
     return value;
 }
 
-std::vector<float> widened(const void* bfloat16, size_t count) {
-    const auto* bits = static_cast<const uint16_t*>(bfloat16);
-    std::vector<float> values(count);
-    for (size_t i = 0; i < count; ++i) {
-        values[i] = widened(bits[i]);
-    }
-    return values;
-}
-
 // To the nearest, ties to even; NaN stays NaN.
-void narrow(const std::vector<float>& values, void* bfloat16) {
-    auto* bits = static_cast<uint16_t*>(bfloat16);
-    for (size_t i = 0; i < values.size(); ++i) {
-        uint32_t wide = 0;
-        std::memcpy(&wide, &values[i], sizeof(wide));
-        const bool nan = (wide & 0x7FFFFFFFU) > 0x7F800000U;
-        bits[i] = static_cast<uint16_t>(nan ? (wide >> 16) | 0x40U : (wide + 0x7FFFU + ((wide >> 16) & 1U)) >> 16);
-    }
+uint16_t narrowed(float value) {
+    uint32_t wide = 0;
+    std::memcpy(&wide, &value, sizeof(wide));
+    const bool nan = (wide & 0x7FFFFFFFU) > 0x7F800000U;
+    return static_cast<uint16_t>(nan ? (wide >> 16) | 0x40U : (wide + 0x7FFFU + ((wide >> 16) & 1U)) >> 16);
 }
 
-// share[count] := the sum of the parts of all ranks, this one's and those received, in the ranks' order.
+std::vector<int> begins(const std::vector<int>& counts) {
+    std::vector<int> offsets(counts.size());
+    std::exclusive_scan(counts.begin(), counts.end(), offsets.begin(), 0);
+    return offsets;
+}
+
+// share += the parts of all ranks, this one's and those received, in the ranks' order.
 template <typename T>
-void sum_parts(const nibble_comm_request& request, const T* own, size_t self, size_t count, float* share) {
-    std::fill_n(share, count, 0.0F);
+void add_parts(const nibble_comm_request& request, const T* values, size_t self, float* share) {
     for (size_t r = 0; r < request.counts.size(); ++r) {
-        const T* part =
-            r == self ? own : reinterpret_cast<const T*>(request.received.get()) + request.received_offsets[r];
-        for (size_t i = 0; i < count; ++i) {
+        const T* part = r == self ? values + request.offsets[self]
+                                  : reinterpret_cast<const T*>(request.received.get()) + request.received_offsets[r];
+        for (int i = 0; i < request.counts[self]; ++i) {
             share[i] += widened(part[i]);
         }
     }
 }
 
-// Takes the others' parts and sums them at the end. MPI_Ireduce_scatter of Open MPI would hold all ranks' parts twice,
-// and needs to be called again and again to go on.
+// Starts to take the others' parts of what this rank adds up at the end. MPI_Ireduce_scatter of Open MPI would hold all
+// ranks' parts twice, needs to be called again and again to go on, and adds in an order of its own.
 template <typename T>
-void exchange_parts(nibble_comm_request& request, const T* values, float* share, MPI_Datatype type,
+void exchange_parts(nibble_comm_request& request, std::vector<int> counts, const T* values, MPI_Datatype type,
                     const Processes& all) {
-    const auto size = static_cast<size_t>(all.size());
     const auto self = static_cast<size_t>(all.rank());
-    const auto own = static_cast<size_t>(request.counts[self]);
-    request.offsets.resize(size);
-    std::exclusive_scan(request.counts.begin(), request.counts.end(), request.offsets.begin(), 0);
-    request.received_counts.assign(size, request.counts[self]);
+    request.counts = std::move(counts);
+    request.offsets = begins(request.counts);
+    request.sent_counts = request.counts;
+    request.sent_counts[self] = 0;
+    request.received_counts.assign(request.counts.size(), request.counts[self]);
     request.received_counts[self] = 0;
-    request.counts[self] = 0;
-    request.received_offsets.resize(size);
-    std::exclusive_scan(request.received_counts.begin(), request.received_counts.end(),
-                        request.received_offsets.begin(), 0);
-    request.received = std::make_unique_for_overwrite<std::byte[]>(sizeof(T) * own * (size - 1));
-    check(MPI_Ialltoallv(values, request.counts.data(), request.offsets.data(), type, request.received.get(),
+    request.received_offsets = begins(request.received_counts);
+    request.received = std::make_unique_for_overwrite<std::byte[]>(sizeof(T) * static_cast<size_t>(request.counts[self]) *
+                                                                   (request.counts.size() - 1));
+    check(MPI_Ialltoallv(values, request.sent_counts.data(), request.offsets.data(), type, request.received.get(),
                          request.received_counts.data(), request.received_offsets.data(), type, all.operations(),
                          &request.request),
-          "reduce_scatter");
-    request.finish = [&request, part = values + request.offsets[self], self, own, share] {
-        sum_parts(request, part, self, own, share);
+          request.operation);
+}
+
+template <typename T>
+void reduce_scatter(nibble_comm_request& request, std::vector<int> counts, const T* values, float* share,
+                    MPI_Datatype type, const Processes& all) {
+    exchange_parts(request, std::move(counts), values, type, all);
+    request.finish = [&request, &all, values, share] {
+        add_parts(request, values, static_cast<size_t>(all.rank()), share);
+    };
+}
+
+// Each rank adds up an even part, which all then gather. MPI_Iallreduce would add in an order of its own, and in bfloat16
+// round after every rank.
+template <typename T>
+void all_reduce(nibble_comm_request& request, T* data, int64_t count, MPI_Datatype type, Processes& all) {
+    const auto self = static_cast<size_t>(all.rank());
+    std::vector<int> counts(static_cast<size_t>(all.size()));
+    for (size_t r = 0; r < counts.size(); ++r) {
+        counts[r] = static_cast<int>(count / all.size() + (static_cast<int64_t>(r) < count % all.size() ? 1 : 0));
+    }
+    exchange_parts(request, std::move(counts), data, type, all);
+    request.finish = [&request, &all, data, self, type, gathering = all.next_operation()] {
+        request.sums.resize(static_cast<size_t>(request.counts[self]));
+        add_parts(request, data, self, request.sums.data());
+        const void* own = request.sums.data();
+        if constexpr (std::is_same_v<T, uint16_t>) {
+            std::transform(request.sums.begin(), request.sums.end(), std::back_inserter(request.rounded), narrowed);
+            own = request.rounded.data();
+        }
+        check(MPI_Iallgatherv(own, request.counts[self], type, data, request.counts.data(), request.offsets.data(),
+                              type, all.endings(), &request.request),
+              request.operation);
+        all.wait(request.request, gathering, request.operation);
     };
 }
 
@@ -193,15 +219,11 @@ nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t cou
         require_summable("all_reduce", dtype);
         require_buffer("all_reduce", "data", data, count, INT_MAX);
         auto started = begin("all_reduce", request);
-        void* sums = data;
-        if (dtype == NIBBLE_BF16) {
-            started->sums = widened(data, static_cast<size_t>(count));
-            sums = started->sums.data();
-            started->finish = [result = started.get(), data] { narrow(result->sums, data); };
+        if (count > 0 && dtype == NIBBLE_F32) {
+            all_reduce(*started, static_cast<float*>(data), count, MPI_FLOAT, all);
+        } else if (count > 0) {
+            all_reduce(*started, static_cast<uint16_t*>(data), count, MPI_UINT16_T, all);
         }
-        check(MPI_Iallreduce(MPI_IN_PLACE, sums, static_cast<int>(count), MPI_FLOAT, MPI_SUM, all.operations(),
-                             &started->request),
-              "all_reduce");
         *request = started.release();
     });
 }
@@ -216,11 +238,10 @@ nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values,
         require_buffer("reduce_scatter", "values", values, static_cast<int64_t>(total), INT_MAX);
         require_buffer("reduce_scatter", "share", share, parts[static_cast<size_t>(all.rank())], INT_MAX);
         auto started = begin("reduce_scatter", request);
-        started->counts = std::move(parts);
         if (total > 0 && dtype == NIBBLE_F32) {
-            exchange_parts(*started, static_cast<const float*>(values), share, MPI_FLOAT, all);
+            reduce_scatter(*started, std::move(parts), static_cast<const float*>(values), share, MPI_FLOAT, all);
         } else if (total > 0) {
-            exchange_parts(*started, static_cast<const uint16_t*>(values), share, MPI_UINT16_T, all);
+            reduce_scatter(*started, std::move(parts), static_cast<const uint16_t*>(values), share, MPI_UINT16_T, all);
         }
         *request = started.release();
     });
@@ -236,8 +257,7 @@ nibble_status nibble_comm_all_gather(const void* share, const int64_t* bytes, vo
         require_buffer("all_gather", "share", share, own, INT_MAX);
         require_buffer("all_gather", "all", all, total, INT_MAX);
         auto started = begin("all_gather", request);
-        started->offsets.resize(parts.size());
-        std::exclusive_scan(parts.begin(), parts.end(), started->offsets.begin(), 0);
+        started->offsets = begins(parts);
         started->counts = std::move(parts);
         if (total > 0) {
             check(MPI_Iallgatherv(share, own, MPI_BYTE, all, started->counts.data(), started->offsets.data(), MPI_BYTE,
@@ -263,12 +283,12 @@ nibble_status nibble_comm_wait(nibble_comm_request* request) {
         std::unique_ptr<nibble_comm_request> started(request);
         try {
             joined("wait").wait(started->request, started->number, started->operation);
+            if (started->finish) {
+                started->finish();
+            }
         } catch (...) {
             started.release();  // MPI may still write to its buffers.
             throw;
-        }
-        if (started->finish) {
-            started->finish();
         }
     });
 }

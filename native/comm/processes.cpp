@@ -36,10 +36,10 @@ Processes::Processes() {
     if (provided < MPI_THREAD_SERIALIZED) {
         throw Failure(NIBBLE_DEVICE_ERROR, "init: this MPI cannot be called from more than one thread");
     }
-    check(MPI_Comm_dup(MPI_COMM_WORLD, &operations_), "init");
-    check(MPI_Comm_dup(MPI_COMM_WORLD, &notices_), "init");
-    check(MPI_Comm_set_errhandler(operations_, MPI_ERRORS_RETURN), "init");
-    check(MPI_Comm_set_errhandler(notices_, MPI_ERRORS_RETURN), "init");
+    for (MPI_Comm* own : {&operations_, &endings_, &notices_}) {
+        check(MPI_Comm_dup(MPI_COMM_WORLD, own), "init");
+        check(MPI_Comm_set_errhandler(*own, MPI_ERRORS_RETURN), "init");
+    }
     check(MPI_Comm_rank(operations_, &rank_), "init");
     check(MPI_Comm_size(operations_, &size_), "init");
 

@@ -27,7 +27,10 @@ class Processes {
     [[nodiscard]] int rank() const { return rank_; }
     [[nodiscard]] int size() const { return size_; }
     [[nodiscard]] int sharers() const { return sharers_; }
+    // For what operations start with, in the order in which they are started,
     [[nodiscard]] MPI_Comm operations() const { return operations_; }
+    // and for what some end with, in the order in which they are waited for.
+    [[nodiscard]] MPI_Comm endings() const { return endings_; }
 
     void set_timeout(double seconds) { timeout_ = std::chrono::duration<double>(seconds); }
 
@@ -52,6 +55,7 @@ class Processes {
     int size_ = 1;
     int sharers_ = 1;
     MPI_Comm operations_ = MPI_COMM_NULL;
+    MPI_Comm endings_ = MPI_COMM_NULL;
     MPI_Comm notices_ = MPI_COMM_NULL;
     std::chrono::duration<double> timeout_{1800};
     int64_t started_ = 0;

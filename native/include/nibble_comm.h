@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 /* Version of this ABI; a caller built against another value must not go on. */
-#define NIBBLE_COMM_ABI_VERSION 2
+#define NIBBLE_COMM_ABI_VERSION 3
 NIBBLE_API int32_t nibble_comm_abi_version(void);
 
 /* Text for the last failed call; "" when there was none. Valid until the next call. */
@@ -76,15 +76,15 @@ typedef struct nibble_comm_request nibble_comm_request;
 /* data[bytes] of rank `root` -> data[bytes] of every rank. */
 NIBBLE_API nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_t root, nibble_comm_request** request);
 
-/* data[count] := the sum of all ranks' data[count], for NIBBLE_F32 and NIBBLE_BF16. The sum of bfloat16 is that of
- * float32 values, rounded once at its end (an operation of MPI's own on bfloat16 would round after every rank). Over
- * NCCL float32 only. */
+/* data[count] := the sum of all ranks' data[count], for NIBBLE_F32 and NIBBLE_BF16; over MPI the ranks' in their order,
+ * in float32, and rounded once at the end (an operation of MPI's own on bfloat16 would round after every rank). Over NCCL
+ * float32 only. */
 NIBBLE_API nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t count,
                                                 nibble_comm_request** request);
 
-/* values[counts[0] + ... + counts[size - 1]] -> share[counts[rank]]: rank r gets the sum of the r-th part, for
- * NIBBLE_F32 and NIBBLE_BF16 in float32, which is not rounded; over MPI it adds the ranks' in their order. Over NCCL
- * float32 only. */
+/* values[counts[0] + ... + counts[size - 1]] -> share[counts[rank]], in float32: rank r has the r-th part of all ranks'
+ * values, NIBBLE_F32 or NIBBLE_BF16, added to what is in its share; over MPI one rank's after the other's, in their order.
+ * Over NCCL float32 only, and the sum replaces what is in the share. */
 NIBBLE_API nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts,
                                                     float* share, nibble_comm_request** request);
 

@@ -19,6 +19,7 @@ internal sealed class RunFolder(RunConfig config, int processes)
         "training.save_total_limit", "training.save_async", "training.early_stopping_patience", "training.offload_optimizer", "training.gradient_checkpointing",
         "training.eval_metrics", "training.eval_max_new_tokens", "training.eval_extract", "training.report_samples", "training.zero_stage", "training.ddp_timeout",
         "training.offload_parameters", "training.reduce_bucket_size", "training.prefetch_bucket_size", "training.param_persistence_threshold", "training.overlap_comm",
+        "training.sync_each_batch",
     ];
 
     private static readonly string[] Written =

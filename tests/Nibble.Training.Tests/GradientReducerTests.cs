@@ -10,16 +10,17 @@ namespace Nibble.Training.Tests;
 public class GradientReducerTests
 {
     [Theory]
-    [InlineData(1, 1, ScalarType.BFloat16)]
-    [InlineData(1, 2, ScalarType.Float32)] // The passes before were added up.
-    [InlineData(2, 2, ScalarType.BFloat16)]
-    public void Gradients_in_bfloat16_are_sent_as_they_are_and_added_up_in_float32(int stage, int passes, ScalarType sent)
+    [InlineData(1, false, 1, ScalarType.BFloat16)]
+    [InlineData(1, false, 2, ScalarType.Float32)] // The passes before were added up.
+    [InlineData(1, true, 2, ScalarType.BFloat16)]
+    [InlineData(2, false, 2, ScalarType.BFloat16)]
+    public void Gradients_in_bfloat16_are_sent_as_they_are_and_added_up_in_float32(int stage, bool eachPass, int passes, ScalarType sent)
     {
         using DisposeScope scope = NewDisposeScope();
         var world = new Recorder();
         Parameter[] parameters = Weights(1);
         (FlatLayout layout, Dictionary<Bucket, ShardedBucket> shares) = Shared(parameters, world);
-        var gradients = new GradientReducer(world, layout, parameters, stage, overlaps: true, shares);
+        var gradients = new GradientReducer(world, layout, parameters, stage, eachPass, overlaps: true, shares);
         float sum = 0;
         for (int pass = 1; pass <= passes; pass++)
         {
@@ -30,6 +31,7 @@ public class GradientReducerTests
             sum += value;
         }
 
+        Assert.Equal(stage > 1 || eachPass ? passes : 1, world.Sent.Count);
         Assert.All(world.Sent, dtype => Assert.Equal(sent, dtype));
         Tensor share = Assert.Single(shares.Values.SelectMany(bucket => bucket.Slices)).Part.Value.grad!;
         Assert.Equal(ScalarType.Float32, share.dtype);
@@ -45,7 +47,7 @@ public class GradientReducerTests
         var world = new Recorder();
         Parameter[] parameters = Weights(3);
         (FlatLayout layout, Dictionary<Bucket, ShardedBucket> shares) = Shared(parameters, world);
-        var gradients = new GradientReducer(world, layout, parameters, stage: 2, overlaps, shares);
+        var gradients = new GradientReducer(world, layout, parameters, stage: 2, eachPass: false, overlaps, shares);
         gradients.BeginPass(last: true);
         for (int unit = 2; unit >= 0; unit--)
         {

@@ -6,7 +6,7 @@ namespace Nibble.Kernels.Communication;
 /// <summary>native/include/nibble_comm.h, from one of the libraries that have it.</summary>
 internal sealed unsafe class CommLibrary
 {
-    private const int AbiVersion = 2;
+    private const int AbiVersion = 3;
 
     private static readonly Lazy<CommLibrary> OverMpi = new(() => new CommLibrary(
         "libnibble_comm_mpi.so", "Runs of several processes need MPI: install Open MPI and build with './build.sh --target=Distributed'."));

@@ -6,7 +6,8 @@ namespace Nibble.Kernels.Communication;
 /// The processes of one run and the collective operations between them. Every process calls the same operations in the same order with
 /// sizes that agree. An operation is started by its method and done after <see cref="ICollective.Wait"/>; until then its tensors must
 /// live, unchanged. Several may be under way, and all ranks wait for them in the same order. Tensors are contiguous and lie in the
-/// memory of the host or, where <see cref="Device"/> is a GPU, on it. Sums are the same everywhere to the bit.
+/// memory of the host or, where <see cref="Device"/> is a GPU, on it. Sums are the same everywhere to the bit; over MPI ranks add in
+/// their order, as one process would add what they bring.
 /// </summary>
 public interface ICommunicator
 {
@@ -29,10 +30,10 @@ public interface ICommunicator
     /// <param name="values">float32 or bfloat16; bfloat16 is summed in float32 and rounded once.</param>
     ICollective AllReduce(Tensor values);
 
-    /// <summary>Gives each rank its part of the sum of all ranks' values, which is float32 whatever they are.</summary>
+    /// <summary>Adds to each rank's share its part of all ranks' values, in float32 whatever they are.</summary>
     /// <param name="values">float32 or bfloat16 <c>[counts[0] + ... + counts[Size - 1]]</c>.</param>
     /// <param name="counts">Elements of each rank's part.</param>
-    /// <param name="share">Receives this rank's: float32 <c>[counts[Rank]]</c>.</param>
+    /// <param name="share">This rank's, float32 <c>[counts[Rank]]</c>, with what was summed before.</param>
     ICollective ReduceScatter(Tensor values, IReadOnlyList<long> counts, Tensor share);
 
     /// <summary>Gives each rank the parts of all, in their order.</summary>

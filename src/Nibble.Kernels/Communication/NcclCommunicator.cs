@@ -14,6 +14,9 @@ internal sealed class NcclCommunicator : NativeCommunicator
     /// <summary>Within this the others notice a failure as well and come to find out who is gone.</summary>
     private static readonly TimeSpan RollCall = TimeSpan.FromSeconds(5);
 
+    /// <summary>Kept, because the collector may free a scalar that nobody holds while libtorch reads it.</summary>
+    private static readonly Scalar One = 1;
+
     private readonly IMeeting meeting;
 
     /// <summary>Joins the other processes, which meet first to hand out NCCL's id.</summary>
@@ -48,15 +51,15 @@ internal sealed class NcclCommunicator : NativeCommunicator
     public override ICollective AllReduce(Tensor values)
     {
         Tensor sums = Here(values, ScalarType.Float32);
-        return After(base.AllReduce(sums), (sums, values, true));
+        return After(base.AllReduce(sums), new Transfer(sums, values, Received.Values));
     }
 
     /// <inheritdoc/>
     public override ICollective ReduceScatter(Tensor values, IReadOnlyList<long> counts, Tensor share)
     {
         Tensor terms = Here(values, ScalarType.Float32);
-        Tensor sums = Here(share, ScalarType.Float32);
-        return After(base.ReduceScatter(terms, counts, sums), (sums, share, true), (terms, values, false));
+        Tensor sums = empty(share.shape, ScalarType.Float32, Device).DetachFromDisposeScope(); // NCCL adds nothing to what is there.
+        return After(base.ReduceScatter(terms, counts, sums), new Transfer(sums, share, Received.Added), new Transfer(terms, values, Received.Nothing));
     }
 
     /// <inheritdoc/>
@@ -64,14 +67,14 @@ internal sealed class NcclCommunicator : NativeCommunicator
     {
         Tensor own = Here(share, share.dtype);
         Tensor gathered = Here(all, all.dtype);
-        return After(base.AllGather(own, counts, gathered), (gathered, all, true), (own, share, false));
+        return After(base.AllGather(own, counts, gathered), new Transfer(gathered, all, Received.Values), new Transfer(own, share, Received.Nothing));
     }
 
     /// <inheritdoc/>
     public override ICollective Broadcast(Tensor values)
     {
         Tensor sent = Here(values, values.dtype);
-        return After(base.Broadcast(sent), (sent, values, true));
+        return After(base.Broadcast(sent), new Transfer(sent, values, Received.Values));
     }
 
     /// <inheritdoc/>
@@ -126,22 +129,34 @@ internal sealed class NcclCommunicator : NativeCommunicator
     private Tensor Here(Tensor tensor, ScalarType dtype) =>
         tensor.device_type == Device.type && tensor.dtype == dtype ? tensor : tensor.to(dtype, Device).DetachFromDisposeScope();
 
-    private static Returning After(ICollective operation, params (Tensor Used, Tensor Given, bool Received)[] tensors) => new(operation, tensors);
+    private static Returning After(ICollective operation, params Transfer[] transfers) => new(operation, transfers);
+
+    /// <summary>What becomes of a tensor that was given, when the operation is done.</summary>
+    private enum Received
+    {
+        Nothing,
+        Values,
+        Added,
+    }
+
+    /// <summary>A tensor that NCCL works on, and the one that was given, which may be the same.</summary>
+    private sealed record Transfer(Tensor Used, Tensor Given, Received Received);
 
     /// <summary>Brings what was received in a copy to the tensor that was given, and frees the copies.</summary>
-    private sealed class Returning(ICollective operation, (Tensor Used, Tensor Given, bool Received)[] tensors) : ICollective
+    private sealed class Returning(ICollective operation, Transfer[] transfers) : ICollective
     {
         public void Wait()
         {
             operation.Wait();
             using DisposeScope scope = NewDisposeScope();
-            foreach ((Tensor used, Tensor given, bool received) in tensors.Where(item => !ReferenceEquals(item.Used, item.Given)))
+            foreach ((Tensor used, Tensor given, Received received) in transfers.Where(transfer => !ReferenceEquals(transfer.Used, transfer.Given)))
             {
-                if (received)
+                _ = received switch
                 {
-                    given.copy_(used);
-                }
-
+                    Received.Values => given.copy_(used),
+                    Received.Added => given.add_(used.to(given.device), One),
+                    _ => given,
+                };
                 used.Dispose();
             }
         }

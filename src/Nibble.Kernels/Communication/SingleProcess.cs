@@ -1,3 +1,4 @@
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Kernels.Communication;
@@ -5,6 +6,8 @@ namespace Nibble.Kernels.Communication;
 /// <summary>A run of one process: the sum of all is its own.</summary>
 public sealed class SingleProcess : ICommunicator
 {
+    /// <summary>Kept, because the collector may free a scalar that nobody holds while libtorch reads it.</summary>
+    private static readonly Scalar One = 1;
     private static readonly Done Nothing = new();
 
     /// <inheritdoc/>
@@ -22,23 +25,26 @@ public sealed class SingleProcess : ICommunicator
     public ICollective AllReduce(Tensor values) => Nothing;
 
     /// <inheritdoc/>
-    public ICollective ReduceScatter(Tensor values, IReadOnlyList<long> counts, Tensor share) => Copy(values, share);
+    public ICollective ReduceScatter(Tensor values, IReadOnlyList<long> counts, Tensor share)
+    {
+        ArgumentNullException.ThrowIfNull(share);
+        share.add_(values, One);
+        return Nothing;
+    }
 
     /// <inheritdoc/>
-    public ICollective AllGather(Tensor share, IReadOnlyList<long> counts, Tensor all) => Copy(share, all);
+    public ICollective AllGather(Tensor share, IReadOnlyList<long> counts, Tensor all)
+    {
+        ArgumentNullException.ThrowIfNull(all);
+        all.copy_(share);
+        return Nothing;
+    }
 
     /// <inheritdoc/>
     public ICollective Broadcast(Tensor values) => Nothing;
 
     /// <inheritdoc/>
     public ICollective Barrier() => Nothing;
-
-    private static Done Copy(Tensor from, Tensor to)
-    {
-        ArgumentNullException.ThrowIfNull(to);
-        to.copy_(from);
-        return Nothing;
-    }
 
     private sealed class Done : ICollective
     {

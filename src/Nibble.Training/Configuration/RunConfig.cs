@@ -337,6 +337,12 @@ public record TrainingSection
     /// </summary>
     public int ZeroStage { get; init; }
 
+    /// <summary>
+    /// Whether processes sum their gradients after each micro-batch, in the order in which one process would add them, also with stage 0 and 1, where once a
+    /// step is enough. Then, over MPI, any number of processes comes to the same bits.
+    /// </summary>
+    public bool SyncEachBatch { get; init; }
+
     /// <summary>Where the shares of parameters lie that ZeRO 3 gathers, and where they are updated: gradients and the optimizer's states follow them.</summary>
     public OffloadDevice OffloadParameters { get; init; } = OffloadDevice.None;
 

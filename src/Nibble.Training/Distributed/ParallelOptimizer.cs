@@ -54,7 +54,7 @@ internal sealed partial class ParallelOptimizer : IDisposable
             : [.. units.Buckets.SelectMany(bucket => bucket.Slices).Select(item => new Updated(item.Part, item.Slice.Parameter, item.Slice.Start))]);
         inBackward = settings.OptimizerInBwd ? new OptimizerInBackward(optimizer) : null;
         gradients = new GradientReducer(
-            world, layout, parameters, stage, settings.OverlapComm, units is null ? new Dictionary<Bucket, ShardedBucket>() : layout.Buckets.Zip(units.Buckets).ToDictionary(pair => pair.First, pair => pair.Second),
+            world, layout, parameters, stage, settings.SyncEachBatch, settings.OverlapComm, units is null ? new Dictionary<Bucket, ShardedBucket>() : layout.Buckets.Zip(units.Buckets).ToDictionary(pair => pair.First, pair => pair.Second),
             inBackward is null ? null : inBackward.Update);
         model.UnitFinished = gradients.UnitFinished;
         model.UnitNeeded = stage == 3 ? Use : null;

@@ -68,6 +68,9 @@ internal sealed class ShardedBucket : IDisposable
     /// <summary>In which shares of a bucket are kept.</summary>
     public static ScalarType ShareDTypeOf(Bucket bucket, bool masters) => masters ? ScalarType.Float32 : bucket.DType;
 
+    /// <summary>Where the share lies.</summary>
+    public Device Home => share.device;
+
     /// <summary>In which the share is kept.</summary>
     public ScalarType ShareDType { get; }
 

@@ -44,11 +44,14 @@ internal sealed class OptimizerInBackward(AdamWOptimizer optimizer)
         }
     }
 
-    /// <summary>The sum of the squares of a gradient, in float32 and piece by piece: a copy of all of it would be larger than the gradient.</summary>
+    /// <summary>
+    /// The sum of the squares of a gradient, in float64, so that the factor which clips does not depend on who has which part; and piece by piece: a copy
+    /// of all of it would be larger than the gradient.
+    /// </summary>
     public static double SquaresOf(Tensor gradient) => gradient.reshape(-1).split(Piece).Sum(piece =>
     {
-        using Tensor wide = piece.to(ScalarType.Float32);
-        using Tensor norm = wide.norm();
-        return Math.Pow(norm.item<float>(), 2);
+        using Tensor wide = piece.to(ScalarType.Float64);
+        using Tensor squares = wide.dot(wide);
+        return squares.item<double>();
     });
 }
