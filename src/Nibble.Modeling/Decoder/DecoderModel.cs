@@ -14,7 +14,7 @@ namespace Nibble.Modeling.Decoder;
 /// </summary>
 public sealed partial class DecoderModel : IDisposable
 {
-    private readonly RotaryFrequencies frequencies;
+    private readonly RotaryTable rotary;
     private readonly NormLayer norm;
     private readonly DecoderLayer[] layers;
     private Tensor embedding;
@@ -23,7 +23,7 @@ public sealed partial class DecoderModel : IDisposable
     {
         Config = config;
         ComputeDType = computeDType;
-        frequencies = new RotaryFrequencies(config.Rope, config.HeadDim);
+        rotary = new RotaryTable(new RotaryFrequencies(config.Rope, config.HeadDim));
         embedding = parts.Embedding("model.embed_tokens", config.VocabSize, config.HiddenSize);
         layers = [.. Enumerable.Range(0, config.NumHiddenLayers).Select(layer => new DecoderLayer(config, layer, parts))];
         norm = parts.Norm("model.norm", config.HiddenSize, config.RmsNormEps);
@@ -307,6 +307,7 @@ public sealed partial class DecoderModel : IDisposable
             layer.Dispose();
         }
 
+        rotary.Dispose();
         norm.Dispose();
         Head.Dispose();
         embedding.Dispose();
@@ -336,33 +337,16 @@ public sealed partial class DecoderModel : IDisposable
 
     private ForwardContext Context(TokenBatch batch, KvCache? cache, DropoutState? dropout)
     {
-        int half = Config.HeadDim / 2;
-        var cos = new float[batch.InputIds.Length * half];
-        var sin = new float[cos.Length];
-        int row = 0;
-        for (int sequence = 0; sequence < batch.Lengths.Length; sequence++)
-        {
-            int first = cache?.Lengths[sequence] ?? 0;
-            int end = first + batch.Lengths[sequence];
-            float[] radians = frequencies.For(end);
-            for (int position = first; position < end; position++, row++)
-            {
-                for (int i = 0; i < half; i++)
-                {
-                    (float s, float c) = MathF.SinCos(position * radians[i]);
-                    cos[(row * half) + i] = c * frequencies.AttentionFactor;
-                    sin[(row * half) + i] = s * frequencies.AttentionFactor;
-                }
-            }
-        }
-
+        (Tensor cos, Tensor sin) = rotary.Rows([.. batch.Lengths.Select((length, sequence) => (First(sequence), First(sequence) + length))], Device);
         return new ForwardContext
         {
             Lengths = batch.Lengths,
-            Cos = tensor(cos, row, half, device: Device),
-            Sin = tensor(sin, row, half, device: Device),
+            Cos = cos,
+            Sin = sin,
             Cache = cache,
             Dropout = dropout,
         };
+
+        int First(int sequence) => cache?.Lengths[sequence] ?? 0;
     }
 }

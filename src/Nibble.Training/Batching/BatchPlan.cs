@@ -13,6 +13,7 @@ public sealed class BatchPlan
     private readonly int batchSize;
     private readonly bool shuffle;
     private readonly ulong seed;
+    private (int Epoch, int[] Sequences)? latest;
 
     /// <summary>Plans batches of <paramref name="batchSize"/> sequences.</summary>
     /// <param name="examples">The examples.</param>
@@ -71,6 +72,11 @@ public sealed class BatchPlan
 
     private int[] Order(int epoch)
     {
+        if (latest is { } known && known.Epoch == epoch)
+        {
+            return known.Sequences;
+        }
+
         int[] order = [.. Enumerable.Range(0, sequences.Length)];
         if (shuffle)
         {
@@ -79,6 +85,7 @@ public sealed class BatchPlan
             Array.Sort(keys, order);
         }
 
+        latest = (epoch, order);
         return order;
     }
 

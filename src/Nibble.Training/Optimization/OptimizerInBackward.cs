@@ -50,8 +50,9 @@ internal sealed class OptimizerInBackward(AdamWOptimizer optimizer)
     /// </summary>
     public static double SquaresOf(Tensor gradient) => gradient.reshape(-1).split(Piece).Sum(piece =>
     {
-        using Tensor wide = piece.to(ScalarType.Float64);
-        using Tensor squares = wide.dot(wide);
-        return squares.item<double>();
+        using Tensor wide = piece.to(ScalarType.Float32);
+        using Tensor squares = wide.square();
+        using Tensor sum = squares.sum(ScalarType.Float64);
+        return sum.item<double>();
     });
 }
