@@ -143,6 +143,17 @@ public class DistributedTests : DistributedProgram
         Assert.True(clock.Elapsed < TimeSpan.FromSeconds(60), $"it took {clock.Elapsed}");
     }
 
+    [Fact]
+    public void A_process_that_never_joins_ends_the_run_in_time()
+    {
+        using var folder = new TempFolder();
+        var clock = Stopwatch.StartNew();
+        (int code, List<string> lines) = Watch(Mpirun(1, [Program, .. Train(folder["out"], "lora", 1, ["--set", "training.ddp_timeout=4"]), ":", "-n", "1", "sleep", "60"]));
+        Assert.NotEqual(0, code);
+        Assert.Contains(lines, line => line.StartsWith("nibble: rank 0: not all of the 2 processes", StringComparison.Ordinal) && line.EndsWith("joined within 4 s", StringComparison.Ordinal));
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(50), $"it took {clock.Elapsed}");
+    }
+
     [Theory]
     [InlineData("model=/nonexistent", 1, "/nonexistent is not a folder")]
     [InlineData("training.zero_stage=3", 2, "training.zero_stage 3 is for method full")]
