@@ -105,7 +105,10 @@ public class DistributedTests : DistributedProgram
         using var folder = new TempFolder();
         (int code, List<string> lines) = Run(2, Train(folder["out"], "full", 1, ["--set", "training.max_steps=100000", "--set", "training.save_steps=1", "--set", "training.zero_stage=3"]), signal: "-KILL");
         Assert.NotEqual(0, code);
-        Assert.Contains(lines, line => line.Contains("rank 1", StringComparison.Ordinal) && line.Contains("signal 9", StringComparison.Ordinal));
+        if (IsOpenMpi) // MPICH says on standard output which process it was.
+        {
+            Assert.Contains(lines, line => line.Contains("rank 1", StringComparison.Ordinal) && line.Contains("signal 9", StringComparison.Ordinal));
+        }
 
         int saved = Directory.GetDirectories(folder["out"], "checkpoint-*").Max(name => int.Parse(name[(name.LastIndexOf('-') + 1)..], CultureInfo.InvariantCulture));
         (code, lines) = Run(1, Train(folder["out"], "full", 2, ["--set", $"training.max_steps={saved + 1}", "--set", "training.zero_stage=1", "--resume"]));
@@ -162,6 +165,7 @@ public class DistributedTests : DistributedProgram
     {
         using var folder = new TempFolder();
         (int code, List<string> lines) = Run(2, Train(folder["out"], "lora", 1, ["--set", setting]));
+        Assert.SkipUnless(IsOpenMpi || expected == CommandLineProgram.Failed, "MPICH does not end the others before all have joined: each says it.");
         Assert.Equal(expected, code);
         string line = Assert.Single(lines, line => line.StartsWith("nibble:", StringComparison.Ordinal));
         Assert.StartsWith("nibble: rank 0: ", line, StringComparison.Ordinal);
