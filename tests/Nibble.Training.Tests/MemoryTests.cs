@@ -1,11 +1,14 @@
 using System.Globalization;
 using Nibble.Kernels;
+using Nibble.Kernels.Communication;
 using Nibble.Modeling.Adapters;
 using Nibble.Modeling.Decoder;
 using Nibble.Modeling.Generation;
 using Nibble.Tests;
 using Nibble.Training.Configuration;
+using Nibble.Training.Distributed;
 using Nibble.Training.Reporting;
+using static TorchSharp.torch;
 
 namespace Nibble.Training.Tests;
 
@@ -60,20 +63,48 @@ public sealed class MemoryTests : IDisposable
     public void Loading_and_quantising_a_model_takes_hardly_more_memory_than_its_quantised_weights()
     {
         using var folder = new TempFolder();
-        Directory.CreateDirectory(folder["model"]);
-        File.WriteAllText(Path.Combine(folder["model"], "config.json"), """
+        Write(folder.Path);
+        long before = ResetPeak();
+        using DecoderModel model = ModelLoader.Load(folder.Path, new LoadOptions { QuantizeNf4 = true });
+        double times = (PeakMemory.Bytes - before) / (double)model.WeightBytes;
+        Assert.True(times < 2, $"loading took {times:0.00} times the quantised weights; the file has {new FileInfo(Path.Combine(folder.Path, "model.safetensors")).Length / (double)model.WeightBytes:0.00} times");
+    }
+
+    [Fact]
+    public void A_process_that_takes_its_shares_of_a_model_keeps_nothing_of_the_file_in_memory()
+    {
+        using var folder = new TempFolder();
+        Write(folder.Path);
+        using DecoderModel model = ModelLoader.Load(folder.Path, new LoadOptions { DType = ScalarType.BFloat16, Deferred = _ => true, DeferredVocabulary = ScalarType.BFloat16 });
+        model.UnfreezeAll([], ScalarType.BFloat16, ScalarType.BFloat16);
+        Parameter[] parameters = [.. model.Parameters];
+        var layout = new FlatLayout(
+            [.. parameters.Select(parameter => new FlatParameter(parameter.Value.NumberOfElements, model.UnitOf(parameter.Name), parameter.Value.dtype, Stays: false))], ranks: 1, bucketElements: 1);
+        var run = new RunConfig { Model = folder.Path, Method = Method.Full, Data = new DataSection { Train = "" }, Training = new TrainingSection { ZeroStage = 3, Bf16StochasticRound = true } };
+        long before = ResetPeak();
+        using var units = new ParameterUnits(run, model, parameters, layout, new SingleProcess());
+        double times = (PeakMemory.Bytes - before) / (double)units.Parts.Sum(part => part.Value.NumberOfElements * part.Value.ElementSize);
+        Assert.True(times < 1.5, $"loading took {times:0.00} times the shares");
+    }
+
+    /// <summary>A model of 203 MB in bfloat16.</summary>
+    private static void Write(string folder)
+    {
+        File.WriteAllText(Path.Combine(folder, "config.json"), """
             {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 512, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 6,
              "num_attention_heads": 16, "num_key_value_heads": 16, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
              "tie_word_embeddings": false, "torch_dtype": "bfloat16"}
             """);
-        RandomWeights.Write(folder["model"], seed: 1, TorchSharp.torch.ScalarType.BFloat16);
+        RandomWeights.Write(folder, seed: 1, ScalarType.BFloat16);
+    }
+
+    /// <summary>What is in memory now, above which the peak rises.</summary>
+    private static long ResetPeak()
+    {
         GC.Collect();
         GC.WaitForPendingFinalizers();
         PeakMemory.Reset();
-        long before = PeakMemory.Bytes;
-        using DecoderModel model = ModelLoader.Load(folder["model"], new LoadOptions { QuantizeNf4 = true });
-        double times = (PeakMemory.Bytes - before) / (double)model.WeightBytes;
-        Assert.True(times < 2, $"loading took {times:0.00} times the quantised weights; the file has {new FileInfo(Path.Combine(folder["model"], "model.safetensors")).Length / (double)model.WeightBytes:0.00} times");
+        return PeakMemory.Bytes;
     }
 
     /// <summary>Resident memory before and after the rounds that count, each the least of several samples in a tenth of them.</summary>

@@ -22,11 +22,11 @@ public static class Processes
     /// unless OMP_NUM_THREADS says how many threads each has.
     /// </summary>
     /// <param name="device"><c>auto</c>: GPUs where every process has one, else the CPU; <c>cpu</c>.</param>
-    /// <param name="limit">How long processes of torchrun wait to find each other.</param>
+    /// <param name="limit">How long processes wait to find each other.</param>
     /// <exception cref="ArgumentException">The device is another one; or these processes do not meet over MPI, and are to compute on the CPU.</exception>
     /// <exception cref="NotSupportedException">Some processes have a GPU, and others none.</exception>
     /// <exception cref="DllNotFoundException">There are several processes, and no MPI.</exception>
-    /// <exception cref="IOException">The processes do not find each other, or NCCL is not there.</exception>
+    /// <exception cref="IOException">The processes do not find each other within the limit, or NCCL is not there.</exception>
     public static ICommunicator Join(string device, TimeSpan limit)
     {
         if (Started.Value is not { } launcher)
@@ -39,7 +39,7 @@ public static class Processes
             throw new ArgumentException($"device is {device}, but each of the {launcher.Size} processes of this run computes on its own; set device to auto or cpu.");
         }
 
-        return launcher.Program == Launcher.Torchrun ? JoinByAddress(launcher, device, limit) : JoinOverMpi(launcher, device);
+        return launcher.Program == Launcher.Torchrun ? JoinByAddress(launcher, device, limit) : JoinOverMpi(launcher, device, limit);
     }
 
     /// <summary>Leaves the other processes, when all have come to this.</summary>
@@ -57,9 +57,16 @@ public static class Processes
                 $"RANK and WORLD_SIZE say that torchrun started {launcher.Size} processes, which need a GPU each ({problem}); on the CPU they meet over MPI: start them with 'mpirun -n {launcher.Size}' or 'srun --mpi=pmix -n {launcher.Size}'.");
     }
 
-    private static NativeCommunicator JoinOverMpi(Launcher launcher, string device)
+    private static NativeCommunicator JoinOverMpi(Launcher launcher, string device, TimeSpan limit)
     {
-        var world = new MpiCommunicator();
+        // MPI waits for one that never comes as long as its launcher lets it; MPICH's does not end the others when one fails before.
+        Task<MpiCommunicator> joining = Task.Run(() => new MpiCommunicator());
+        if (Task.WaitAny([joining], (int)Math.Min(limit.TotalMilliseconds, int.MaxValue)) < 0)
+        {
+            throw new IOException($"not all of the {launcher.Size} processes that {launcher.Program} started joined within {limit.TotalSeconds:0} s");
+        }
+
+        MpiCommunicator world = joining.GetAwaiter().GetResult();
         joined = world;
         if (world.Size != launcher.Size)
         {

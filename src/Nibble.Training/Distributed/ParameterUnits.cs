@@ -39,9 +39,15 @@ internal sealed class ParameterUnits : IDisposable
         using CheckpointTensors checkpoint = CheckpointTensors.Open(run.Model);
         foreach (Bucket bucket in layout.Buckets)
         {
+            var read = new List<string>();
             buckets.Add(new ShardedBucket(
                 world, layout, bucket, parameters, masters, home, (count, dtype) => bucket.Stays || file is null ? InMemory(count, dtype) : file.Add([count], dtype),
-                parameter => ModelLoader.ReadDeferred(checkpoint, model, parameter)));
+                parameter =>
+                {
+                    read.Add(parameter.Name);
+                    return ModelLoader.ReadDeferred(checkpoint, model, parameter);
+                }));
+            read.ForEach(checkpoint.Release); // What was a view of the model's file has been copied.
             file?.Release();
         }
 

@@ -9,6 +9,12 @@ namespace Nibble.Cli.Tests;
 /// <summary>Trains a small model in several processes, and compares what comes of it.</summary>
 public abstract class DistributedProgram
 {
+    private static readonly Lazy<bool> OpenMpi = new(() =>
+    {
+        using Process version = Process.Start(new ProcessStartInfo(Tool("mpirun")!, ["--version"]) { RedirectStandardOutput = true })!;
+        return version.StandardOutput.ReadToEnd().Contains("Open MPI", StringComparison.Ordinal);
+    });
+
     /// <summary>The program itself.</summary>
     protected static string Program { get; } = TestedProgram.Path;
 
@@ -17,6 +23,9 @@ public abstract class DistributedProgram
 
     /// <summary>A program of tests that trains several times; see tests/Nibble.Ranks.</summary>
     protected static string Ranks { get; } = Path.Combine(Artifacts, "bin", "Nibble.Ranks", "release", "Nibble.Ranks");
+
+    /// <summary>Whether mpirun is Open MPI's, and not MPICH's.</summary>
+    protected static bool IsOpenMpi => OpenMpi.Value;
 
     /// <summary>mpirun and its arguments for some processes of a command on this machine; the test is skipped where there is no MPI.</summary>
     protected static ProcessStartInfo Mpirun(int processes, string[] command)
@@ -27,7 +36,8 @@ public abstract class DistributedProgram
             throw new UnreachableException();
         }
 
-        return new ProcessStartInfo(mpirun, ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", $"{processes}", .. command]);
+        string[] permissions = IsOpenMpi ? ["--allow-run-as-root", "--oversubscribe"] : []; // MPICH asks for none.
+        return new ProcessStartInfo(mpirun, [.. permissions, "--bind-to", "none", "-n", $"{processes}", .. command]);
     }
 
     /// <summary>A program of this machine; null when it has none of that name.</summary>
@@ -73,7 +83,7 @@ public abstract class DistributedProgram
 
     /// <summary>The process of rank 1 among those below mpirun.</summary>
     protected static string ProcessOfRank1(int launcher) => Descendants($"{launcher}")
-        .First(child => File.ReadAllText($"/proc/{child}/environ").Split('\0').Contains("OMPI_COMM_WORLD_RANK=1"));
+        .First(child => File.ReadAllText($"/proc/{child}/environ").Split('\0').Any(variable => variable is "OMPI_COMM_WORLD_RANK=1" or "PMI_RANK=1"));
 
     private static IEnumerable<string> Descendants(string process) => File.ReadAllText($"/proc/{process}/task/{process}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)
         .SelectMany(child => Descendants(child).Append(child));

@@ -11,6 +11,7 @@ public class SlurmTests : DistributedProgram
     public void The_batch_script_of_the_examples_trains_under_Slurm_as_one_process_does()
     {
         Mpirun(2, []); // Or the test is skipped.
+        Assert.SkipUnless(IsOpenMpi, "The script's processes meet over PMIx, which MPICH need not know.");
         using var cluster = new SlurmOnLoopback();
         using var folder = new TempFolder();
         string[] settings = ["--set", "training.max_steps=4"];

@@ -61,6 +61,7 @@ public class TwoHostsTests : DistributedProgram
         public Hosts()
         {
             DistributedProgram.Mpirun(2, []); // Or the test is skipped.
+            Assert.SkipUnless(IsOpenMpi, "The two hosts are told of in Open MPI's options.");
             Assert.SkipWhen(Tool("ip") is null || Tool("unshare") is null, "There is no ip or no unshare: apt-get install iproute2 util-linux.");
             Assert.SkipUnless(Ip("netns", "add", first), "Network namespaces cannot be made here.");
             bool joined = Ip("netns", "add", second)
