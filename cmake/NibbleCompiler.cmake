@@ -18,3 +18,8 @@ endif()
 function(nibble_compile_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
 endfunction()
+
+# What uses a sanitized library and is not to be watched itself.
+function(nibble_unsanitized target)
+  target_compile_options(${target} PRIVATE -fno-sanitize=all -g0)
+endfunction()

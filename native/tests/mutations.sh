@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # Plants faults in a copy of the CUDA kernels, and expects the tests to find each. All are compiled at once; a variable of the environment chooses one.
-# Usage: mutations.sh FOLDER_OF_NATIVE NIBBLE_TESTS_PROGRAM
+# Usage: mutations.sh FOLDER_OF_NATIVE NIBBLE_TESTS_PROGRAM COMPILER OBJECTS_OF_THE_EMULATION...
 set -euo pipefail
 
 native=$1
 tests=$2
+compiler=$3
+emulation=("${@:4}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/native" "$work/bench"
-cp -r "$native/../cmake" "$work/"
-cp -r "$native/../bench/peaks" "$work/bench/"
-cp -r "$native"/{CMakeLists.txt,api,comm,cpu,cuda,include,simt,tests} "$work/native/"
+cp -r "$native"/{api,cuda,include,simt} "$work/"
 
 cat > "$work/planted.h" << 'END'
 #pragma once
@@ -27,7 +26,7 @@ what=("none")
 finders=("")
 # What is wrong, in which file, as a Perl substitution in which PLANTED says whether it is to show, and the tests that must see it.
 plant() {
-    local file=$work/native/cuda/$2
+    local file=$work/cuda/$2
     cp "$file" "$work/original"
     perl -0pi -e "${3//PLANTED/nibble_planted(${#what[@]})}" "$file"
     if cmp -s "$file" "$work/original"; then
@@ -70,12 +69,13 @@ plant '8-bit states are rounded down' adamw.cu \
     's/return static_cast<uint8_t>\(code\)/return static_cast<uint8_t>(PLANTED && code > 0 ? code - 1 : code)/' 'AdamW.five_steps*8_bit*'
 plant 'bfloat16 parameters are rounded towards zero' adamw.cu 's/\(bits \+ random\) >> 16/(bits + (PLANTED ? 0 : random)) >> 16/' 'AdamW.a_bfloat16*'
 
-cmake -S "$work/native" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS="-include $work/planted.h" -DNIBBLE_BUILD_TESTS=ON -DNIBBLE_BUILD_GPU_BENCH=OFF > "$work/log"
-cmake --build "$work/build" --target nibble_cuda_emulated > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+rm "$work/cuda/kernels.cu" # It is all others.
+"$compiler" -std=c++20 -O1 -DNDEBUG -DNIBBLE_SIMT -ffp-contract=off -ftls-model=initial-exec -fPIC -shared -include "$work/planted.h" \
+    -x c++ "$work"/cuda/*.cu -x none "${emulation[@]}" -o "$work/libplanted.so"
 
 # Ends with the first check that fails.
 run_tests() { # fault, tests
-    NIBBLE_PLANTED=$1 NIBBLE_CUDA_DRIVER=$work/build/simt/libnibble_cuda_emulated.so \
+    NIBBLE_PLANTED=$1 NIBBLE_CUDA_DRIVER=$work/libplanted.so \
         timeout 120 "$tests" --gtest_break_on_failure --gtest_filter="$2" > "$work/log" 2>&1
 }
 

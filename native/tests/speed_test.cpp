@@ -58,12 +58,6 @@ void expect_gains(const char* kernel, const Gains& gains, const std::function<vo
 
 }  // namespace
 
-#if defined(__SANITIZE_ADDRESS__)
-#define REQUIRE_SPEED() GTEST_SKIP() << "sanitizers change what costs how much"
-#else
-#define REQUIRE_SPEED()
-#endif
-
 TEST(Speed, the_best_instruction_set_is_the_one_that_the_system_reports) {
     std::ifstream file("/proc/cpuinfo");
     std::string line;
@@ -84,7 +78,6 @@ TEST(Speed, the_best_instruction_set_is_the_one_that_the_system_reports) {
 }
 
 TEST(Speed, linear_layers_use_what_each_instruction_set_brings) {
-    REQUIRE_SPEED();
     const auto values = random_values(kCols * kCols, 1);
     std::vector<uint8_t> packed(kCols * kCols / 2);
     std::vector<float> absmax(kCols * kCols / 64);
@@ -107,7 +100,6 @@ TEST(Speed, linear_layers_use_what_each_instruction_set_brings) {
 }
 
 TEST(Speed, element_wise_kernels_use_what_each_instruction_set_brings) {
-    REQUIRE_SPEED();
     const int64_t count = kRows * kCols;
     const std::vector<float> ones(kCols, 1.0F);
     for (const nibble_dtype dtype : {NIBBLE_F32, NIBBLE_BF16, NIBBLE_F16}) {
