@@ -1,3 +1,4 @@
+using Nibble.Kernels;
 using Nibble.Modeling.Decoder;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -45,14 +46,22 @@ internal sealed class OptimizerInBackward(AdamWOptimizer optimizer)
     }
 
     /// <summary>
-    /// The sum of the squares of a gradient, in float64, so that the factor which clips does not depend on who has which part; and piece by piece: a copy
-    /// of all of it would be larger than the gradient.
+    /// The sum of the squares of a gradient: in float32 within blocks that no share divides, beyond them in float64, so that the factor which clips
+    /// does not depend on who has which part. Piece by piece, since a copy of all of it would be larger than the gradient.
     /// </summary>
     public static double SquaresOf(Tensor gradient) => gradient.reshape(-1).split(Piece).Sum(piece =>
     {
-        using Tensor wide = piece.to(ScalarType.Float32);
-        using Tensor squares = wide.square();
-        using Tensor sum = squares.sum(ScalarType.Float64);
-        return sum.item<double>();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor wide = piece.to(ScalarType.Float32);
+        long whole = wide.NumberOfElements / AdamW.StateBlock * AdamW.StateBlock;
+        long rest = wide.NumberOfElements - whole;
+        return (whole > 0 ? Sum(linalg.vector_norm(wide.narrow(0, 0, whole).view(-1, AdamW.StateBlock), 2, [1])) : 0)
+            + (rest > 0 ? Sum(linalg.vector_norm(wide.narrow(0, whole, rest), 2).view(1)) : 0);
+
+        static double Sum(Tensor norms)
+        {
+            Tensor wide = norms.to(ScalarType.Float64);
+            return wide.dot(wide).item<double>();
+        }
     });
 }
