@@ -12,6 +12,7 @@
 #include <numeric>
 #include <optional>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "failure.h"
@@ -19,6 +20,49 @@
 #include "processes.h"
 
 using namespace nibble_comm;
+
+namespace nibble_comm {
+namespace {
+
+// Memory of operations that are through is kept for the next ones, for the system takes longer to find new pages than
+// messages to fill them. There are rarely messages of two operations, so one block is kept.
+class Received {
+  public:
+    Received() = default;
+    explicit Received(size_t bytes) {
+        if (spare.bytes_ < bytes) {
+            spare = {};
+            memory_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
+            bytes_ = bytes;
+        } else {
+            *this = std::move(spare);
+        }
+    }
+    Received(Received&& other) noexcept { *this = std::move(other); }
+    Received& operator=(Received&& other) noexcept {
+        memory_ = std::move(other.memory_);
+        bytes_ = std::exchange(other.bytes_, 0);
+        return *this;
+    }
+    ~Received() {
+        if (this != &spare && bytes_ > spare.bytes_) {
+            spare = std::move(*this);
+        }
+    }
+
+    [[nodiscard]] std::byte* get() const { return memory_.get(); }
+
+  private:
+    static Received spare;
+
+    std::unique_ptr<std::byte[]> memory_;
+    size_t bytes_ = 0;
+};
+
+Received Received::spare;
+
+}  // namespace
+}  // namespace nibble_comm
 
 struct nibble_comm_request {
     const char* operation = "";
@@ -29,7 +73,7 @@ struct nibble_comm_request {
     std::vector<int> sent_counts;
     std::vector<int> received_counts;
     std::vector<int> received_offsets;
-    std::unique_ptr<std::byte[]> received;  // The others' parts of what is summed here.
+    Received received;  // The others' parts of what is summed here.
     std::vector<float> sums;
     std::vector<uint16_t> rounded;
     std::function<void()> finish;
@@ -91,10 +135,10 @@ std::vector<int> begins(const std::vector<int>& counts) {
     return offsets;
 }
 
-// share += the parts of all ranks, this one's and those received, in the ranks' order.
+// share += the parts of ranks from `first` on, this one's and those received, in the ranks' order.
 template <typename T>
-void add_parts(const nibble_comm_request& request, const T* values, size_t self, float* share) {
-    for (size_t r = 0; r < request.counts.size(); ++r) {
+void add_parts(const nibble_comm_request& request, const T* values, size_t self, size_t first, float* share) {
+    for (size_t r = first; r < request.counts.size(); ++r) {
         const T* part = r == self ? values + request.offsets[self]
                                   : reinterpret_cast<const T*>(request.received.get()) + request.received_offsets[r];
         for (int i = 0; i < request.counts[self]; ++i) {
@@ -116,8 +160,7 @@ void exchange_parts(nibble_comm_request& request, std::vector<int> counts, const
     request.received_counts.assign(request.counts.size(), request.counts[self]);
     request.received_counts[self] = 0;
     request.received_offsets = begins(request.received_counts);
-    request.received = std::make_unique_for_overwrite<std::byte[]>(sizeof(T) * static_cast<size_t>(request.counts[self]) *
-                                                                   (request.counts.size() - 1));
+    request.received = Received(sizeof(T) * static_cast<size_t>(request.counts[self]) * (request.counts.size() - 1));
     check(MPI_Ialltoallv(values, request.sent_counts.data(), request.offsets.data(), type, request.received.get(),
                          request.received_counts.data(), request.received_offsets.data(), type, all.operations(),
                          &request.request),
@@ -129,12 +172,12 @@ void reduce_scatter(nibble_comm_request& request, std::vector<int> counts, const
                     MPI_Datatype type, const Processes& all) {
     exchange_parts(request, std::move(counts), values, type, all);
     request.finish = [&request, &all, values, share] {
-        add_parts(request, values, static_cast<size_t>(all.rank()), share);
+        add_parts(request, values, static_cast<size_t>(all.rank()), 0, share);
     };
 }
 
-// Each rank adds up an even part, which all then gather. MPI_Iallreduce would add in an order of its own, and in bfloat16
-// round after every rank.
+// Each rank adds up an even part, which all then gather. MPI_Iallreduce would add in an order of its own, and in
+// bfloat16 round after every rank.
 template <typename T>
 void all_reduce(nibble_comm_request& request, T* data, int64_t count, MPI_Datatype type, Processes& all) {
     const auto self = static_cast<size_t>(all.rank());
@@ -144,10 +187,14 @@ void all_reduce(nibble_comm_request& request, T* data, int64_t count, MPI_Dataty
     }
     exchange_parts(request, std::move(counts), data, type, all);
     request.finish = [&request, &all, data, self, type, gathering = all.next_operation()] {
-        request.sums.resize(static_cast<size_t>(request.counts[self]));
-        add_parts(request, data, self, request.sums.data());
-        const void* own = request.sums.data();
-        if constexpr (std::is_same_v<T, uint16_t>) {
+        const void* own = MPI_IN_PLACE;
+        if constexpr (std::is_same_v<T, float>) {  // Added to the part of rank 0 where that lies.
+            float* sums = self == 0 ? data : reinterpret_cast<float*>(request.received.get());
+            add_parts(request, data, self, 1, sums);
+            own = self == 0 ? MPI_IN_PLACE : sums;
+        } else {
+            request.sums.resize(static_cast<size_t>(request.counts[self]));
+            add_parts(request, data, self, 0, request.sums.data());
             std::transform(request.sums.begin(), request.sums.end(), std::back_inserter(request.rounded), narrowed);
             own = request.rounded.data();
         }

@@ -77,14 +77,14 @@ typedef struct nibble_comm_request nibble_comm_request;
 NIBBLE_API nibble_status nibble_comm_broadcast(void* data, int64_t bytes, int32_t root, nibble_comm_request** request);
 
 /* data[count] := the sum of all ranks' data[count], for NIBBLE_F32 and NIBBLE_BF16; over MPI the ranks' in their order,
- * in float32, and rounded once at the end (an operation of MPI's own on bfloat16 would round after every rank). Over NCCL
- * float32 only. */
+ * in float32, and rounded once at the end (an operation of MPI's own on bfloat16 would round after every rank). Over
+ * NCCL float32 only. */
 NIBBLE_API nibble_status nibble_comm_all_reduce(nibble_dtype dtype, void* data, int64_t count,
                                                 nibble_comm_request** request);
 
 /* values[counts[0] + ... + counts[size - 1]] -> share[counts[rank]], in float32: rank r has the r-th part of all ranks'
- * values, NIBBLE_F32 or NIBBLE_BF16, added to what is in its share; over MPI one rank's after the other's, in their order.
- * Over NCCL float32 only, and the sum replaces what is in the share. */
+ * values, NIBBLE_F32 or NIBBLE_BF16, added to what is in its share; over MPI one rank's after the other's, in their
+ * order. Over NCCL float32 only, and the sum replaces what is in the share. */
 NIBBLE_API nibble_status nibble_comm_reduce_scatter(nibble_dtype dtype, const void* values, const int64_t* counts,
                                                     float* share, nibble_comm_request** request);
 
