@@ -55,8 +55,8 @@ internal sealed class OptimizerInBackward(AdamWOptimizer optimizer)
         Tensor wide = piece.to(ScalarType.Float32);
         long whole = wide.NumberOfElements / AdamW.StateBlock * AdamW.StateBlock;
         long rest = wide.NumberOfElements - whole;
-        return (whole > 0 ? Sum(linalg.vector_norm(wide.narrow(0, 0, whole).view(-1, AdamW.StateBlock), 2, [1])) : 0)
-            + (rest > 0 ? Sum(linalg.vector_norm(wide.narrow(0, whole, rest), 2).view(1)) : 0);
+        return (whole > 0 ? Sum(wide.narrow(0, 0, whole).view(-1, AdamW.StateBlock).norm(1)) : 0)
+            + (rest > 0 ? Sum(wide.narrow(0, whole, rest).norm().view(1)) : 0);
 
         static double Sum(Tensor norms)
         {
