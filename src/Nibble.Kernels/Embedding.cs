@@ -1,3 +1,4 @@
+using Nibble.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -21,8 +22,6 @@ public static class Embedding
 
     private sealed class RowsFunction : autograd.SingleTensorFunction<RowsFunction>
     {
-        private static readonly Scalar One = 1;
-
         public override string Name => "nibble.embedding";
 
         public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
@@ -37,7 +36,7 @@ public static class Embedding
         {
             using DisposeScope scope = NewDisposeScope();
             (Tensor own, Tensor? places, _) = ctx.get_saved_variables()[0].unique(sorted: true, return_inverse: true);
-            Tensor sums = zeros(own.shape[0], grad_output.shape[1], ScalarType.Float32, grad_output.device).index_add_(0, places!, grad_output.to(ScalarType.Float32), One);
+            Tensor sums = zeros(own.shape[0], grad_output.shape[1], ScalarType.Float32, grad_output.device).index_add_(0, places!, grad_output.to(ScalarType.Float32), Scalars.One);
             Tensor gradient = zeros((long)ctx.get_data("rows"), grad_output.shape[1], grad_output.dtype, grad_output.device);
             return [gradient.index_copy_(0, own, sums.to(grad_output.dtype)).MoveToOuterDisposeScope(), null!];
         });

@@ -14,9 +14,6 @@ internal sealed class NcclCommunicator : NativeCommunicator
     /// <summary>Within this the others notice a failure as well and come to find out who is gone.</summary>
     private static readonly TimeSpan RollCall = TimeSpan.FromSeconds(5);
 
-    /// <summary>Kept, because the collector may free a scalar that nobody holds while libtorch reads it.</summary>
-    private static readonly Scalar One = 1;
-
     private readonly IMeeting meeting;
 
     /// <summary>Joins the other processes, which meet first to hand out NCCL's id.</summary>
@@ -154,7 +151,7 @@ internal sealed class NcclCommunicator : NativeCommunicator
                 _ = received switch
                 {
                     Received.Values => given.copy_(used),
-                    Received.Added => given.add_(used.to(given.device), One),
+                    Received.Added => given.add_(used.to(given.device), Scalars.One),
                     _ => given,
                 };
                 used.Dispose();

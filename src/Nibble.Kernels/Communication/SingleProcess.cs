@@ -1,4 +1,4 @@
-using TorchSharp;
+using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace Nibble.Kernels.Communication;
@@ -6,8 +6,6 @@ namespace Nibble.Kernels.Communication;
 /// <summary>A run of one process: the sum of all is its own.</summary>
 public sealed class SingleProcess : ICommunicator
 {
-    /// <summary>Kept, because the collector may free a scalar that nobody holds while libtorch reads it.</summary>
-    private static readonly Scalar One = 1;
     private static readonly Done Nothing = new();
 
     /// <inheritdoc/>
@@ -28,7 +26,7 @@ public sealed class SingleProcess : ICommunicator
     public ICollective ReduceScatter(Tensor values, IReadOnlyList<long> counts, Tensor share)
     {
         ArgumentNullException.ThrowIfNull(share);
-        share.add_(values, One);
+        share.add_(values, Scalars.One);
         return Nothing;
     }
 
