@@ -77,11 +77,37 @@ inline void adamw_32bit_rounded(const AdamWFactors& factors, const RoundingName&
     });
 }
 
+// The largest magnitude of what was added. By bits, so that whatever is not finite is larger, and its magnitude NaN.
+class LargestMagnitude {
+  public:
+    void add(Vec value) {
+        const IntVec bits = reinterpret_cast<IntVec>(value) & 0x7FFFFFFF;
+        bits_ = bits > bits_ ? bits : bits_;
+    }
+
+    float get() const {
+#if defined(__AVX512F__)
+        const int32_t bits = _mm512_reduce_max_epi32(reinterpret_cast<__m512i>(bits_));
+#else
+        int32_t bits = 0;
+        for (int lane = 0; lane < kLanes; ++lane) {
+            bits = bits_[lane] > bits ? bits_[lane] : bits;
+        }
+#endif
+        const float largest = as_float(static_cast<uint32_t>(bits));
+        return largest + largest * 0.0F;
+    }
+
+  private:
+    IntVec bits_{};
+};
+
 // One of the two moments as codes and a scale for each block.
+template <bool kSigned>
 class Moment {
   public:
 #if defined(__AVX512BW__)
-    explicit Moment(const DynamicMap& map) : map_(map.values), nearest_(map.starts) {}
+    explicit Moment(const DynamicMap& map) : map_(map.values), nearest_(map) {}
 #else
     explicit Moment(const DynamicMap& map) : map_(map.values), nearest_(map.nearest) {}
 #endif
@@ -92,7 +118,7 @@ class Moment {
         for (int64_t i = 0; i < count; i += 2 * kLanes) {
             Vec front;
             Vec back;
-            map_.look_up(_mm256_maskz_loadu_epi8(first_lanes(count - i), codes + i), front, back);
+            map_.look_up(load_codes(codes + i, count - i), front, back);
             store(values + i, front);
             store(values + i + kLanes, back);
         }
@@ -103,42 +129,46 @@ class Moment {
 #endif
     }
 
-    void encode(const float* values, int64_t count, uint8_t* codes, float* absmax) const {
-        const float scale = largest_magnitude(values, count);
-        *absmax = scale;
+    // One block's points on the grid of dispatch.h, in an order that encode() knows.
+    static void to_grid(const float* values, float scale, int64_t count, uint16_t* points) {
         if (!(scale > 0.0F)) {
-            static constexpr float kZeros[NIBBLE_ABSMAX_BLOCK] = {};
-            return quantize(kZeros, 1.0F, count, codes);
+            for (int64_t i = 0; i < NIBBLE_ABSMAX_BLOCK; ++i) {
+                points[i] = static_cast<uint16_t>(code_grid_index(0.0F));
+            }
+            return;
         }
-        quantize(values, scale, count, codes);
+#if defined(__AVX512BW__)
+        NearestCodes<kSigned>::to_grid(values, scale, count, points);
+#else
+        for (int64_t i = 0; i < count; ++i) {
+            points[i] = static_cast<uint16_t>(code_grid_index(values[i] / scale));
+        }
+#endif
     }
 
-  private:
-    void quantize(const float* values, float scale, int64_t count, uint8_t* codes) const {
+    void encode(const uint16_t* points, int64_t count, uint8_t* codes) const {
 #if defined(__AVX512BW__)
-        for (int64_t i = 0; i < count; i += NearestCodes::kValues) {
-            __m256i found[NearestCodes::kValues / 32];
-            nearest_.find(values + i, scale, found);
-            std::memcpy(codes + i, found, static_cast<size_t>(min_of(NearestCodes::kValues, count - i)));
+        for (int64_t i = 0; i < count; i += 64) {
+            const __mmask64 there = count - i < 64 ? (uint64_t{1} << (count - i)) - 1 : ~uint64_t{0};
+            _mm512_mask_storeu_epi8(codes + i, there, nearest_.find(points + i));
         }
 #else
-        int32_t points[NIBBLE_ABSMAX_BLOCK];
-        for (int64_t i = 0; i < count; ++i) {
-            points[i] = code_grid_index(values[i] / scale);
-        }
         for (int64_t i = 0; i < count; ++i) {
             codes[i] = nearest_[points[i]];
         }
 #endif
     }
 
+  private:
 #if defined(__AVX512BW__)
-    static __mmask32 first_lanes(int64_t count) {
-        return count < 32 ? (1U << count) - 1 : ~0U;
+    // 32 of them, or as many as there are. Masks where none is needed take a twentieth of the whole step.
+    static __m256i load_codes(const uint8_t* codes, int64_t count) {
+        return count >= 32 ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes))
+                           : _mm256_maskz_loadu_epi8((1U << count) - 1, codes);
     }
 
     MapWords map_;
-    NearestCodes nearest_;
+    NearestCodes<kSigned> nearest_;
 #else
     const float* map_;
     const uint8_t* nearest_;
@@ -149,39 +179,68 @@ class Moment {
 template <typename P, typename G, typename WriterOf>
 void adamw_8bit_blocks(const AdamWFactors& factors, const P* param, const G* grad, uint8_t* codes1, uint8_t* codes2,
                        float* absmax1, float* absmax2, int64_t count, const WriterOf& writer_of) {
-    const Moment first(signed_map());
-    const Moment second(unsigned_map());
+    static const Moment<true> first(signed_map());
+    static const Moment<false> second(unsigned_map());
     const int workers = threads_for(count);
-#pragma omp parallel for schedule(static) num_threads(workers)
-    for (int64_t block = 0; block < ceil_div(count, NIBBLE_ABSMAX_BLOCK); ++block) {
-        float moment1[NIBBLE_ABSMAX_BLOCK];
-        float moment2[NIBBLE_ABSMAX_BLOCK];
-        const int64_t begin = block * NIBBLE_ABSMAX_BLOCK;
-        const int64_t length = min_of(NIBBLE_ABSMAX_BLOCK, count - begin);
-        // Asked for while the blocks before it are computed: one block is more than the processor looks ahead.
-        constexpr int64_t kAhead = 2 * NIBBLE_ABSMAX_BLOCK;
-        for (int64_t i = begin + kAhead; i < begin + kAhead + NIBBLE_ABSMAX_BLOCK; i += 64) {
-            __builtin_prefetch(codes1 + i);
-            __builtin_prefetch(codes2 + i);
-            for (int64_t line = i; line < i + 64; line += 16) {
-                __builtin_prefetch(param + line);
-                __builtin_prefetch(grad + line);
+#pragma omp parallel num_threads(workers)
+    {
+        alignas(64) float moment1[NIBBLE_ABSMAX_BLOCK];
+        alignas(64) float moment2[NIBBLE_ABSMAX_BLOCK];
+        alignas(64) uint16_t points1[NIBBLE_ABSMAX_BLOCK];
+        alignas(64) uint16_t points2[NIBBLE_ABSMAX_BLOCK];
+        const auto length_of = [&](int64_t block) {
+            return min_of(NIBBLE_ABSMAX_BLOCK, count - block * NIBBLE_ABSMAX_BLOCK);
+        };
+        int64_t before = -1;
+        const auto encode = [&](const auto& moment, const uint16_t* points, uint8_t* codes) {
+            if (before >= 0) {
+                moment.encode(points, length_of(before), codes + before * NIBBLE_ABSMAX_BLOCK);
             }
+        };
+#pragma omp for schedule(static) nowait
+        for (int64_t block = 0; block < ceil_div(count, NIBBLE_ABSMAX_BLOCK); ++block) {
+            const int64_t begin = block * NIBBLE_ABSMAX_BLOCK;
+            const int64_t length = length_of(block);
+            // Asked for while the blocks before it are computed: one block is more than the processor looks ahead.
+            constexpr int64_t kAhead = 2 * NIBBLE_ABSMAX_BLOCK;
+            for (int64_t i = begin + kAhead; i < begin + kAhead + NIBBLE_ABSMAX_BLOCK; i += 64) {
+                __builtin_prefetch(codes1 + i);
+                __builtin_prefetch(codes2 + i);
+                for (int64_t line = i; line < i + 64; line += 16) {
+                    __builtin_prefetch(param + line);
+                    __builtin_prefetch(grad + line);
+                }
+            }
+            first.decode(codes1 + begin, length, moment1);
+            second.decode(codes2 + begin, length, moment2);
+            const auto write = writer_of(begin);
+            const float scale1 = absmax1[block];
+            const float scale2 = absmax2[block];
+            LargestMagnitude largest1;
+            LargestMagnitude largest2;
+            each_register(0, length, [&](int64_t i, auto lanes) {
+                const Vec p = load_as_float(param + begin + i, lanes);
+                const Vec g = load_as_float(grad + begin + i, lanes);
+                Vec m = load_as_float(moment1 + i, lanes) * scale1;
+                Vec v = load_as_float(moment2 + i, lanes) * scale2;
+                write(i, adamw_update(factors, p, g, m, v), lanes);
+                store_from_float(moment1 + i, m, lanes);
+                store_from_float(moment2 + i, v, lanes);
+                largest1.add(m);
+                largest2.add(v);
+            });
+            // While this block's scales are awaited the codes of the one before are found; their look-ups and the
+            // divisions by the scales run side by side.
+            absmax1[block] = largest1.get();
+            absmax2[block] = largest2.get();
+            encode(first, points1, codes1);
+            first.to_grid(moment1, absmax1[block], length, points1);
+            encode(second, points2, codes2);
+            second.to_grid(moment2, absmax2[block], length, points2);
+            before = block;
         }
-        first.decode(codes1 + begin, length, moment1);
-        second.decode(codes2 + begin, length, moment2);
-        const auto write = writer_of(begin);
-        each_register(0, length, [&](int64_t i, auto lanes) {
-            const Vec p = load_as_float(param + begin + i, lanes);
-            const Vec g = load_as_float(grad + begin + i, lanes);
-            Vec m = load_as_float(moment1 + i, lanes) * absmax1[block];
-            Vec v = load_as_float(moment2 + i, lanes) * absmax2[block];
-            write(i, adamw_update(factors, p, g, m, v), lanes);
-            store_from_float(moment1 + i, m, lanes);
-            store_from_float(moment2 + i, v, lanes);
-        });
-        first.encode(moment1, length, codes1 + begin, absmax1 + block);
-        second.encode(moment2, length, codes2 + begin, absmax2 + block);
+        encode(first, points1, codes1);
+        encode(second, points2, codes2);
     }
 }
 

@@ -2,6 +2,18 @@
 // the tables of dispatch.h.
 
 #if defined(__AVX512BW__)
+// The words that 32 indices name in a table of kCount, of which registers hold 32 each.
+template <int kCount>
+__m512i look_up_words(const __m512i* table, __m512i index) {
+    if constexpr (kCount == 64) {
+        return _mm512_permutex2var_epi16(table[0], index, table[1]);
+    } else {
+        const __mmask32 upper = _mm512_test_epi16_mask(index, _mm512_set1_epi16(kCount / 2));
+        return _mm512_mask_blend_epi16(upper, look_up_words<kCount / 2>(table, index),
+                                       look_up_words<kCount / 2>(table + kCount / 64, index));
+    }
+}
+
 // A map of 256 floats as registers of their lower and upper words, which look-ups of words go through: a gather takes
 // four times as long.
 class MapWords {
@@ -26,87 +38,106 @@ class MapWords {
         // In the order that leaves consecutive floats behind when lower and upper words are interleaved within lanes.
         const __m512i index =
             _mm512_cvtepu8_epi16(_mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-        const __m512i low = look_up(low_, index);
-        const __m512i high = look_up(high_, index);
+        const __m512i low = look_up_words<256>(low_, index);
+        const __m512i high = look_up_words<256>(high_, index);
         front = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low, high));
         back = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low, high));
     }
 
   private:
-    static __m512i look_up(const __m512i* words, __m512i index) {
-        const __mmask32 odd = _mm512_test_epi16_mask(index, _mm512_set1_epi16(64));
-        const __mmask32 upper = _mm512_test_epi16_mask(index, _mm512_set1_epi16(128));
-        const auto half = [&](int h) {
-            return _mm512_mask_blend_epi16(odd, _mm512_permutex2var_epi16(words[4 * h], index, words[4 * h + 1]),
-                                           _mm512_permutex2var_epi16(words[4 * h + 2], index, words[4 * h + 3]));
-        };
-        return _mm512_mask_blend_epi16(upper, half(0), half(1));
-    }
-
     __m512i low_[8];
     __m512i high_[8];
 };
 
-// The other way: the nearest code of a value on the grid of dispatch.h, by a binary search among the grid points where
-// codes begin.
+// The other way: the nearest code of a point on the grid of dispatch.h. A decade's codes begin at even distances, a
+// fifth of the next decade's: over the points from zero on, codes rise along lines of which the least is the one that
+// counts. Half a code above, a line is at the code or the next one, which the point where that begins decides. The
+// first points, where decades are too short for lines, have a table.
+template <bool kSigned>
 class NearestCodes {
   public:
-    // starts[code]: the first grid point of this code or a later one.
-    explicit NearestCodes(const uint16_t* starts) {
-        for (int level = 0; level < kLevels; ++level) {
-            for (int prefix = 0; prefix < 1 << level; ++prefix) {
-                pivots_[level][prefix] = starts[(2 * prefix + 1) << (kLevels - 1 - level)];
-            }
+    explicit NearestCodes(const DynamicMap& map) {
+        uint16_t near[kNear];
+        for (int point = 0; point < kNear; ++point) {
+            near[point] = static_cast<uint16_t>(map.nearest[kZeroPoint + point] - kZeroCode);
+        }
+        std::memcpy(near_, near, sizeof(near));
+        uint16_t starts[kCodes] = {};
+        for (int code = 1; code <= kLastCode; ++code) {
+            starts[code % kCodes] = static_cast<uint16_t>(map.starts[kZeroCode + code] - kZeroPoint);
+        }
+        std::memcpy(starts_, starts, sizeof(starts));
+        // A decade's codes, the first of them, where it begins, and how far it is from one code to the next.
+        int codes = kCodes / 2;
+        int first = kLastCode - codes;
+        double begin = 0.1 * kCodeGridScale + (kCodeGridScale - kZeroPoint);
+        double distance = 0.9 * kCodeGridScale / codes;
+        const auto word = [](double value) { return _mm512_set1_epi16(static_cast<int16_t>(static_cast<int>(value))); };
+        for (int line = 0; line < kLines; ++line) {
+            slopes_[line] = word(65536 * kParts / distance);
+            offsets_[line] = word(kParts * (first + 0.5 - begin / distance));
+            codes /= 2;
+            first -= codes;
+            begin /= 10;
+            distance /= 5;
         }
     }
 
-    // Values that are searched for side by side: a search waits for each of its steps.
-    static constexpr int64_t kValues = 128;
+    // The grid points of values[count] / scale, in [-1, 1]: the same 64 as find() has codes for, in an order of their
+    // own.
+    static void to_grid(const float* values, float scale, int64_t count, uint16_t* points) {
+        for (int64_t i = 0; i < count; i += 2 * kLanes) {
+            // Packing takes turns between the two within lanes; find() puts the codes in order.
+            _mm512_store_si512(points + i, _mm512_packus_epi32(to_grid(load(values + i) / scale),
+                                                               to_grid(load(values + i + kLanes) / scale)));
+        }
+    }
 
-    // The codes of values[kValues] / scale, in [-1, 1], as registers of 32.
-    void find(const float* values, float scale, __m256i* codes) const {
-        constexpr int kSearches = kValues / (2 * kLanes);
-        __m512i points[kSearches];
-        __m512i prefix[kSearches] = {};
-        for (int i = 0; i < kSearches; ++i) {
-            // Packing takes turns between the two within lanes; the order of the codes is mended at the end.
-            points[i] = _mm512_packus_epi32(grid_points(load(values + 2 * i * kLanes) / scale),
-                                            grid_points(load(values + (2 * i + 1) * kLanes) / scale));
-        }
-#pragma GCC unroll 8
-        for (int level = 0; level < kLevels; ++level) {
-            for (int i = 0; i < kSearches; ++i) {
-                const __mmask32 later = _mm512_cmpge_epu16_mask(points[i], pivot(level, prefix[i]));
-                const __m512i twice = _mm512_add_epi16(prefix[i], prefix[i]);
-                prefix[i] = _mm512_mask_add_epi16(twice, later, twice, _mm512_set1_epi16(1));
-            }
-        }
-        for (int i = 0; i < kSearches; ++i) {
-            codes[i] =
-                _mm256_permutevar8x32_epi32(_mm512_cvtepi16_epi8(prefix[i]), _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-        }
+    // Apart from the above: a chain of both would be longer than what the processor looks ahead.
+    __m512i find(const uint16_t* points) const {
+        const __m512i codes =
+            _mm512_packus_epi16(codes_of(_mm512_load_si512(points)), codes_of(_mm512_load_si512(points + 2 * kLanes)));
+        return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
     }
 
   private:
-    static constexpr int kLevels = 8;
+    static constexpr int kZeroCode = kSigned ? 127 : 0;
+    static constexpr int kZeroPoint =
+        kSigned ? 32768 : 32767;  // The signed map's halves mirror each other from here on.
+    static constexpr int kLastCode = 255 - kZeroCode;
+    static constexpr int kCodes = kSigned ? 128 : 256;
+    static constexpr int kNear = 64;
+    static constexpr int kLines = 3;
+    static constexpr int kParts = 8;  // Of a code, in which lines are reckoned.
 
-    static __m512i grid_points(Vec value) {
-        return _mm512_cvttps_epi32((value + 1.0F) * kCodeGridScale + 0.5F);
+    static __m512i to_grid(Vec value) { return _mm512_cvttps_epi32((value + 1.0F) * kCodeGridScale + 0.5F); }
+
+    __m512i codes_of(__m512i points) const {
+        if constexpr (kSigned) {
+            const __m512i above = _mm512_sub_epi16(points, _mm512_set1_epi16(static_cast<int16_t>(kZeroPoint)));
+            const __m512i sign = _mm512_srai_epi16(above, 15);
+            const __m512i codes = codes_from_zero(_mm512_xor_si512(above, sign));
+            const __m512i zero = _mm512_sub_epi16(_mm512_set1_epi16(kZeroCode), sign);
+            return _mm512_add_epi16(_mm512_xor_si512(codes, sign), zero);
+        } else {
+            return codes_from_zero(_mm512_subs_epu16(points, _mm512_set1_epi16(kZeroPoint)));
+        }
     }
 
-    __m512i pivot(int level, __m512i prefix) const {
-        const auto words = [&](int i) { return _mm512_load_si512(pivots_[level] + 32 * i); };
-        if (level < 6) {
-            return _mm512_permutexvar_epi16(prefix, words(0));
-        }
-        const __m512i low = _mm512_permutex2var_epi16(words(0), prefix, words(1));
-        if (level == 6) {
-            return low;
-        }
-        const __m512i high = _mm512_permutex2var_epi16(words(2), prefix, words(3));
-        return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(prefix, _mm512_set1_epi16(64)), low, high);
+    __m512i codes_from_zero(__m512i points) const {
+        const auto line = [&](int i) { return _mm512_add_epi16(_mm512_mulhi_epu16(points, slopes_[i]), offsets_[i]); };
+        const __m512i parts = _mm512_min_epu16(line(0), _mm512_min_epu16(line(1), line(2)));
+        const __m512i next = _mm512_srli_epi16(parts, 3);
+        const __mmask32 earlier = _mm512_cmplt_epu16_mask(points, look_up_words<kCodes>(starts_, next));
+        const __m512i far = _mm512_mask_sub_epi16(next, earlier, next, _mm512_set1_epi16(1));
+        const __mmask32 near = _mm512_cmplt_epu16_mask(points, _mm512_set1_epi16(kNear));
+        return _mm512_mask_mov_epi16(far, near, look_up_words<kNear>(near_, points));
     }
 
-    alignas(64) uint16_t pivots_[kLevels][1 << (kLevels - 1)] = {};
+    // From zero on, both codes and points.
+    __m512i near_[kNear / 32];     // The codes of the first points.
+    __m512i starts_[kCodes / 32];  // Where each code begins.
+    __m512i slopes_[kLines];
+    __m512i offsets_[kLines];
 };
 #endif
