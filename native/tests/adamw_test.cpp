@@ -92,6 +92,28 @@ TEST(AdamW, every_grid_point_gets_its_nearest_code_on_every_instruction_set) {
     }
 }
 
+TEST(AdamW, a_block_without_gradients_between_others_gets_scales_and_codes_of_zero_on_every_instruction_set) {
+    constexpr size_t kBlock = NIBBLE_ABSMAX_BLOCK;
+    auto grad = random_values(3 * kBlock, 1);
+    std::fill_n(grad.begin() + kBlock, kBlock, 0.0F);
+    std::vector<uint8_t> zero1, zero2;
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
+        std::vector<float> param(grad.size()), absmax1(3), absmax2(3);
+        std::vector<uint8_t> codes1(grad.size()), codes2(grad.size());
+        expect_ok(nibble_adamw_step_8bit(on(), &kConfig, param.data(), grad.data(), codes1.data(), codes2.data(),
+                                         absmax1.data(), absmax2.data(), static_cast<int64_t>(grad.size())));
+        EXPECT_EQ(absmax1[1], 0.0F);
+        EXPECT_EQ(absmax2[1], 0.0F);
+        if (zero1.empty()) {
+            zero1.assign(kBlock, codes1[kBlock]);
+            zero2.assign(kBlock, codes2[kBlock]);
+        }
+        EXPECT_EQ(std::vector<uint8_t>(codes1.begin() + kBlock, codes1.begin() + 2 * kBlock), zero1);
+        EXPECT_EQ(std::vector<uint8_t>(codes2.begin() + kBlock, codes2.begin() + 2 * kBlock), zero2);
+    }
+}
+
 TEST(AdamW, steps_equal_float64_with_every_setting_on_every_instruction_set) {
     nibble_adamw config{0.02, 0.8, 0.95, 0.1, 0.3, 0.5, 1};
     for (const Machine& machine : machines({NIBBLE_F32})) {

@@ -62,7 +62,7 @@ class NearestCodes {
             near[point] = static_cast<uint16_t>(map.nearest[kZeroPoint + point] - kZeroCode);
         }
         std::memcpy(near_, near, sizeof(near));
-        uint16_t starts[kCodes] = {};
+        uint16_t starts[kCodes] = {};  // The last code of the signed map has the place of zero, which no line names.
         for (int code = 1; code <= kLastCode; ++code) {
             starts[code % kCodes] = static_cast<uint16_t>(map.starts[kZeroCode + code] - kZeroPoint);
         }
@@ -102,13 +102,15 @@ class NearestCodes {
 
   private:
     static constexpr int kZeroCode = kSigned ? 127 : 0;
-    static constexpr int kZeroPoint =
-        kSigned ? 32768 : 32767;  // The signed map's halves mirror each other from here on.
+    // The first point that is not negative, where the halves of the signed map mirror each other; of the unsigned map
+    // the one before it, whose code all negative ones have.
+    static constexpr int kZeroPoint = kSigned ? 32768 : 32767;
     static constexpr int kLastCode = 255 - kZeroCode;
     static constexpr int kCodes = kSigned ? 128 : 256;
     static constexpr int kNear = 64;
     static constexpr int kLines = 3;
-    static constexpr int kParts = 8;  // Of a code, in which lines are reckoned.
+    static constexpr int kPartBits = 3;  // Lines are reckoned in eighths of a code.
+    static constexpr int kParts = 1 << kPartBits;
 
     static __m512i to_grid(Vec value) { return _mm512_cvttps_epi32((value + 1.0F) * kCodeGridScale + 0.5F); }
 
@@ -127,7 +129,7 @@ class NearestCodes {
     __m512i codes_from_zero(__m512i points) const {
         const auto line = [&](int i) { return _mm512_add_epi16(_mm512_mulhi_epu16(points, slopes_[i]), offsets_[i]); };
         const __m512i parts = _mm512_min_epu16(line(0), _mm512_min_epu16(line(1), line(2)));
-        const __m512i next = _mm512_srli_epi16(parts, 3);
+        const __m512i next = _mm512_srli_epi16(parts, kPartBits);
         const __mmask32 earlier = _mm512_cmplt_epu16_mask(points, look_up_words<kCodes>(starts_, next));
         const __m512i far = _mm512_mask_sub_epi16(next, earlier, next, _mm512_set1_epi16(1));
         const __mmask32 near = _mm512_cmplt_epu16_mask(points, _mm512_set1_epi16(kNear));
