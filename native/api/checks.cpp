@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "dispatch.h"
+
 namespace nibble {
 
 int64_t element_size(int32_t dtype) noexcept {
@@ -72,10 +74,17 @@ void Checks::weight(const nibble_weight* weight) const {
     positive("weight.rows", weight->rows);
     positive("weight.cols", weight->cols);
     const int64_t count = product("weight", weight->rows, weight->cols);
-    if (weight->format < NIBBLE_WEIGHT_F32 || weight->format > NIBBLE_WEIGHT_NF4) {
-        fail("weight.format is " + std::to_string(weight->format) + ", expected 0 (f32), 1 (bf16), 2 (f16) or 3 (nf4)");
+    if (weight->format < NIBBLE_WEIGHT_F32 || weight->format > NIBBLE_WEIGHT_NF4_TURNED) {
+        fail("weight.format is " + std::to_string(weight->format) +
+             ", expected 0 (f32), 1 (bf16), 2 (f16), 3 (nf4) or 4 (nf4, turned)");
     }
-    if (weight->format != NIBBLE_WEIGHT_NF4) {
+    if (weight->format == NIBBLE_WEIGHT_NF4_TURNED) {
+        turned_shape(weight->rows, weight->cols);
+        if (device() != nullptr) {
+            fail("weight is turned, which is for the CPU only");
+        }
+    }
+    if (weight->format < NIBBLE_WEIGHT_NF4) {
         buffer("weight.data", weight->data, count, element_size(weight->format));
         return;
     }
@@ -87,6 +96,13 @@ void Checks::weight(const nibble_weight* weight) const {
     }
     buffer("weight.absmax_codes (as weight.absmax is null)", weight->absmax_codes, blocks, 1);
     buffer("weight.nested_absmax", weight->nested_absmax, ceil_div(blocks, NIBBLE_ABSMAX_BLOCK), 4);
+}
+
+void Checks::turned_shape(int64_t rows, int64_t cols) const {
+    if (!can_be_turned(rows, cols)) {
+        fail("weight is " + std::to_string(rows) + " x " + std::to_string(cols) +
+             ", expected rows in sixteens and columns in blocks of 64, at least 256, as it is turned");
+    }
 }
 
 void Checks::lora(const nibble_lora* lora, const nibble_weight& weight) const {

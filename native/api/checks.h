@@ -26,6 +26,7 @@ class Checks {
     [[nodiscard]] int64_t product(const char* argument, int64_t a, int64_t b) const;
 
     void weight(const nibble_weight* weight) const;
+    void turned_shape(int64_t rows, int64_t cols) const;
     void lora(const nibble_lora* lora, const nibble_weight& weight) const;
 
   private:
@@ -35,6 +36,11 @@ class Checks {
 // a / b rounded up, without overflow whatever a is.
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
     return a / b + (a % b != 0 ? 1 : 0);
+}
+
+// Whether NF4 of this shape has an order for nibble_nf4_turn.
+constexpr bool can_be_turned(int64_t rows, int64_t cols) {
+    return rows > 0 && rows % NIBBLE_TURNED_ROWS == 0 && cols >= 4 * NIBBLE_NF4_BLOCK && cols % NIBBLE_NF4_BLOCK == 0;
 }
 
 // Bytes of one element.

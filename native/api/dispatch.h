@@ -11,6 +11,8 @@ namespace nibble {
 
 struct KernelTable {
     void (*nf4_quantize)(nibble_dtype dtype, const void* src, int64_t count, uint8_t* packed, float* absmax);
+    // Turning is for the CPU only.
+    void (*nf4_turn)(int64_t rows, int64_t cols, bool back, uint8_t* packed, float* absmax, uint8_t* codes);
     void (*dequantize)(const nibble_weight& weight, nibble_dtype dtype, void* dst);
     void (*linear_forward)(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
                            const void* x, const void* residual, int64_t m, void* y, float* lora_hidden);

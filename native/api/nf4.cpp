@@ -90,6 +90,19 @@ struct Tables {
 const Tables signed_tables(true);
 const Tables unsigned_tables(false);
 
+nibble_status turn(const char* name, int64_t rows, int64_t cols, bool back, uint8_t* packed, float* absmax,
+                   uint8_t* absmax_codes) {
+    return guarded([&] {
+        const Checks check(name);
+        check.turned_shape(rows, cols);
+        const int64_t blocks = check.product("packed", rows, cols) / NIBBLE_NF4_BLOCK;
+        check.optional_buffer("packed", packed, rows * cols / 2, 1);
+        check.optional_buffer("absmax", absmax, blocks, 4);
+        check.optional_buffer("absmax_codes", absmax_codes, blocks, 1);
+        kernels().nf4_turn(rows, cols, back, packed, absmax, absmax_codes);
+    });
+}
+
 }  // namespace
 
 const DynamicMap& signed_map() noexcept {
@@ -166,6 +179,18 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
             }
         }
     });
+}
+
+int32_t nibble_nf4_turns(int64_t rows, int64_t cols) {
+    return nibble_get_isa() == NIBBLE_ISA_AVX512_BF16 && can_be_turned(rows, cols) ? 1 : 0;
+}
+
+nibble_status nibble_nf4_turn(int64_t rows, int64_t cols, uint8_t* packed, float* absmax, uint8_t* absmax_codes) {
+    return turn("nf4_turn", rows, cols, /*back=*/false, packed, absmax, absmax_codes);
+}
+
+nibble_status nibble_nf4_turn_back(int64_t rows, int64_t cols, uint8_t* packed, float* absmax, uint8_t* absmax_codes) {
+    return turn("nf4_turn_back", rows, cols, /*back=*/true, packed, absmax, absmax_codes);
 }
 
 nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype,

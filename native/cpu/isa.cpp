@@ -26,6 +26,7 @@ namespace {
 #include "kernels/lanes.h"
 #include "kernels/philox.h"
 #include "kernels/dynamic_map.h"
+#include "kernels/turned.h"
 #include "kernels/decode.h"
 #include "kernels/runs.h"
 #include "kernels/transpose.h"
@@ -49,6 +50,7 @@ namespace {
 
 const KernelTable table = {
     nf4_quantize,
+    nf4_turn,
     dequantize,
     linear_forward,
     linear_backward,

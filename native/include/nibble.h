@@ -46,7 +46,7 @@ typedef enum nibble_isa {
 /* ---- library ---------------------------------------------------------------------------------------------------- */
 
 /* Version of this ABI; a caller built against another value must not go on. */
-#define NIBBLE_ABI_VERSION 4
+#define NIBBLE_ABI_VERSION 5
 NIBBLE_API int32_t nibble_abi_version(void);
 
 /* Text for the last failed call of this thread; "" when there was none. Valid until the thread's next call. */
@@ -107,6 +107,7 @@ NIBBLE_API void* nibble_torch_allocator(void* original);
 
 #define NIBBLE_NF4_BLOCK 64
 #define NIBBLE_ABSMAX_BLOCK 256
+#define NIBBLE_TURNED_ROWS 32
 
 /* The 16 code values, and the 256 values of the signed and unsigned 8-bit dynamic maps. */
 NIBBLE_API const float* nibble_nf4_code(void);
@@ -131,7 +132,8 @@ typedef enum nibble_format {
     NIBBLE_WEIGHT_F32 = 0,
     NIBBLE_WEIGHT_BF16 = 1,
     NIBBLE_WEIGHT_F16 = 2,
-    NIBBLE_WEIGHT_NF4 = 3 /* absmax set, or absmax_codes + nested_absmax + absmax_offset */
+    NIBBLE_WEIGHT_NF4 = 3,       /* absmax set, or absmax_codes + nested_absmax + absmax_offset */
+    NIBBLE_WEIGHT_NF4_TURNED = 4 /* the same, as nibble_nf4_turn leaves it; on the CPU only */
 } nibble_format;
 
 /* A view of a weight matrix [rows, cols]. */
@@ -145,6 +147,20 @@ typedef struct nibble_weight {
     const uint8_t* absmax_codes; /* NF4, double-quantised: [ceil(rows * cols / 64)] */
     const float* nested_absmax;  /* NF4, double-quantised: [ceil(blocks / 256)] */
 } nibble_weight;
+
+/* NF4 in another order, for kernels that multiply 32 rows side by side. The words of 32 rows and one block form a group,
+ * [8][32] of 32 bits: word [w][row] has column 16 i + 2 w of its row in nibble i from below, i < 4, and column
+ * 16 i + 2 w + 1 in nibble 4 + i. Group lies behind group of the same rows, then come the next 32 rows; of the scales too
+ * there are 32 a group, in the same order. nested_absmax stays as it is.
+ *
+ * nibble_nf4_turns: 1 where the layers of this instruction set are faster so and the shape allows it (rows a multiple of
+ * 32, cols a multiple of 64 and at least 256), else 0. nibble_nf4_turn turns what is not null of packed[rows * cols / 2],
+ * absmax[rows * cols / 64] and absmax_codes[rows * cols / 64] in place; nibble_nf4_turn_back undoes it. */
+NIBBLE_API int32_t nibble_nf4_turns(int64_t rows, int64_t cols);
+NIBBLE_API nibble_status nibble_nf4_turn(int64_t rows, int64_t cols, uint8_t* packed, float* absmax,
+                                         uint8_t* absmax_codes);
+NIBBLE_API nibble_status nibble_nf4_turn_back(int64_t rows, int64_t cols, uint8_t* packed, float* absmax,
+                                              uint8_t* absmax_codes);
 
 /* The whole weight as dtype into dst[rows * cols] (for tests, merging and export; layers never need it). */
 NIBBLE_API nibble_status nibble_dequantize(const nibble_device* device, const nibble_weight* weight, nibble_dtype dtype,

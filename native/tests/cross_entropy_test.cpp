@@ -66,6 +66,66 @@ TEST_P(CrossEntropy, losses_and_gradients_equal_float64_with_ignored_labels_and_
     }
 }
 
+TEST_P(CrossEntropy, a_quantised_head_gives_what_its_values_give_in_either_order) {
+    const nibble_dtype dtype = GetParam().dtype;
+    const int64_t tokens = 19, vocab = 160, width = 320;
+    const Tensor hidden(dtype, random_values(tokens * width, 1));
+    const auto grad = random_values(tokens, 5);
+    std::vector<int64_t> labels(tokens);
+    for (size_t t = 0; t < labels.size(); ++t) {
+        labels[t] = static_cast<int64_t>(t * 37) % vocab;
+    }
+    const auto values = random_values(vocab * width, 2, 0.5F);
+    std::vector<uint8_t> packed(vocab * width / 2);
+    std::vector<float> absmax(vocab * width / NIBBLE_NF4_BLOCK);
+    expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, values.data(), vocab * width, packed.data(), absmax.data()));
+    nibble_weight quantised{};
+    quantised.rows = vocab;
+    quantised.cols = width;
+    quantised.format = NIBBLE_WEIGHT_NF4;
+    quantised.data = packed.data();
+    quantised.absmax = absmax.data();
+    std::vector<float> rounded(values.size());
+    expect_ok(nibble_dequantize(on(), &quantised, NIBBLE_F32, rounded.data()));
+    nibble_weight plain = quantised;
+    plain.format = NIBBLE_WEIGHT_F32;
+    plain.data = rounded.data();
+    auto turned_packed = packed;
+    auto turned_absmax = absmax;
+    nibble_weight turned = quantised;
+    turned.format = NIBBLE_WEIGHT_NF4_TURNED;
+    turned.data = turned_packed.data();
+    turned.absmax = turned_absmax.data();
+    expect_ok(nibble_nf4_turn(vocab, width, turned_packed.data(), turned_absmax.data(), nullptr));
+
+    struct Results {
+        std::vector<float> loss, lse;
+        Tensor dhidden;
+    };
+    const auto run = [&](const nibble_weight& head) {
+        Results r{std::vector<float>(tokens), std::vector<float>(tokens), Tensor(dtype, tokens * width)};
+        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
+                                                      r.loss.data(), r.lse.data(), nullptr));
+        expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
+                                                       r.lse.data(), grad.data(), r.dhidden.data(), nullptr));
+        return r;
+    };
+    const Results expected = run(plain);
+    std::vector<double> loss(expected.loss.begin(), expected.loss.end());
+    std::vector<double> dhidden;
+    for (size_t i = 0; i < expected.dhidden.size(); ++i) {
+        dhidden.push_back(expected.dhidden[i]);
+    }
+    for (const nibble_weight* head : {&quantised, &turned}) {
+        if (head == &turned && on() != nullptr) {
+            continue;  // For the CPU only.
+        }
+        const Results found = run(*head);
+        expect_close(found.loss, loss, tolerance(dtype), "loss");
+        expect_close(found.dhidden, dhidden, tolerance(dtype), "dhidden");
+    }
+}
+
 // Which a GPU does not make.
 class UnitGradients : public OnEachMachine {};
 INSTANTIATE_TEST_SUITE_P(Each, UnitGradients, testing::ValuesIn(instruction_sets()), name_of);

@@ -29,7 +29,16 @@ double dropout_factor(const nibble_lora& lora, uint64_t element) {
 
 // A weight in one of its formats, with the values that it really has.
 struct Weight {
-    enum class Kind { dense, nf4, nested };
+    enum class Kind { dense, nf4, nested, turned, turned_nested };
+
+    // Every kind that the machine and the shape allow.
+    static std::vector<Kind> kinds(int64_t rows, int64_t cols) {
+        std::vector<Kind> kinds{Kind::dense, Kind::nf4, Kind::nested};
+        if (on() == nullptr && rows % NIBBLE_TURNED_ROWS == 0 && cols % NIBBLE_NF4_BLOCK == 0 && cols >= 256) {
+            kinds.insert(kinds.end(), {Kind::turned, Kind::turned_nested});
+        }
+        return kinds;
+    }
 
     Weight(int64_t rows, int64_t cols, Kind kind, nibble_dtype dtype)
         : dense(dtype, random_values(static_cast<size_t>(rows * cols), 11, 0.1F)),
@@ -48,7 +57,7 @@ struct Weight {
             view.format = NIBBLE_WEIGHT_NF4;
             view.data = packed.data();
             view.absmax = absmax.data();
-            if (kind == Kind::nested) {
+            if (kind == Kind::nested || kind == Kind::turned_nested) {
                 codes.resize(absmax.size());
                 nested.resize((absmax.size() + 255) / 256);
                 expect_ok(nibble_nf4_quantize_absmax(absmax.data(), blocks, codes.data(), nested.data(),
@@ -59,6 +68,15 @@ struct Weight {
             }
         }
         expect_ok(nibble_dequantize(on(), &view, NIBBLE_F32, values.data()));
+        if (kind == Kind::turned || kind == Kind::turned_nested) {
+            turn();
+        }
+    }
+
+    void turn() {
+        view.format = NIBBLE_WEIGHT_NF4_TURNED;
+        expect_ok(nibble_nf4_turn(view.rows, view.cols, packed.data(), view.absmax == nullptr ? nullptr : absmax.data(),
+                                  view.absmax_codes == nullptr ? nullptr : codes.data()));
     }
 
     double at(int64_t row, int64_t col) const {
@@ -81,10 +99,12 @@ struct Shape {
 // Odd and even depths, widths with and without a rest, few rows over several runs of a weight's row, and rows enough
 // for a second copy; then sizes that tensor cores take, with and without rests of their tiles, and with their depth
 // cut.
-const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},  {17, 64, 172},  {129, 96, 320}, {5, 33, 7},     {2, 9, 1300},
-                         {1000, 9, 36},  {1, 70, 2112},  {2, 33, 1088},  {4, 64, 64},    {5, 192, 1152}, {8, 1088, 64},
-                         {16, 128, 192}, {17, 192, 320}, {64, 320, 192}, {129, 128, 64}, {17, 64, 1024}, {18, 1024, 64},
-                         {6, 49, 1088},  {9, 40, 128},   {12, 33, 64},   {3, 5, 4288},   {6, 35, 2240}};
+const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},  {17, 64, 172},  {129, 96, 320}, {5, 33, 7},
+                         {2, 9, 1300},   {1000, 9, 36},  {1, 70, 2112},  {2, 33, 1088},  {4, 64, 64},
+                         {5, 192, 1152}, {8, 1088, 64},  {16, 128, 192}, {17, 192, 320}, {64, 320, 192},
+                         {129, 128, 64}, {17, 64, 1024}, {18, 1024, 64}, {6, 49, 1088},  {9, 40, 128},
+                         {12, 33, 64},   {3, 5, 4288},   {6, 35, 2240},  {1, 64, 256},   {2, 96, 4288},
+                         {3, 32, 2112},  {4, 288, 320},  {6, 32, 2240},  {12, 64, 512},  {13, 160, 576}};
 
 }  // namespace
 
@@ -95,7 +115,7 @@ TEST_P(Linear, forward_and_input_gradient_equal_float64_over_every_weight_format
     const nibble_dtype dtype = GetParam().dtype;
     bool adds = false;  // To a residual, every other time: so does each format, from shape to shape.
     for (const Shape& s : kShapes) {
-        for (const auto kind : {Weight::Kind::dense, Weight::Kind::nf4, Weight::Kind::nested}) {
+        for (const auto kind : Weight::kinds(s.n, s.k)) {
             const Weight weight(s.n, s.k, kind, dtype);
             const Tensor x(dtype, random_values(static_cast<size_t>(s.m * s.k), 1));
             const Tensor bias(dtype, random_values(static_cast<size_t>(s.n), 2));
@@ -136,7 +156,7 @@ namespace {
 
 // Forward and all gradients of a layer with an adapter against float64.
 void expect_adapter_equals_float64(nibble_dtype dtype, const Shape& s, int64_t rank, float dropout) {
-    const Weight weight(s.n, s.k, Weight::Kind::nested, dtype);
+    const Weight weight(s.n, s.k, Weight::kinds(s.n, s.k).back(), dtype);
     const auto a = random_values(static_cast<size_t>(rank * s.k), 21, 0.2F);
     const auto b = random_values(static_cast<size_t>(s.n * rank), 22, 0.2F);
     const nibble_lora lora{rank, 1.5F, dropout, a.data(), b.data(), 0x123456789ABCDEFULL, 7, 3};
@@ -241,7 +261,7 @@ TEST_P(Linear, adapters_of_any_rank_up_to_256_equal_float64) {
 TEST_P(Linear, forward_and_backward_are_the_same_to_the_bit_at_every_run_and_thread_count) {
     const nibble_dtype dtype = GetParam().dtype;
     const int64_t m = 129, n = 96, k = 320, rank = 6;
-    const Weight weight(n, k, Weight::Kind::nested, dtype);
+    const Weight weight(n, k, Weight::kinds(n, k).back(), dtype);
     const auto a = random_values(static_cast<size_t>(rank * k), 21, 0.2F);
     const auto b = random_values(static_cast<size_t>(n * rank), 22, 0.2F);
     const nibble_lora lora{rank, 1.5F, 0.1F, a.data(), b.data(), 42, 7, 3};
@@ -393,6 +413,13 @@ TEST(LinearGolden, products_over_bitsandbytes_weights_are_met) {
     weight.format = NIBBLE_WEIGHT_NF4;
     weight.data = packed.data();
     weight.absmax = absmax.data();
+    auto turned_packed = packed;
+    auto turned_absmax = absmax;
+    expect_ok(nibble_nf4_turn(256, 1024, turned_packed.data(), turned_absmax.data(), nullptr));
+    nibble_weight turned = weight;
+    turned.format = NIBBLE_WEIGHT_NF4_TURNED;
+    turned.data = turned_packed.data();
+    turned.absmax = turned_absmax.data();
     for (const int64_t m : {1, 3, 17, 64}) {
         const std::string suffix = std::to_string(m);
         const auto x = golden<float>("wide.x" + suffix);
@@ -402,14 +429,19 @@ TEST(LinearGolden, products_over_bitsandbytes_weights_are_met) {
             const nibble_dtype dtype = machine.dtype;
             const Tensor input(dtype, x);
             const Tensor gradient(dtype, dy);
-            Tensor y(dtype, static_cast<size_t>(m * 256));
-            Tensor dx(dtype, static_cast<size_t>(m * 1024));
-            expect_ok(nibble_linear_forward(on(), &weight, nullptr, nullptr, dtype, input.data(), nullptr, m, y.data(),
-                                            nullptr));
-            expect_ok(nibble_linear_backward(on(), &weight, nullptr, dtype, nullptr, nullptr, gradient.data(), nullptr,
-                                             m, dx.data(), nullptr, nullptr));
-            expect_close(y, golden<float>("wide.y" + suffix), tolerance(dtype), "y");
-            expect_close(dx, golden<float>("wide.dx" + suffix), tolerance(dtype), "dx");
+            for (const nibble_weight* one : {&weight, &turned}) {
+                if (one == &turned && on() != nullptr) {
+                    continue;  // For the CPU only.
+                }
+                Tensor y(dtype, static_cast<size_t>(m * 256));
+                Tensor dx(dtype, static_cast<size_t>(m * 1024));
+                expect_ok(nibble_linear_forward(on(), one, nullptr, nullptr, dtype, input.data(), nullptr, m, y.data(),
+                                                nullptr));
+                expect_ok(nibble_linear_backward(on(), one, nullptr, dtype, nullptr, nullptr, gradient.data(), nullptr,
+                                                 m, dx.data(), nullptr, nullptr));
+                expect_close(y, golden<float>("wide.y" + suffix), tolerance(dtype), "y");
+                expect_close(dx, golden<float>("wide.dx" + suffix), tolerance(dtype), "dx");
+            }
         }
     }
 }

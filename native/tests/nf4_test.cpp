@@ -91,6 +91,131 @@ TEST_P(Nf4Golden, dequantised_values_equal_bitsandbytes_to_1e_6) {
     }
 }
 
+namespace {
+
+constexpr int64_t kTurnedRowCount = 2 * NIBBLE_TURNED_ROWS;
+constexpr int64_t kTurnedCols = 5 * NIBBLE_NF4_BLOCK;
+
+// A double-quantised weight of random bytes, with its plain scales beside.
+struct RandomWeight {
+    std::vector<uint8_t> packed = bytes(kTurnedRowCount * kTurnedCols / 2, 1);
+    std::vector<uint8_t> codes = bytes(kTurnedRowCount * kTurnedCols / NIBBLE_NF4_BLOCK, 2);
+    std::vector<float> absmax = random_values(codes.size(), 3);
+    std::vector<float> nested = random_values((codes.size() + 255) / 256, 4);
+
+    void turn() {
+        expect_ok(nibble_nf4_turn(kTurnedRowCount, kTurnedCols, packed.data(), absmax.data(), codes.data()));
+    }
+
+    nibble_weight view(nibble_format format, bool double_quantised) const {
+        nibble_weight weight = nf4_view(packed, absmax, kTurnedRowCount, kTurnedCols);
+        weight.format = format;
+        if (double_quantised) {
+            weight.absmax = nullptr;
+            weight.absmax_codes = codes.data();
+            weight.nested_absmax = nested.data();
+            weight.absmax_offset = 0.25F;
+        }
+        return weight;
+    }
+
+    static std::vector<uint8_t> bytes(int64_t count, uint32_t seed) {
+        std::vector<uint8_t> bytes;
+        for (const float value : random_values(static_cast<size_t>(count), seed)) {
+            bytes.push_back(static_cast<uint8_t>(static_cast<int>(value * 1e6F)));
+        }
+        return bytes;
+    }
+};
+
+}  // namespace
+
+TEST(Nf4Turned, words_hold_the_columns_that_the_header_says_and_scales_lie_by_groups) {
+    const RandomWeight plain;
+    RandomWeight turned;
+    turned.turn();
+    const int64_t blocks = kTurnedCols / NIBBLE_NF4_BLOCK;
+    for (int64_t row = 0; row < kTurnedRowCount; ++row) {
+        for (int64_t col = 0; col < kTurnedCols; ++col) {
+            const int64_t element = row * kTurnedCols + col;
+            const int expected = plain.packed[static_cast<size_t>(element / 2)] >> (element % 2 == 0 ? 4 : 0) & 15;
+            const int64_t group = row / NIBBLE_TURNED_ROWS * blocks + col / NIBBLE_NF4_BLOCK;
+            const int64_t in_block = col % NIBBLE_NF4_BLOCK;
+            const int64_t word = (group * 8 + in_block % 16 / 2) * NIBBLE_TURNED_ROWS + row % NIBBLE_TURNED_ROWS;
+            uint32_t bits;
+            std::memcpy(&bits, turned.packed.data() + word * 4, sizeof(bits));
+            const int64_t nibble = in_block / 16 + in_block % 2 * 4;
+            ASSERT_EQ(bits >> (4 * nibble) & 15, static_cast<uint32_t>(expected)) << row << ", " << col;
+            const auto scale = static_cast<size_t>(group * NIBBLE_TURNED_ROWS + row % NIBBLE_TURNED_ROWS);
+            const auto block = static_cast<size_t>(element / NIBBLE_NF4_BLOCK);
+            ASSERT_EQ(turned.absmax[scale], plain.absmax[block]) << row << ", " << col;
+            ASSERT_EQ(turned.codes[scale], plain.codes[block]) << row << ", " << col;
+        }
+    }
+}
+
+TEST(Nf4Turned, turning_back_restores_every_byte_on_every_instruction_set) {
+    const RandomWeight plain;
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
+        if (on() != nullptr) {
+            continue;  // For the CPU only.
+        }
+        RandomWeight weight;
+        weight.turn();
+        EXPECT_NE(weight.packed, plain.packed);
+        expect_ok(nibble_nf4_turn_back(kTurnedRowCount, kTurnedCols, weight.packed.data(), weight.absmax.data(),
+                                       weight.codes.data()));
+        EXPECT_EQ(weight.packed, plain.packed);
+        EXPECT_EQ(weight.absmax, plain.absmax);
+        EXPECT_EQ(weight.codes, plain.codes);
+    }
+}
+
+TEST(Nf4Turned, values_equal_those_of_the_plain_order_to_the_bit_on_every_instruction_set) {
+    const RandomWeight plain;
+    RandomWeight turned;
+    turned.turn();
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
+        if (on() != nullptr) {
+            continue;  // For the CPU only.
+        }
+        for (const bool double_quantised : {false, true}) {
+            std::vector<float> expected(kTurnedRowCount * kTurnedCols), found(expected.size());
+            const nibble_weight from = plain.view(NIBBLE_WEIGHT_NF4, double_quantised);
+            const nibble_weight same = turned.view(NIBBLE_WEIGHT_NF4_TURNED, double_quantised);
+            expect_ok(nibble_dequantize(on(), &from, NIBBLE_F32, expected.data()));
+            expect_ok(nibble_dequantize(on(), &same, NIBBLE_F32, found.data()));
+            EXPECT_EQ(found, expected);
+        }
+    }
+}
+
+TEST(Nf4Turned, shapes_without_that_order_are_refused_and_a_gpu_refuses_the_order) {
+    RandomWeight weight;
+    const auto refused = [&](int64_t rows, int64_t cols) {
+        EXPECT_EQ(nibble_nf4_turns(rows, cols), 0);
+        EXPECT_EQ(nibble_nf4_turn(rows, cols, weight.packed.data(), nullptr, nullptr), NIBBLE_INVALID_ARGUMENT);
+        EXPECT_NE(std::string(nibble_last_error()).find("as it is turned"), std::string::npos) << nibble_last_error();
+    };
+    refused(48, 256);
+    refused(32, 192);
+    refused(32, 288);
+    refused(0, 256);
+    EXPECT_EQ(nibble_nf4_turns(32, 256), nibble_get_isa() == NIBBLE_ISA_AVX512_BF16 ? 1 : 0);
+    weight.turn();
+    const nibble_weight view = weight.view(NIBBLE_WEIGHT_NF4_TURNED, true);
+    std::vector<float> values(kTurnedRowCount * kTurnedCols);
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
+        if (on() != nullptr) {
+            EXPECT_EQ(nibble_dequantize(on(), &view, NIBBLE_F32, values.data()), NIBBLE_INVALID_ARGUMENT);
+            EXPECT_NE(std::string(nibble_last_error()).find("for the CPU only"), std::string::npos);
+        }
+    }
+}
+
 TEST(Nf4, dynamic_maps_equal_bitsandbytes_to_the_bit) {
     REQUIRE_GOLDEN_VECTORS();
     const auto expected_signed = golden<float>("dynamic_map_signed");

@@ -99,6 +99,45 @@ TEST(Speed, linear_layers_use_what_each_instruction_set_brings) {
     });
 }
 
+TEST(Speed, a_turned_weight_is_faster_where_the_library_says_so) {
+    const auto values = random_values(kCols * kCols, 1);
+    std::vector<uint8_t> packed(kCols * kCols / 2);
+    std::vector<float> absmax(kCols * kCols / 64);
+    expect_ok(nibble_nf4_quantize(on(), NIBBLE_F32, values.data(), kCols * kCols, packed.data(), absmax.data()));
+    auto turned_packed = packed;
+    auto turned_absmax = absmax;
+    expect_ok(nibble_nf4_turn(kCols, kCols, turned_packed.data(), turned_absmax.data(), nullptr));
+    nibble_weight weight{};
+    weight.rows = weight.cols = kCols;
+    weight.format = NIBBLE_WEIGHT_NF4;
+    weight.data = packed.data();
+    weight.absmax = absmax.data();
+    nibble_weight turned = weight;
+    turned.format = NIBBLE_WEIGHT_NF4_TURNED;
+    turned.data = turned_packed.data();
+    turned.absmax = turned_absmax.data();
+    if (nibble_nf4_turns(kCols, kCols) == 0) {
+        GTEST_SKIP() << "this instruction set reads the plain order";
+    }
+    expect_ok(nibble_set_num_threads(1));
+    const Tensor x(NIBBLE_BF16, random_values(kRows * kCols, 2));
+    Tensor y(NIBBLE_BF16, kRows * kCols);
+    for (const int64_t rows : {int64_t{1}, int64_t{8}, kRows}) {
+        const auto least = [&](const nibble_weight& one) {
+            double time = std::numeric_limits<double>::max();
+            for (int round = 0; round < 40; ++round) {
+                time = std::min(time, seconds([&] {
+                                    expect_ok(nibble_linear_forward(on(), &one, nullptr, nullptr, NIBBLE_BF16, x.data(),
+                                                                    nullptr, rows, y.data(), nullptr));
+                                }));
+            }
+            return time;
+        };
+        EXPECT_GT(least(weight) / least(turned), 1.1) << rows << " rows";
+    }
+    expect_ok(nibble_set_num_threads(2));
+}
+
 TEST(Speed, element_wise_kernels_use_what_each_instruction_set_brings) {
     const int64_t count = kRows * kCols;
     const std::vector<float> ones(kCols, 1.0F);

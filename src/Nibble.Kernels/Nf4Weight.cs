@@ -1,4 +1,6 @@
+using Nibble.Kernels.Cuda;
 using Nibble.Kernels.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Nibble.Kernels;
@@ -6,28 +8,31 @@ namespace Nibble.Kernels;
 /// <summary>
 /// A weight in NF4 (QLoRA, arXiv:2305.14314), bit-compatible with bitsandbytes: four bits an element in blocks of 64 of the
 /// flattened matrix, first element in the high nibble, with one scale (absmax) a block, itself in eight bits when double-quantised.
+/// In memory it has the order that the machine's kernels read fastest.
 /// </summary>
 public sealed class Nf4Weight : LinearWeight
 {
+    private readonly Tensor packed;
+    private readonly Tensor? absmax;
+    private readonly Tensor? absmaxCodes;
+    private readonly bool turned;
+
     private Nf4Weight(
         long outFeatures, long inFeatures, Tensor packed, Tensor? absmax, Tensor? absmaxCodes, Tensor? nestedAbsmax, float absmaxOffset)
         : base(outFeatures, inFeatures)
     {
-        Packed = packed;
-        Absmax = absmax;
-        AbsmaxCodes = absmaxCodes;
+        this.packed = packed;
+        this.absmax = absmax;
+        this.absmaxCodes = absmaxCodes;
         NestedAbsmax = nestedAbsmax;
         AbsmaxOffset = absmaxOffset;
+        if (packed.device_type == DeviceType.CPU && CudaDevice.Of(packed) is null && NativeMethods.nibble_nf4_turns(outFeatures, inFeatures) != 0)
+        {
+            LibNibble.Check(NativeMethods.nibble_nf4_turn(
+                outFeatures, inFeatures, TensorMemory.Address(packed, "packed"), AddressOrNull(absmax), AddressOrNull(absmaxCodes)));
+            turned = true;
+        }
     }
-
-    /// <summary>Two elements a byte: uint8 <c>[ceil(N·K / 2)]</c>.</summary>
-    public Tensor Packed { get; }
-
-    /// <summary>float32 <c>[ceil(N·K / 64)]</c>; null when double-quantised.</summary>
-    public Tensor? Absmax { get; }
-
-    /// <summary>Codes of absmax - offset in the signed dynamic map: uint8 <c>[ceil(N·K / 64)]</c>; null unless double-quantised.</summary>
-    public Tensor? AbsmaxCodes { get; }
 
     /// <summary>Scales of the codes: float32 <c>[ceil(blocks / 256)]</c>; null unless double-quantised.</summary>
     public Tensor? NestedAbsmax { get; }
@@ -37,7 +42,7 @@ public sealed class Nf4Weight : LinearWeight
 
     /// <inheritdoc/>
     public override long Bytes =>
-        Packed.NumberOfElements + (4 * (Absmax?.NumberOfElements ?? 0)) + (AbsmaxCodes?.NumberOfElements ?? 0) + (4 * (NestedAbsmax?.NumberOfElements ?? 0));
+        packed.NumberOfElements + (4 * (absmax?.NumberOfElements ?? 0)) + (absmaxCodes?.NumberOfElements ?? 0) + (4 * (NestedAbsmax?.NumberOfElements ?? 0));
 
     /// <summary>Takes over the parts of a weight with plain float32 scales.</summary>
     public static Nf4Weight FromParts(long outFeatures, long inFeatures, Tensor packed, Tensor absmax)
@@ -58,10 +63,21 @@ public sealed class Nf4Weight : LinearWeight
         return new Nf4Weight(outFeatures, inFeatures, packed, null, absmaxCodes, nestedAbsmax, absmaxOffset);
     }
 
+    /// <summary>Two elements a byte, in the order of bitsandbytes: uint8 <c>[ceil(N·K / 2)]</c>, the caller's.</summary>
+    public Tensor Packed() => InRows(packed, copy => NativeMethods.nibble_nf4_turn_back(OutFeatures, InFeatures, copy, 0, 0));
+
+    /// <summary>
+    /// The scales in the order of bitsandbytes, <c>[ceil(N·K / 64)]</c>, the caller's: float32, or when double-quantised uint8, codes of
+    /// absmax - offset in the signed dynamic map.
+    /// </summary>
+    public Tensor Scales() => absmaxCodes is null
+        ? InRows(absmax!, copy => NativeMethods.nibble_nf4_turn_back(OutFeatures, InFeatures, 0, copy, 0))
+        : InRows(absmaxCodes, copy => NativeMethods.nibble_nf4_turn_back(OutFeatures, InFeatures, 0, 0, copy));
+
     /// <inheritdoc/>
     public override Tensor Dequantize(ScalarType dtype)
     {
-        Tensor result = empty(OutFeatures, InFeatures, dtype, Packed.device);
+        Tensor result = empty(OutFeatures, InFeatures, dtype, packed.device);
         DequantizeInto(result);
         return result;
     }
@@ -69,7 +85,7 @@ public sealed class Nf4Weight : LinearWeight
     /// <summary>Fills a tensor of the weight's shape.</summary>
     internal unsafe void DequantizeInto(Tensor result)
     {
-        using KernelCall call = KernelCall.On(Packed, "Dequantize");
+        using KernelCall call = KernelCall.On(packed, "Dequantize");
         NativeMethods.Weight view = View(call);
         call.Check(NativeMethods.nibble_dequantize(call.Device, &view, (int)DTypes.Of(result.dtype), call.Address(result, "result")));
     }
@@ -78,22 +94,36 @@ public sealed class Nf4Weight : LinearWeight
     {
         Rows = OutFeatures,
         Cols = InFeatures,
-        Format = 3,
+        Format = turned ? 4 : 3,
         AbsmaxOffset = AbsmaxOffset,
-        Data = call.Address(Packed, "packed"),
-        Absmax = call.AddressOrNull(Absmax, "absmax"),
-        AbsmaxCodes = call.AddressOrNull(AbsmaxCodes, "absmax codes"),
+        Data = call.Address(packed, "packed"),
+        Absmax = call.AddressOrNull(absmax, "absmax"),
+        AbsmaxCodes = call.AddressOrNull(absmaxCodes, "absmax codes"),
         NestedAbsmax = call.AddressOrNull(NestedAbsmax, "nested absmax"),
     };
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        Packed.Dispose();
-        Absmax?.Dispose();
-        AbsmaxCodes?.Dispose();
+        packed.Dispose();
+        absmax?.Dispose();
+        absmaxCodes?.Dispose();
         NestedAbsmax?.Dispose();
     }
+
+    private Tensor InRows(Tensor part, Func<nint, int> turnBack)
+    {
+        if (!turned)
+        {
+            return part.detach();
+        }
+
+        Tensor copy = part.clone();
+        LibNibble.Check(turnBack(TensorMemory.Address(copy, "part")));
+        return copy;
+    }
+
+    private static nint AddressOrNull(Tensor? part) => part is null ? 0 : TensorMemory.Address(part, "scales");
 
     private static long PackedBytes(long outFeatures, long inFeatures) => ((outFeatures * inFeatures) + 1) / 2;
 

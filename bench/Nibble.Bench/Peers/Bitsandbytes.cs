@@ -42,6 +42,8 @@ internal sealed class BitsandbytesWeight
     private readonly long rows;
     private readonly long columns;
     private readonly Nf4Weight weight;
+    private readonly Tensor packed;
+    private readonly Tensor absmax;
     private readonly Tensor panels;
     private readonly Tensor panelScales;
     private readonly Tensor dequantized;
@@ -52,8 +54,10 @@ internal sealed class BitsandbytesWeight
         this.dequantize = dequantize;
         (rows, columns) = (values.shape[0], values.shape[1]);
         weight = Nf4.Quantize(values, doubleQuantize: false);
+        packed = weight.Packed();
+        absmax = weight.Scales();
         panels = ToPanels();
-        panelScales = weight.Absmax!.view(rows, columns / BlockSize).t().to(ScalarType.BFloat16).contiguous();
+        panelScales = absmax.view(rows, columns / BlockSize).t().to(ScalarType.BFloat16).contiguous();
         dequantized = empty(rows, columns, ScalarType.BFloat16);
         RequireEqualResults();
     }
@@ -61,7 +65,7 @@ internal sealed class BitsandbytesWeight
     /// <summary>[N, K] in bfloat16, in the same memory at each call.</summary>
     public Tensor Dequantize()
     {
-        dequantize(Address(weight.Packed), Address(weight.Absmax!), Address(dequantized), BlockSize, rows, columns);
+        dequantize(Address(packed), Address(absmax), Address(dequantized), BlockSize, rows, columns);
         return dequantized;
     }
 
@@ -82,7 +86,7 @@ internal sealed class BitsandbytesWeight
     private Tensor ToPanels()
     {
         using IDisposable scope = NewDisposeScope();
-        Tensor codes = stack([weight.Packed.bitwise_right_shift(4), weight.Packed.bitwise_and(15)], -1);
+        Tensor codes = stack([packed.bitwise_right_shift(4), packed.bitwise_and(15)], -1);
         Tensor halves = codes.view(rows / PanelRows, PanelRows, columns / 2, 2).transpose(1, 2).contiguous().view(-1, 2, PanelRows);
         return halves[TensorIndex.Colon, 1].bitwise_left_shift(4).bitwise_or(halves[TensorIndex.Colon, 0]).contiguous().MoveToOuterDisposeScope();
     }

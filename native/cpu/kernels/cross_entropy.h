@@ -122,7 +122,7 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
                 }
             }
         };
-        multiply(rows, head.rows, finish, Term{panel, PackTransposed{RunReader<Element>(head)}});
+        with_transposed(panel, head, [&](const auto& logits) { multiply(rows, head.rows, finish, logits); });
         const int workers = threads_for(rows * strips);
 #pragma omp parallel for schedule(static) num_threads(workers)
         for (int64_t row = 0; row < rows; ++row) {
@@ -139,8 +139,9 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
             }
         }
         if (unit_dhidden != nullptr) {
-            multiply(rows, k, StoreTiles<T>{unit_dhidden + first * k, k},
-                     Term{exponents, PackStraight{RunReader<Element>(head)}});
+            with_straight(exponents, head, [&](const auto& gradient) {
+                multiply(rows, k, StoreTiles<T>{unit_dhidden + first * k, k}, gradient);
+            });
         }
     });
 }
@@ -222,9 +223,10 @@ void cross_entropy_backward_of(const nibble_weight& head, const T* hidden, const
                 }
             });
         };
-        multiply(rows, head.rows, finish, Term{panel, PackTransposed{RunReader<Element>(head)}});
-        multiply(rows, k, StoreTiles<T>{dhidden + first * k, k},
-                 Term{gradient, PackStraight{RunReader<Element>(head)}});
+        with_transposed(panel, head, [&](const auto& logits) { multiply(rows, head.rows, finish, logits); });
+        with_straight(gradient, head, [&](const auto& term) {
+            multiply(rows, k, StoreTiles<T>{dhidden + first * k, k}, term);
+        });
         if (dhead != nullptr) {
             // Transposed, [K, vocab], since the wide side need not be packed whole.
             Scratch copy(2 * rows * k * static_cast<int64_t>(sizeof(float)));

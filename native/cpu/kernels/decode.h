@@ -1,53 +1,24 @@
 // Reads any run of a weight's flattened elements, whatever its format, as the elements that are multiplied.
 
-// The scales of NF4 blocks; double-quantised ones are decoded here, in registers.
+// The scales of NF4 blocks.
 class BlockScales {
   public:
     explicit BlockScales(const nibble_weight& weight) : weight_(weight) {}
 
     float operator[](int64_t block) const {
+        const bool turned = weight_.format == NIBBLE_WEIGHT_NF4_TURNED;
+        const int64_t place = turned ? TurnedPlace(block, weight_.cols / NIBBLE_NF4_BLOCK).scale() : block;
         if (weight_.absmax != nullptr) {
-            return weight_.absmax[block];
+            return weight_.absmax[place];
         }
         const auto index = static_cast<uint64_t>(block);  // Unsigned, so that the division is a shift.
-        return map_[weight_.absmax_codes[index]] * weight_.nested_absmax[index / NIBBLE_ABSMAX_BLOCK] +
+        return map_[weight_.absmax_codes[place]] * weight_.nested_absmax[index / NIBBLE_ABSMAX_BLOCK] +
                weight_.absmax_offset;
-    }
-
-    // `count` of them from one on.
-    void fill(int64_t first, int64_t count, float* dst) const {
-        if (weight_.absmax != nullptr) {
-            std::memcpy(dst, weight_.absmax + first, sizeof(float) * static_cast<size_t>(count));
-            return;
-        }
-#if defined(__AVX512BW__)
-        for (int64_t i = 0; i < count;) {
-            const int64_t block = first + i;
-            const int64_t some =  // That share their outer scale.
-                min_of(min_of(2 * kLanes, count - i), NIBBLE_ABSMAX_BLOCK - block % NIBBLE_ABSMAX_BLOCK);
-            const auto there = static_cast<__mmask32>((uint64_t{1} << some) - 1);
-            Vec front;
-            Vec back;
-            words_.look_up(_mm256_maskz_loadu_epi8(there, weight_.absmax_codes + block), front, back);
-            const float outer = weight_.nested_absmax[block / NIBBLE_ABSMAX_BLOCK];
-            _mm512_mask_storeu_ps(dst + i, static_cast<__mmask16>(there), front * outer + weight_.absmax_offset);
-            _mm512_mask_storeu_ps(dst + i + kLanes, static_cast<__mmask16>(there >> kLanes),
-                                  back * outer + weight_.absmax_offset);
-            i += some;
-        }
-#else
-        for (int64_t i = 0; i < count; ++i) {
-            dst[i] = (*this)[first + i];
-        }
-#endif
     }
 
   private:
     nibble_weight weight_;
     const float* map_ = signed_map().values;
-#if defined(__AVX512BW__)
-    MapWords words_{map_};
-#endif
 };
 
 // A whole block of 64 from 32 bytes.
@@ -90,22 +61,37 @@ inline void decode_block(const uint8_t* bytes, float scale, float* dst) {
 #endif
 }
 
+// The 32 bytes of a block, in memory of the caller's where they lie apart.
+inline const uint8_t* block_bytes(const nibble_weight& weight, int64_t block, uint8_t* apart) {
+    const auto* bytes = static_cast<const uint8_t*>(weight.data);
+    if (weight.format != NIBBLE_WEIGHT_NF4_TURNED) {
+        return bytes + block * (NIBBLE_NF4_BLOCK / 2);
+    }
+    turn_block_back(bytes + TurnedPlace(block, weight.cols / NIBBLE_NF4_BLOCK).byte(), apart);
+    return apart;
+}
+
+inline bool is_nf4(const nibble_weight& weight) {
+    return weight.format == NIBBLE_WEIGHT_NF4 || weight.format == NIBBLE_WEIGHT_NF4_TURNED;
+}
+
 // Blocks run over the flattened tensor, so a row may begin inside one.
 inline void decode_nf4(const nibble_weight& weight, int64_t first, int64_t count, float* dst) {
-    const auto* bytes = static_cast<const uint8_t*>(weight.data);
     const BlockScales scales(weight);
     const int64_t end = first + count;
     for (int64_t i = first; i < end;) {
         const int64_t block = i / NIBBLE_NF4_BLOCK;
         const int64_t block_end = (block + 1) * NIBBLE_NF4_BLOCK;
         const float scale = scales[block];
+        uint8_t apart[NIBBLE_NF4_BLOCK / 2];
+        const uint8_t* bytes = block_bytes(weight, block, apart);
         if (i % NIBBLE_NF4_BLOCK == 0 && block_end <= end) {
-            decode_block(bytes + i / 2, scale, dst + (i - first));
+            decode_block(bytes, scale, dst + (i - first));
             i = block_end;
             continue;
         }
         for (const int64_t stop = min_of(block_end, end); i < stop; ++i) {
-            const uint8_t byte = bytes[i / 2];
+            const uint8_t byte = bytes[i % NIBBLE_NF4_BLOCK / 2];
             dst[i - first] = nf4_code[i % 2 == 0 ? byte >> 4 : byte & 15] * scale;
         }
     }
@@ -125,7 +111,7 @@ void convert_from_float(const float* src, int64_t count, T* dst) {
 
 // Elements [first, first + count) of the flattened weight.
 inline void decode(const nibble_weight& weight, int64_t first, int64_t count, float* dst) {
-    if (weight.format == NIBBLE_WEIGHT_NF4) {
+    if (is_nf4(weight)) {
         return decode_nf4(weight, first, count, dst);
     }
     with_type(static_cast<nibble_dtype>(weight.format), [&](auto type) {

@@ -61,12 +61,17 @@ void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, floa
     for (int64_t d = 0; d < term.a.depth(); d += kTileDepth) {
         const int64_t depth = min_of(kTileDepth, term.a.depth() - d);
         const Element* a = term.a.at(piece.row_first, d);
+        // A panel larger than the caches comes from memory for every piece; each tile asks for its share of the rows'
+        // next elements.
+        const auto* next = reinterpret_cast<const char*>(term.a.at(piece.row_first, d + kTileDepth));
+        const int64_t next_depth = min_of(kTileDepth, term.a.depth() - d - depth);
+        const int64_t share = piece.rows * next_depth * static_cast<int64_t>(sizeof(Element)) * kTileCols / piece.cols;
         for (int64_t c = 0; c < piece.cols; c += kStripCols) {
             const int64_t cols = min_of(kStripCols, piece.cols - c);
             term.pack(d, depth, piece.col_first + c, cols, strip);
             for (int64_t t = 0; t < cols; t += kTileCols) {
                 multiply_rows(a, term.a.stride(), piece.rows, depth, strip + t / kTileCols * kTileElements,
-                              piece.acc + (c + t) * piece.rows);
+                              piece.acc + (c + t) * piece.rows, next + (c + t) / kTileCols * share, share);
             }
         }
     }

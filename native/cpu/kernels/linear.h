@@ -97,43 +97,51 @@ void join(const float* src, int64_t rows, int64_t cols, int64_t stride, int64_t 
     });
 }
 
-// How a panel of x meets a weight: the order of its elements in depth, and the term that the two make.
-template <typename T>
-struct ByTiles {
-    using Element = Multiplied<T>;
+template <typename Element>
+bool is_turned(const nibble_weight& weight) {
+    return sizeof(Element) < sizeof(float) && weight.format == NIBBLE_WEIGHT_NF4_TURNED;
+}
 
-    template <typename Reader>
-    static Reader order(const Reader& reader) {
-        return reader;
-    }
-    static auto term(const Panel<Element>& x, const nibble_weight& weight) {
-        return Term{x, PackTransposed{RunReader<Element>(weight)}};
-    }
-};
-
+// Calls body with the term that a panel makes with the transposed of a weight.
+template <typename Element, typename Body>
+void with_transposed(const Panel<Element>& panel, const nibble_weight& weight, const Body& body) {
 #if defined(__AVX512BF16__)
-struct ByWords {
-    using Element = BFloat16;
-
-    template <typename Reader>
-    static auto order(const Reader& reader) {
-        return PairedReader<Reader>(reader);
+    if constexpr (std::is_same_v<Element, BFloat16>) {
+        if (is_turned<Element>(weight)) {
+            const TurnedWeight turned(weight);
+            if (panel.rows() <= kMostTermRows) {
+                return body(Nf4Term{panel, turned});
+            }
+            return body(Term{panel, PackNf4Transposed{turned}});
+        }
     }
-    static Nf4Term term(const Panel<Element>& x, const nibble_weight& weight) {
-        return {x, RunReader<Element>(weight)};
-    }
-};
 #endif
+    body(Term{panel, PackTransposed{RunReader<Element>(weight)}});
+}
+
+// Calls body with the term that a panel makes with a weight as it lies.
+template <typename Element, typename Body>
+void with_straight(const Panel<Element>& panel, const nibble_weight& weight, const Body& body) {
+#if defined(__AVX512BF16__)
+    if constexpr (std::is_same_v<Element, BFloat16>) {
+        if (is_turned<Element>(weight)) {
+            const TurnedWeight turned(weight);
+            const TurnedScales scales(turned);
+            return body(Term{panel, PackNf4Straight{turned, scales}});
+        }
+    }
+#endif
+    body(Term{panel, PackStraight{RunReader<Element>(weight)}});
+}
 
 // hidden[rows, rank] = drop(x) * A^T of one panel.
-template <typename Way>
-void lora_down(const nibble_lora& lora, const Panel<typename Way::Element>& dropped, float* hidden) {
-    using Element = typename Way::Element;
+template <typename Element>
+void lora_down(const nibble_lora& lora, const Panel<Element>& dropped, float* hidden) {
     auto a = Parts<Element>::stacked(lora.a, lora.rank, dropped.depth());
     const int64_t cols = a.view().rows;
     Scratch sums(dropped.rows() * cols * static_cast<int64_t>(sizeof(float)));
     multiply(dropped.rows(), cols, StoreTiles<float>{sums.as<float>(), cols},
-             Term{dropped, PackTransposed{Way::order(RunReader<Element>(a.view()))}});
+             Term{dropped, PackTransposed{RunReader<Element>(a.view())}});
     join<Element>(sums.as<float>(), dropped.rows(), lora.rank, cols, lora.rank, dropout_scale(lora), hidden);
 }
 
@@ -162,70 +170,58 @@ void linear_few_rows(const nibble_weight& weight, const T* bias, const nibble_lo
 }
 
 // One panel of x; y and residual begin at its first row.
-template <typename Way, typename T>
+template <typename T>
 void multiply_panel(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const float* hidden,
-                    const Panel<typename Way::Element>& a, const T* residual, T* y) {
+                    const Panel<Multiplied<T>>& a, const T* residual, T* y) {
     const int64_t n = weight.rows;
     const StoreTiles<T> finish{y, n, 1.0F, bias, residual};
-    const auto base = Way::term(a, weight);
-    if (lora == nullptr) {
-        return multiply(a.rows(), n, finish, base);
-    }
-    Scratch scaled(a.rows() * lora->rank * static_cast<int64_t>(sizeof(float)));
-    for (int64_t i = 0; i < a.rows() * lora->rank; ++i) {
-        scaled.as<float>()[i] = hidden[i] * lora->scale;
-    }
-    const nibble_weight left = dense(scaled.as<float>(), a.rows(), lora->rank, NIBBLE_F32);
-    const nibble_weight right = dense(lora->b, n, lora->rank, NIBBLE_F32);
-    const Panel<float> adapter(RunReader<float>(left), 0, a.rows());
-    multiply(a.rows(), n, finish, base, Term{adapter, PackTransposed{RunReader<float>(right)}});
-}
-
-template <typename Way, typename T>
-void linear_forward_by(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x,
-                       const T* residual, int64_t m, T* y, float* lora_hidden) {
-    using Element = typename Way::Element;
-    const int64_t rank = lora == nullptr ? 0 : lora->rank;
-    Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
-    float* hidden = lora_hidden == nullptr ? own_hidden.as<float>() : lora_hidden;
-    const nibble_weight inputs = dense(x, m, weight.cols, dtype_of<T>());
-    const bool packs = y != nullptr && m > kFewRows;
-    const bool drops = lora != nullptr && lora->dropout > 0.0F;
-    for_each_panel(m, [&](int64_t row_first, int64_t rows) {
-        float* panel_hidden = hidden + row_first * rank;
-        if (drops) {
-            const Panel<Element> dropped(Way::order(DroppedReader<Element>(inputs, *lora)), row_first, rows);
-            lora_down<Way>(*lora, dropped, panel_hidden);
+    with_transposed(a, weight, [&](const auto& base) {
+        if (lora == nullptr) {
+            return multiply(a.rows(), n, finish, base);
         }
-        if (!packs && (drops || lora == nullptr)) {
-            return;
+        Scratch scaled(a.rows() * lora->rank * static_cast<int64_t>(sizeof(float)));
+        for (int64_t i = 0; i < a.rows() * lora->rank; ++i) {
+            scaled.as<float>()[i] = hidden[i] * lora->scale;
         }
-        const Panel<Element> panel(Way::order(RunReader<Element>(inputs)), row_first, rows);
-        if (lora != nullptr && !drops) {
-            lora_down<Way>(*lora, panel, panel_hidden);
-        }
-        if (packs) {
-            const int64_t first = row_first * weight.rows;
-            const T* others = residual == nullptr ? nullptr : residual + first;
-            multiply_panel<Way>(weight, bias, lora, panel_hidden, panel, others, y + first);
-        }
+        const nibble_weight left = dense(scaled.as<float>(), a.rows(), lora->rank, NIBBLE_F32);
+        const nibble_weight right = dense(lora->b, n, lora->rank, NIBBLE_F32);
+        const Panel<float> adapter(RunReader<float>(left), 0, a.rows());
+        multiply(a.rows(), n, finish, base, Term{adapter, PackTransposed{RunReader<float>(right)}});
     });
-    if (y != nullptr && !packs) {
-        linear_few_rows(weight, bias, lora, hidden, x, residual, m, y);
-    }
 }
 
 template <typename T>
 void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_lora* lora, const T* x,
                        const T* residual, int64_t m, T* y, float* lora_hidden) {
-#if defined(__AVX512BF16__)
-    if constexpr (std::is_same_v<T, BFloat16>) {
-        if (meets_blocks<T>(weight) && weight.cols >= kTileDepth && m <= kMostTermRows) {
-            return linear_forward_by<ByWords>(weight, bias, lora, x, residual, m, y, lora_hidden);
+    using Element = Multiplied<T>;
+    const int64_t rank = lora == nullptr ? 0 : lora->rank;
+    Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
+    float* hidden = lora_hidden == nullptr ? own_hidden.as<float>() : lora_hidden;
+    const nibble_weight inputs = dense(x, m, weight.cols, dtype_of<T>());
+    const bool packs = y != nullptr && (m > kFewRows || is_turned<Element>(weight));
+    const bool drops = lora != nullptr && lora->dropout > 0.0F;
+    for_each_panel(m, [&](int64_t row_first, int64_t rows) {
+        float* panel_hidden = hidden + row_first * rank;
+        if (drops) {
+            const Panel<Element> dropped(DroppedReader<Element>(inputs, *lora), row_first, rows);
+            lora_down(*lora, dropped, panel_hidden);
         }
+        if (!packs && (drops || lora == nullptr)) {
+            return;
+        }
+        const Panel<Element> panel(RunReader<Element>(inputs), row_first, rows);
+        if (lora != nullptr && !drops) {
+            lora_down(*lora, panel, panel_hidden);
+        }
+        if (packs) {
+            const int64_t first = row_first * weight.rows;
+            const T* others = residual == nullptr ? nullptr : residual + first;
+            multiply_panel(weight, bias, lora, panel_hidden, panel, others, y + first);
+        }
+    });
+    if (y != nullptr && !packs) {
+        linear_few_rows(weight, bias, lora, hidden, x, residual, m, y);
     }
-#endif
-    linear_forward_by<ByTiles<T>>(weight, bias, lora, x, residual, m, y, lora_hidden);
 }
 
 inline void linear_forward(const nibble_weight& weight, const void* bias, const nibble_lora* lora, nibble_dtype dtype,
@@ -270,29 +266,13 @@ struct DropSums {
     }
 };
 
-// Calls body with what packs the weight as it lies.
-template <typename T, typename Body>
-void with_straight(const nibble_weight& weight, const Body& body) {
-    const RunReader<Multiplied<T>> reader(weight);
-#if defined(__AVX512BF16__)
-    if constexpr (std::is_same_v<T, BFloat16>) {
-        if (meets_blocks<T>(weight)) {
-            const TurnedScales scales(reader);
-            return body(PackNf4{reader, scales});
-        }
-    }
-#endif
-    body(PackStraight{reader});
-}
-
 // dx = dy * W + drop(scale * dy * B * A) + residual of one panel of dy, whose first row is row_first.
 template <typename T, typename Element>
 void backward_input(const nibble_weight& weight, const nibble_lora* lora, const float* grad_hidden,
                     const Panel<Element>& dy, int64_t row_first, const T* residual, T* dx) {
     const int64_t k = weight.cols;
     const StoreTiles<T> finish{dx, k, 1.0F, nullptr, residual};
-    with_straight<T>(weight, [&](const auto& pack) {
-        const Term base{dy, pack};
+    with_straight(dy, weight, [&](const auto& base) {
         if (lora == nullptr) {
             return multiply(dy.rows(), k, finish, base);
         }
@@ -360,8 +340,8 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
     const float* hidden = lora_hidden;
     if (hidden == nullptr) {
         for_each_panel(m, [&](int64_t row_first, int64_t rows) {
-            lora_down<ByTiles<T>>(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows),
-                                  own_hidden.as<float>() + row_first * rank);
+            lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows),
+                      own_hidden.as<float>() + row_first * rank);
         });
         hidden = own_hidden.as<float>();
     }

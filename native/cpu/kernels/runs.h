@@ -35,18 +35,6 @@ inline Run decode_run(const uint8_t* bytes, float scale) {
     return {_mm512_unpacklo_epi16(even, odd), _mm512_unpackhi_epi16(even, odd)};
 }
 
-// A word of NF4 holds eight elements. Shifted by 4, 8 or 12 bits it has pairs of them at the lower end of its halves,
-// in this order; what is multiplied by such pairs is put into the same order.
-inline constexpr int64_t kPairedRun = 8;
-
-inline __m512i in_pairs(__m512i elements) {
-    const auto word = [](int first, int second) {
-        return (2 * first) | (2 * first + 1) << 8 | (2 * second) << 16 | (2 * second + 1) << 24;
-    };
-    const __m128i order = _mm_setr_epi32(word(1, 5), word(0, 4), word(3, 7), word(2, 6));
-    return _mm512_shuffle_epi8(elements, _mm512_broadcast_i32x4(order));
-}
-
 // The code book as words to look up, twice, since a look-up takes five bits.
 inline __m512i nf4_code_words() {
     return _mm512_broadcast_i64x4(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(nf4_code))));
@@ -67,7 +55,7 @@ class RunReader {
         if (count < kRun) {
             return read_part(first, count, dst);
         }
-        if (matrix_.format == NIBBLE_WEIGHT_NF4 && first % kRun == 0) {
+        if (is_nf4(matrix_) && first % kRun == 0) {
             read_block(first / kRun, dst);
         } else if (matrix_.format == kOwnFormat) {
             std::memcpy(dst, static_cast<const Element*>(matrix_.data) + first, sizeof(Element) * kRun);
@@ -76,29 +64,17 @@ class RunReader {
         }
     }
 
-    // Asks for memory that will be read soon.
+    // Asks for memory that will be read soon. A row of a turned weight does not lie in one piece.
     void prefetch(int64_t first, int64_t count) const {
+        if (matrix_.format == NIBBLE_WEIGHT_NF4_TURNED) {
+            return;
+        }
         const auto* bytes = static_cast<const char*>(matrix_.data);
         const int64_t bits = matrix_.format == NIBBLE_WEIGHT_NF4 ? 4 : matrix_.format == NIBBLE_WEIGHT_F32 ? 32 : 16;
         for (int64_t at = first * bits / 8; at < (first + count) * bits / 8; at += 64) {
             __builtin_prefetch(bytes + at);
         }
     }
-
-#if defined(__AVX512BF16__)
-    // A block of an NF4 matrix.
-    Run block(int64_t index, float scale) const {
-        return decode_run(block_bytes(index), scale);
-    }
-
-    const uint8_t* block_bytes(int64_t index) const {
-        return static_cast<const uint8_t*>(matrix_.data) + index * (kRun / 2);
-    }
-
-    const BlockScales& scales() const {
-        return scales_;
-    }
-#endif
 
   private:
     static constexpr int32_t kOwnFormat = sizeof(Element) == sizeof(float) ? NIBBLE_WEIGHT_F32 : NIBBLE_WEIGHT_BF16;
@@ -118,47 +94,24 @@ class RunReader {
     }
 
     void read_block(int64_t index, Element* dst) const {
+        uint8_t apart[kRun / 2];
+        const uint8_t* bytes = block_bytes(matrix_, index, apart);
 #if defined(__AVX512BF16__)
         if constexpr (sizeof(Element) != sizeof(float)) {
-            const Run run = block(index, scales_[index]);
+            const Run run = decode_run(bytes, scales_[index]);
             _mm512_storeu_si512(dst, run.low);
             _mm512_storeu_si512(dst + kRun / 2, run.high);
             return;
         }
 #endif
         if constexpr (sizeof(Element) == sizeof(float)) {
-            decode_block(static_cast<const uint8_t*>(matrix_.data) + index * (kRun / 2), scales_[index], dst);
+            decode_block(bytes, scales_[index], dst);
         }
     }
 
     nibble_weight matrix_;
     BlockScales scales_;
 };
-
-#if defined(__AVX512BF16__)
-// Whole runs of what another reader reads, in pairs.
-template <typename Reader>
-class PairedReader {
-  public:
-    using Element = BFloat16;
-
-    explicit PairedReader(const Reader& reader) : reader_(reader) {}
-
-    const nibble_weight& matrix() const { return reader_.matrix(); }
-
-    void prefetch(int64_t first, int64_t count) const { reader_.prefetch(first, count); }
-
-    void read(int64_t first, int64_t count, BFloat16* dst) const {
-        reader_.read(first, count, dst);
-        for (int64_t i = 0; i < kRun; i += 2 * kLanes) {
-            _mm512_storeu_si512(dst + i, in_pairs(_mm512_loadu_si512(dst + i)));
-        }
-    }
-
-  private:
-    Reader reader_;
-};
-#endif
 
 // A matrix with the dropped elements of an adapter's input set to zero; the others are not yet scaled.
 template <typename E>

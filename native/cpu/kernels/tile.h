@@ -74,10 +74,16 @@ void for_each_group(int64_t rows, const Body& body) {
     }
 }
 
+// Meanwhile `bytes` behind `ahead` are asked for into the second-level cache.
 template <typename Element>
-void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, float* acc) {
+void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, float* acc,
+                   const char* ahead, int64_t bytes) {
+    constexpr int64_t kLine = 64;
     const auto multiply_by = [&](auto step) {
         for_each_group<kTileRows>(rows, [&](auto count, int64_t first) {
+            for (int64_t at = bytes * first / rows; at < bytes * (first + count) / rows; at += kLine) {
+                __builtin_prefetch(ahead + at, 0, 2);
+            }
             multiply_tile<count>(a + first * step, step, depth, tile, acc + first * kTileCols);
         });
     };

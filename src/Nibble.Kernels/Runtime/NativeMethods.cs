@@ -5,7 +5,7 @@ namespace Nibble.Kernels.Runtime;
 /// <summary>native/include/nibble.h, entry by entry; the header says what each argument means.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 4;
+    public const int AbiVersion = 5;
     private const string Library = LibNibble.Name;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -124,6 +124,15 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     public static partial int nibble_nf4_quantize_absmax(nint absmax, long blocks, nint codes, nint nestedAbsmax, float* offset);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_nf4_turns(long rows, long cols);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_nf4_turn(long rows, long cols, nint packed, nint absmax, nint absmaxCodes);
+
+    [LibraryImport(Library)]
+    public static partial int nibble_nf4_turn_back(long rows, long cols, nint packed, nint absmax, nint absmaxCodes);
 
     [LibraryImport(Library)]
     public static partial int nibble_dequantize(nint device, Weight* weight, int dtype, nint dst);

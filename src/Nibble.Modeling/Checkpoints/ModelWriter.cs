@@ -69,7 +69,7 @@ public static class ModelWriter
         Dictionary<string, Nf4Weight> quantized = model.Linears.Where(linear => linear.Weight is Nf4Weight).ToDictionary(linear => linear.Name, linear => (Nf4Weight)linear.Weight);
         bool nested = quantized.Values.Any(weight => weight.NestedAbsmax is not null);
         IEnumerable<TensorToWrite> plain = model.Weights(model.ComputeDType).Where(tensor => !quantized.ContainsKey(tensor.Name.Replace(".weight", "", StringComparison.Ordinal)));
-        IEnumerable<TensorToWrite> parts = quantized.SelectMany(item => Nf4Checkpoint.Parts(item.Key, item.Value, model.ComputeDType)).Select(TensorToWrite.Of);
+        IEnumerable<TensorToWrite> parts = quantized.SelectMany(item => Nf4Checkpoint.Parts(item.Key, item.Value, model.ComputeDType));
         ShardWriter.Write(folder, plain.Concat(parts), model.ParameterCount, shardBytes);
         CopyCompanions(source, folder);
         WriteConfig(source, folder, config =>

@@ -85,7 +85,7 @@ internal static class Nf4Checkpoint
     /// <param name="path">Path of its layer.</param>
     /// <param name="weight">The weight.</param>
     /// <param name="dtype">The dtype that peers dequantise to.</param>
-    public static IEnumerable<KeyValuePair<string, Tensor>> Parts(string path, Nf4Weight weight, ScalarType dtype)
+    public static IEnumerable<TensorToWrite> Parts(string path, Nf4Weight weight, ScalarType dtype)
     {
         var state = new JsonObject
         {
@@ -94,19 +94,29 @@ internal static class Nf4Checkpoint
             ["dtype"] = DTypeNames.Of(dtype),
             ["shape"] = new JsonArray(weight.OutFeatures, weight.InFeatures),
         };
-        yield return new($"{path}.weight", weight.Packed.view(-1, 1));
-        yield return new($"{path}.weight.absmax", weight.Absmax ?? weight.AbsmaxCodes!);
-        yield return new($"{path}.weight.quant_map", Nf4.Code());
-        if (weight.NestedAbsmax is { } nested)
+        long elements = weight.OutFeatures * weight.InFeatures;
+        bool nested = weight.NestedAbsmax is not null;
+        yield return new($"{path}.weight", ScalarType.Byte, [(elements + 1) / 2, 1], Column);
+        yield return new($"{path}.weight.absmax", nested ? ScalarType.Byte : ScalarType.Float32, [(elements + Nf4.Block - 1) / Nf4.Block], weight.Scales);
+        yield return Ready("weight.quant_map", Nf4.Code());
+        if (nested)
         {
             state["nested_blocksize"] = Nf4.AbsmaxBlock;
             state["nested_dtype"] = "float32";
             state["nested_offset"] = weight.AbsmaxOffset;
-            yield return new($"{path}.weight.nested_absmax", nested);
-            yield return new($"{path}.weight.nested_quant_map", Nf4.DynamicMap());
+            yield return Ready("weight.nested_absmax", weight.NestedAbsmax!);
+            yield return Ready("weight.nested_quant_map", Nf4.DynamicMap());
         }
 
-        yield return new($"{path}.{State}", tensor(JsonSerializer.SerializeToUtf8Bytes(state), ScalarType.Byte));
+        yield return Ready(State, tensor(JsonSerializer.SerializeToUtf8Bytes(state), ScalarType.Byte));
+
+        Tensor Column()
+        {
+            using Tensor packed = weight.Packed();
+            return packed.view(-1, 1);
+        }
+
+        TensorToWrite Ready(string name, Tensor part) => TensorToWrite.Of(new($"{path}.{name}", part));
     }
 
     private static void RequireMap(Tensor found, Tensor expected, string name, Func<string, InvalidDataException> invalid)
