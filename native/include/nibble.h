@@ -148,14 +148,14 @@ typedef struct nibble_weight {
     const float* nested_absmax;  /* NF4, double-quantised: [ceil(blocks / 256)] */
 } nibble_weight;
 
-/* NF4 in another order, for kernels that multiply 32 rows side by side. The words of 32 rows and one block form a group,
- * [8][32] of 32 bits: word [w][row] has column 16 i + 2 w of its row in nibble i from below, i < 4, and column
- * 16 i + 2 w + 1 in nibble 4 + i. Group lies behind group of the same rows, then come the next 32 rows; of the scales too
- * there are 32 a group, in the same order. nested_absmax stays as it is.
+/* NF4 in another order, for kernels that multiply 32 rows side by side. The words of 32 rows and one block form a
+ * group, [8][32] of 32 bits: word [w][row] has column 16 i + 2 w of its row in nibble i from below, i < 4, and column
+ * 16 i + 2 w + 1 in nibble 4 + i. Group lies behind group of the same rows, then come the next 32 rows; of the scales
+ * too there are 32 a group, in the same order. nested_absmax stays as it is.
  *
- * nibble_nf4_turns: 1 where the layers of this instruction set are faster so and the shape allows it (rows a multiple of
- * 32, cols a multiple of 64 and at least 256), else 0. nibble_nf4_turn turns what is not null of packed[rows * cols / 2],
- * absmax[rows * cols / 64] and absmax_codes[rows * cols / 64] in place; nibble_nf4_turn_back undoes it. */
+ * nibble_nf4_turns: 1 where the layers of this instruction set are faster so and the shape allows it (rows a multiple
+ * of 32, cols a multiple of 64 and at least 256), else 0. nibble_nf4_turn turns what is not null of packed[rows * cols
+ * / 2], absmax[rows * cols / 64] and absmax_codes[rows * cols / 64] in place; nibble_nf4_turn_back undoes it. */
 NIBBLE_API int32_t nibble_nf4_turns(int64_t rows, int64_t cols);
 NIBBLE_API nibble_status nibble_nf4_turn(int64_t rows, int64_t cols, uint8_t* packed, float* absmax,
                                          uint8_t* absmax_codes);
