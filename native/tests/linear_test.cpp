@@ -99,12 +99,23 @@ struct Shape {
 // Odd and even depths, widths with and without a rest, few rows over several runs of a weight's row, and rows enough
 // for a second copy; then sizes that tensor cores take, with and without rests of their tiles, and with their depth
 // cut.
-const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},  {17, 64, 172},  {129, 96, 320}, {5, 33, 7},
-                         {2, 9, 1300},   {1000, 9, 36},  {1, 70, 2112},  {2, 33, 1088},  {4, 64, 64},
-                         {5, 192, 1152}, {8, 1088, 64},  {16, 128, 192}, {17, 192, 320}, {64, 320, 192},
-                         {129, 128, 64}, {17, 64, 1024}, {18, 1024, 64}, {6, 49, 1088},  {9, 40, 128},
-                         {12, 33, 64},   {3, 5, 4288},   {6, 35, 2240},  {1, 64, 256},   {2, 96, 4288},
-                         {3, 32, 2112},  {4, 288, 320},  {6, 32, 2240},  {12, 64, 512},  {13, 160, 576}};
+const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},  {17, 64, 172},  {129, 96, 320}, {5, 33, 7},     {2, 9, 1300},
+                         {1000, 9, 36},  {1, 70, 2112},  {2, 33, 1088},  {4, 64, 64},    {5, 192, 1152}, {8, 1088, 64},
+                         {16, 128, 192}, {17, 192, 320}, {64, 320, 192}, {129, 128, 64}, {17, 64, 1024}, {18, 1024, 64},
+                         {6, 49, 1088},  {9, 40, 128},   {12, 33, 64},   {3, 5, 4288},   {6, 35, 2240}};
+
+// Sizes of weights that can be turned, which is for the CPU: all numbers of rows that kernels treat alike, and depths
+// with and without a rest.
+const Shape kTurnedShapes[] = {{1, 64, 256},  {2, 96, 4288}, {3, 32, 2112}, {4, 288, 320},
+                               {6, 32, 2240}, {12, 64, 512}, {13, 160, 576}};
+
+std::vector<Shape> shapes() {
+    std::vector<Shape> shapes(std::begin(kShapes), std::end(kShapes));
+    if (on() == nullptr) {
+        shapes.insert(shapes.end(), std::begin(kTurnedShapes), std::end(kTurnedShapes));
+    }
+    return shapes;
+}
 
 }  // namespace
 
@@ -114,7 +125,7 @@ INSTANTIATE_TEST_SUITE_P(Each, Linear, testing::ValuesIn(machines()), name_of);
 TEST_P(Linear, forward_and_input_gradient_equal_float64_over_every_weight_format) {
     const nibble_dtype dtype = GetParam().dtype;
     bool adds = false;  // To a residual, every other time: so does each format, from shape to shape.
-    for (const Shape& s : kShapes) {
+    for (const Shape& s : shapes()) {
         for (const auto kind : Weight::kinds(s.n, s.k)) {
             const Weight weight(s.n, s.k, kind, dtype);
             const Tensor x(dtype, random_values(static_cast<size_t>(s.m * s.k), 1));
@@ -225,7 +236,7 @@ void expect_adapter_equals_float64(nibble_dtype dtype, const Shape& s, int64_t r
 }  // namespace
 
 TEST_P(Linear, adapter_forward_and_gradients_equal_float64_with_and_without_dropout) {
-    for (const Shape& s : kShapes) {
+    for (const Shape& s : shapes()) {
         for (const float dropout : {0.0F, 0.25F}) {
             expect_adapter_equals_float64(GetParam().dtype, s, 5, dropout);
         }
