@@ -71,6 +71,12 @@ inline const uint8_t* block_bytes(const nibble_weight& weight, int64_t block, ui
     return apart;
 }
 
+// A whole block of a weight, in either order.
+inline void decode_block(const nibble_weight& weight, int64_t block, float scale, float* dst) {
+    uint8_t apart[NIBBLE_NF4_BLOCK / 2];
+    decode_block(block_bytes(weight, block, apart), scale, dst);
+}
+
 inline bool is_nf4(const nibble_weight& weight) {
     return weight.format == NIBBLE_WEIGHT_NF4 || weight.format == NIBBLE_WEIGHT_NF4_TURNED;
 }
@@ -83,13 +89,13 @@ inline void decode_nf4(const nibble_weight& weight, int64_t first, int64_t count
         const int64_t block = i / NIBBLE_NF4_BLOCK;
         const int64_t block_end = (block + 1) * NIBBLE_NF4_BLOCK;
         const float scale = scales[block];
-        uint8_t apart[NIBBLE_NF4_BLOCK / 2];
-        const uint8_t* bytes = block_bytes(weight, block, apart);
         if (i % NIBBLE_NF4_BLOCK == 0 && block_end <= end) {
-            decode_block(bytes, scale, dst + (i - first));
+            decode_block(weight, block, scale, dst + (i - first));
             i = block_end;
             continue;
         }
+        uint8_t apart[NIBBLE_NF4_BLOCK / 2];
+        const uint8_t* bytes = block_bytes(weight, block, apart);
         for (const int64_t stop = min_of(block_end, end); i < stop; ++i) {
             const uint8_t byte = bytes[i % NIBBLE_NF4_BLOCK / 2];
             dst[i - first] = nf4_code[i % 2 == 0 ? byte >> 4 : byte & 15] * scale;
@@ -119,9 +125,37 @@ inline void decode(const nibble_weight& weight, int64_t first, int64_t count, fl
     });
 }
 
+#if defined(__AVX512BF16__)
+template <typename T>
+void dequantize_turned(const TurnedWeight& weight, T* dst) {
+    constexpr int64_t kAtOnce = 16;  // Blocks of a row.
+    const int64_t cols = weight.blocks() * NIBBLE_NF4_BLOCK;
+    const int workers = threads_for(weight.rows() * cols);
+#pragma omp parallel for num_threads(workers)
+    for (int64_t row = 0; row < weight.rows(); row += kTurnedRows) {
+        for (int64_t first = 0; first < weight.blocks(); first += kAtOnce) {
+            const int64_t count = min_of(kAtOnce, weight.blocks() - first);
+            alignas(64) float scales[kAtOnce][kTurnedRows];
+            weight.scales(row, first, count, scales[0], kTurnedRows);
+            for (int64_t b = 0; b < count; ++b) {
+                T* block = dst + row * cols + (first + b) * NIBBLE_NF4_BLOCK;
+                decode_rows(weight.groups(row, first + b), scales[b], [&](int64_t r, int64_t col, Vec values) {
+                    store_from_float(block + r * cols + col, values);
+                });
+            }
+        }
+    }
+}
+#endif
+
 inline void dequantize(const nibble_weight& weight, nibble_dtype dtype, void* dst) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
+#if defined(__AVX512BF16__)
+        if (weight.format == NIBBLE_WEIGHT_NF4_TURNED) {
+            return dequantize_turned(TurnedWeight(weight), static_cast<T*>(dst));
+        }
+#endif
         constexpr int64_t kRun = 64 * NIBBLE_NF4_BLOCK;
         const int64_t count = weight.rows * weight.cols;
         const int workers = threads_for(count);

@@ -94,18 +94,17 @@ class RunReader {
     }
 
     void read_block(int64_t index, Element* dst) const {
-        uint8_t apart[kRun / 2];
-        const uint8_t* bytes = block_bytes(matrix_, index, apart);
 #if defined(__AVX512BF16__)
         if constexpr (sizeof(Element) != sizeof(float)) {
-            const Run run = decode_run(bytes, scales_[index]);
+            uint8_t apart[kRun / 2];
+            const Run run = decode_run(block_bytes(matrix_, index, apart), scales_[index]);
             _mm512_storeu_si512(dst, run.low);
             _mm512_storeu_si512(dst + kRun / 2, run.high);
             return;
         }
 #endif
         if constexpr (sizeof(Element) == sizeof(float)) {
-            decode_block(bytes, scales_[index], dst);
+            decode_block(matrix_, index, scales_[index], dst);
         }
     }
 

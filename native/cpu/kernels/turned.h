@@ -146,4 +146,55 @@ class TurnedWeight {
     int64_t blocks_;
     MapWords map_{signed_map().values};
 };
+
+inline constexpr int kRowPairs = kLanes / 2;
+
+// Words of sixteen rows become registers of two rows each, whose halves of words are one row's and the other's.
+inline void pair_rows(const uint8_t* group, __m512i (&pairs)[kRowPairs]) {
+    // Of two words the even or the odd pairs of rows, their halves in turn.
+    const auto step = [](int first) {
+        const int64_t low = first | int64_t{first + 2} << 16 | int64_t{first + 1} << 32 | int64_t{first + 3} << 48;
+        const int64_t both = 0x0020002000200020;
+        const int64_t next = 0x0008000800080008;
+        return _mm512_set_epi64(low + 3 * next + both, low + 3 * next, low + 2 * next + both, low + 2 * next,
+                                low + next + both, low + next, low + both, low);
+    };
+    const __m512i even = step(0);
+    const __m512i odd = step(4);
+    __m512i a[kRowPairs];
+    for (int w = 0; w < kRowPairs; w += 2) {
+        const __m512i first = _mm512_loadu_si512(group + w * kTurnedRows * kWordBytes);
+        const __m512i second = _mm512_loadu_si512(group + (w + 1) * kTurnedRows * kWordBytes);
+        a[w] = _mm512_permutex2var_epi16(first, even, second);
+        a[w + 1] = _mm512_permutex2var_epi16(first, odd, second);
+    }
+    // a[2 j + e]: quarter q has words 2 j and 2 j + 1 of pair 2 q + e.
+    for (int e = 0; e < 2; ++e) {
+        const __m512i front_low = _mm512_shuffle_i64x2(a[e], a[2 + e], 0x88);
+        const __m512i front_high = _mm512_shuffle_i64x2(a[e], a[2 + e], 0xDD);
+        const __m512i back_low = _mm512_shuffle_i64x2(a[4 + e], a[6 + e], 0x88);
+        const __m512i back_high = _mm512_shuffle_i64x2(a[4 + e], a[6 + e], 0xDD);
+        pairs[e] = _mm512_shuffle_i64x2(front_low, back_low, 0x88);
+        pairs[4 + e] = _mm512_shuffle_i64x2(front_low, back_low, 0xDD);
+        pairs[2 + e] = _mm512_shuffle_i64x2(front_high, back_high, 0x88);
+        pairs[6 + e] = _mm512_shuffle_i64x2(front_high, back_high, 0xDD);
+    }
+}
+
+// Calls body(row, column, values) for sixteen columns at a time of all rows of a group, whose scales are given.
+template <typename Body>
+void decode_rows(const uint8_t* group, const float* scales, const Body& body) {
+    const __m512 code = _mm512_loadu_ps(nf4_code);
+    for (int64_t first = 0; first < kTurnedRows; first += kLanes) {
+        __m512i pairs[kRowPairs];
+        pair_rows(group + first * kWordBytes, pairs);
+        for (int64_t r = 0; r < kLanes; ++r) {
+            const __m512i halves = _mm512_srli_epi32(pairs[r / 2], r % 2 == 0 ? 0U : 16U);
+            const __m512 table = code * scales[first + r];
+            for (unsigned i = 0; i < 4; ++i) {
+                body(first + r, 16 * i, _mm512_permutexvar_ps(_mm512_srli_epi32(halves, 4 * i), table));
+            }
+        }
+    }
+}
 #endif
