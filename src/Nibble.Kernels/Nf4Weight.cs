@@ -44,7 +44,7 @@ public sealed class Nf4Weight : LinearWeight
     public override long Bytes =>
         packed.NumberOfElements + (4 * (absmax?.NumberOfElements ?? 0)) + (absmaxCodes?.NumberOfElements ?? 0) + (4 * (NestedAbsmax?.NumberOfElements ?? 0));
 
-    /// <summary>Takes over the parts of a weight with plain float32 scales.</summary>
+    /// <summary>Takes over the parts of a weight with plain float32 scales, and may put their elements into another order.</summary>
     public static Nf4Weight FromParts(long outFeatures, long inFeatures, Tensor packed, Tensor absmax)
     {
         Require(packed, ScalarType.Byte, PackedBytes(outFeatures, inFeatures), "packed");
@@ -52,7 +52,7 @@ public sealed class Nf4Weight : LinearWeight
         return new Nf4Weight(outFeatures, inFeatures, packed, absmax, null, null, 0);
     }
 
-    /// <summary>Takes over the parts of a double-quantised weight.</summary>
+    /// <summary>Takes over the parts of a double-quantised weight, and may put their elements into another order.</summary>
     public static Nf4Weight FromParts(
         long outFeatures, long inFeatures, Tensor packed, Tensor absmaxCodes, Tensor nestedAbsmax, float absmaxOffset)
     {
@@ -63,12 +63,12 @@ public sealed class Nf4Weight : LinearWeight
         return new Nf4Weight(outFeatures, inFeatures, packed, null, absmaxCodes, nestedAbsmax, absmaxOffset);
     }
 
-    /// <summary>Two elements a byte, in the order of bitsandbytes: uint8 <c>[ceil(N·K / 2)]</c>, the caller's.</summary>
+    /// <summary>Two elements a byte, in the order of bitsandbytes: uint8 <c>[ceil(N·K / 2)]</c>, a copy or the weight's own memory, to be read.</summary>
     public Tensor Packed() => InRows(packed, copy => NativeMethods.nibble_nf4_turn_back(OutFeatures, InFeatures, copy, 0, 0));
 
     /// <summary>
-    /// The scales in the order of bitsandbytes, <c>[ceil(N·K / 64)]</c>, the caller's: float32, or when double-quantised uint8, codes of
-    /// absmax - offset in the signed dynamic map.
+    /// The scales in the order of bitsandbytes, <c>[ceil(N·K / 64)]</c>, likewise to be read: float32, or when double-quantised uint8,
+    /// codes of absmax - offset in the signed dynamic map.
     /// </summary>
     public Tensor Scales() => absmaxCodes is null
         ? InRows(absmax!, copy => NativeMethods.nibble_nf4_turn_back(OutFeatures, InFeatures, 0, copy, 0))
