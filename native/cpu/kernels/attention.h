@@ -14,13 +14,10 @@ inline constexpr float kHidden =
 template <typename Operand>
 void block_product(const Operand* a, int64_t a_stride, int64_t rows, int64_t depth, const Operand* panels,
                    int64_t panel_stride, int64_t cols, float* c, int64_t c_stride, bool add) {
-    for (int64_t row = 0; row < rows && !add; ++row) {
-        std::memset(c + row * c_stride, 0, sizeof(float) * static_cast<size_t>(cols));
-    }
     for (int64_t col = 0; col < cols; col += kTileCols) {
         for (int64_t row = 0; row < rows; row += kBlockTileRows) {
             multiply_tile<kBlockTileRows>(a + row * a_stride, a_stride, depth, panels + col / kTileCols * panel_stride,
-                                          c + row * c_stride + col, c_stride);
+                                          !add, c + row * c_stride + col, c_stride);
         }
     }
 }

@@ -56,7 +56,7 @@ template <typename Element, typename Pack, typename After>
 Term(const Panel<Element>&, Pack, After) -> Term<Element, Pack, After>;
 
 template <typename Element, typename Pack, typename After>
-void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, float* memory) {
+void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, bool first, float* memory) {
     auto* strip = reinterpret_cast<Element*>(memory);
     for (int64_t d = 0; d < term.a.depth(); d += kTileDepth) {
         const int64_t depth = min_of(kTileDepth, term.a.depth() - d);
@@ -71,12 +71,38 @@ void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, floa
             term.pack(d, depth, piece.col_first + c, cols, strip);
             for (int64_t t = 0; t < cols; t += kTileCols) {
                 multiply_rows(a, term.a.stride(), piece.rows, depth, strip + t / kTileCols * kTileElements,
-                              piece.acc + (c + t) * piece.rows, next + (c + t) / kTileCols * share, share);
+                              first && d == 0, piece.acc + (c + t) * piece.rows, next + (c + t) / kTileCols * share,
+                              share);
             }
         }
     }
     term.after(piece);
 }
+
+// The pieces of a product. A thread takes those of its own rows first, whose share of the panel it has packed and whose
+// results it will most likely read again, then what is left of others'.
+class PieceQueue {
+  public:
+    PieceQueue(int64_t row_chunks, int64_t col_blocks)
+        : taken_(static_cast<size_t>(row_chunks)), col_blocks_(col_blocks) {}
+
+    // By every thread of a team. Body: void(int64_t row_chunk, int64_t col_block).
+    template <typename Body>
+    void take(const Body& body) {
+        const auto row_chunks = static_cast<int64_t>(taken_.size());
+        const int64_t own = row_chunks * omp_get_thread_num() / omp_get_num_threads();
+        for (int64_t i = 0; i < row_chunks; ++i) {
+            const int64_t row_chunk = (own + i) % row_chunks;
+            for (int64_t block; (block = taken_[static_cast<size_t>(row_chunk)]++) < col_blocks_;) {
+                body(row_chunk, block);
+            }
+        }
+    }
+
+  private:
+    std::vector<std::atomic<int64_t>> taken_;  // Blocks of each chunk.
+    int64_t col_blocks_;
+};
 
 // Finish: void(const Piece&) takes the sums of a piece, which are its to change. Every sum is made by one thread in one
 // order, so results do not depend on the number of threads, nor on which of them comes first.
@@ -102,16 +128,19 @@ void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms)
     const int64_t per_worker = kStripElements + chunk * block;
     Scratch scratch(per_worker * workers * static_cast<int64_t>(sizeof(float)));
     auto* memory = scratch.as<float>();
-#pragma omp parallel for schedule(dynamic) num_threads(workers)
-    for (int64_t item = 0; item < row_chunks * col_blocks; ++item) {
+    PieceQueue queue(row_chunks, col_blocks);
+#pragma omp parallel num_threads(workers)
+    {
         float* strip = memory + omp_get_thread_num() * per_worker;
-        const int64_t row_first = item / col_blocks * chunk;
-        const int64_t col_first = item % col_blocks * block;
-        const Piece piece{row_first, min_of(chunk, m - row_first), col_first, min_of(block, n - col_first),
-                          strip + kStripElements};
-        std::memset(piece.acc, 0, sizeof(float) * static_cast<size_t>(piece.rows * block));
-        (accumulate(terms, piece, strip), ...);
-        finish(piece);
+        queue.take([&](int64_t row_chunk, int64_t col_block) {
+            const int64_t row_first = row_chunk * chunk;
+            const int64_t col_first = col_block * block;
+            const Piece piece{row_first, min_of(chunk, m - row_first), col_first, min_of(block, n - col_first),
+                              strip + kStripElements};
+            bool first = true;
+            (accumulate(terms, piece, std::exchange(first, false), strip), ...);
+            finish(piece);
+        });
     }
 }
 

@@ -70,13 +70,14 @@ class Parts {
         for_each_row(rows, cols, [&](int64_t r) {
             const float* row = src + r * cols;
             Element* dst = all + r * cols * (beside ? kCount : 1);
-            convert_from_float(row, cols, dst);
-            if constexpr (kCount > 1) {
-                Element* rest = dst + (beside ? cols : rows * cols);
-                for (int64_t c = 0; c < cols; ++c) {
-                    rest[c] = from_float<Element>(row[c] - to_float(dst[c]));
+            Element* rest = dst + (beside ? cols : rows * cols);
+            each_register(0, cols, [&](int64_t c, auto lanes) {
+                const Vec value = load_as_float(row + c, lanes);
+                store_from_float(dst + c, value, lanes);
+                if constexpr (kCount > 1) {
+                    store_from_float(rest + c, value - load_as_float(dst + c, lanes), lanes);
                 }
-            }
+            });
         });
     }
 
@@ -90,10 +91,13 @@ template <typename Element>
 void join(const float* src, int64_t rows, int64_t cols, int64_t stride, int64_t step, float factor, float* dst) {
     for_each_row(rows, cols, [&](int64_t r) {
         const float* row = src + r * stride;
-        for (int64_t c = 0; c < cols; ++c) {
-            const float rest = Parts<Element>::kCount > 1 ? row[step + c] : 0.0F;
-            dst[r * cols + c] = (row[c] + rest) * factor;
-        }
+        each_register(0, cols, [&](int64_t c, auto lanes) {
+            Vec sum = load_as_float(row + c, lanes);
+            if constexpr (Parts<Element>::kCount > 1) {
+                sum += load_as_float(row + step + c, lanes);
+            }
+            store_from_float(dst + r * cols + c, sum * factor, lanes);
+        });
     });
 }
 
@@ -147,6 +151,26 @@ void lora_down(const nibble_lora& lora, const Panel<Element>& dropped, float* hi
     join<Element>(sums.as<float>(), dropped.rows(), lora.rank, cols, lora.rank, dropout_scale(lora), hidden);
 }
 
+// A float32 matrix, times a factor.
+class ScaledReader {
+  public:
+    ScaledReader(const float* data, int64_t rows, int64_t cols, float factor)
+        : matrix_(dense(data, rows, cols, NIBBLE_F32)), factor_(factor) {}
+
+    const nibble_weight& matrix() const { return matrix_; }
+
+    void read(int64_t first, int64_t count, float* dst) const {
+        const float* src = static_cast<const float*>(matrix_.data) + first;
+        each_register(0, count, [&](int64_t i, auto lanes) {
+            store_from_float(dst + i, load_as_float(src + i, lanes) * factor_, lanes);
+        });
+    }
+
+  private:
+    nibble_weight matrix_;
+    float factor_;
+};
+
 inline float dot(const float* a, const float* b, int64_t count) {
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
@@ -181,13 +205,8 @@ void multiply_panel(const nibble_weight& weight, const T* bias, const nibble_lor
         if (lora == nullptr) {
             return multiply(a.rows(), n, finish, base);
         }
-        Scratch scaled(a.rows() * lora->rank * static_cast<int64_t>(sizeof(float)));
-        for (int64_t i = 0; i < a.rows() * lora->rank; ++i) {
-            scaled.as<float>()[i] = hidden[i] * lora->scale;
-        }
-        const nibble_weight left = dense(scaled.as<float>(), a.rows(), lora->rank, NIBBLE_F32);
         const nibble_weight right = dense(lora->b, n, lora->rank, NIBBLE_F32);
-        const Panel<float> adapter(RunReader<float>(left), 0, a.rows());
+        const Panel<float> adapter(ScaledReader(hidden, a.rows(), lora->rank, lora->scale), 0, a.rows());
         multiply(a.rows(), n, finish, base, Term{adapter, PackTransposed{RunReader<float>(right)}});
     });
 }
@@ -236,11 +255,21 @@ inline void linear_forward(const nibble_weight& weight, const void* bias, const 
 }
 
 inline void transpose(const float* src, int64_t rows, int64_t cols, float* dst) {
-    for_each_row(cols, rows, [&](int64_t c) {
-        for (int64_t r = 0; r < rows; ++r) {
-            dst[c * rows + r] = src[r * cols + c];
+    const int workers = threads_for(rows * cols / kLanes);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(workers)
+    for (int64_t row = 0; row < rows; row += kLanes) {
+        for (int64_t col = 0; col < cols; col += kLanes) {
+            if (row + kLanes <= rows && col + kLanes <= cols) {
+                transpose_square(src + row * cols + col, cols, dst + col * rows + row, rows);
+                continue;
+            }
+            for (int64_t c = col; c < min_of(col + kLanes, cols); ++c) {
+                for (int64_t r = row; r < min_of(row + kLanes, rows); ++r) {
+                    dst[c * rows + r] = src[r * cols + c];
+                }
+            }
         }
-    });
+    }
 }
 
 // Applies dropout to the sums of an adapter's term.

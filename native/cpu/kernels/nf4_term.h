@@ -17,9 +17,10 @@ inline constexpr int64_t kTermBlocks = 32;               // Of a row of the weig
 inline constexpr int64_t kBytesAhead = 8 * kGroupBytes;  // No prefetcher is as far ahead as few rows need it.
 static_assert(kTurnedRows == kTileCols);
 
-// acc[R][kTileCols] += a[R][blocks * kRun], rows kTileDepth apart, * groups of the weight, scaled.
+// acc[R][kTileCols] += a[R][blocks * kRun], rows kTileDepth apart, * groups of the weight, scaled, as multiply_tile.
 template <int R>
-void multiply_groups(const BFloat16* a, int64_t blocks, const uint8_t* groups, const float* scales, float* acc) {
+void multiply_groups(const BFloat16* a, int64_t blocks, const uint8_t* groups, const float* scales, bool first,
+                     float* acc) {
     // Sums that take turns, where rows are too few to keep the multipliers busy.
     constexpr int kTurns = R <= 2 ? 4 : R <= 6 ? 2 : 1;
     const __m512i code = nf4_code_words();
@@ -54,13 +55,14 @@ void multiply_groups(const BFloat16* a, int64_t blocks, const uint8_t* groups, c
                     total += sum[turn][r][side];
                 }
                 float* sums = acc + r * kTileCols + side * kLanes;
-                store(sums, load(sums) + total * load(scales + block * kTileCols + side * kLanes));
+                const Vec scaled = total * load(scales + block * kTileCols + side * kLanes);
+                store(sums, first && block == 0 ? scaled : load(sums) + scaled);
             }
         }
     }
 }
 
-inline void accumulate(const Nf4Term& term, const Piece& piece, float* scales) {
+inline void accumulate(const Nf4Term& term, const Piece& piece, bool first_term, float* scales) {
     constexpr int64_t kTileBlocks = kTileDepth / kRun;
     // Few rows leave time for no more than to read on where the weight lies. Many are kept in the first-level cache,
     // a block of the panel at a time, while all groups that meet them pass.
@@ -81,7 +83,7 @@ inline void accumulate(const Nf4Term& term, const Piece& piece, float* scales) {
                     for_each_group<kTileRows>(piece.rows, [&](auto rows, int64_t row) {
                         multiply_groups<rows>(a + row * kTileDepth, min_of(kTileBlocks, last - block),
                                               term.weight.groups(col, block), of_tile + (block - first) * kTileCols,
-                                              acc + row * kTileCols);
+                                              first_term && block == 0, acc + row * kTileCols);
                     });
                 });
             }

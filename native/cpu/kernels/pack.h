@@ -10,17 +10,23 @@ inline constexpr int64_t kStripCols = kRun;
 inline constexpr int64_t kStripElements = kTileDepth * kStripCols;
 inline constexpr int64_t kTileElements = kTileDepth * kTileCols;
 
+// Elements of a row that one multiplication takes at once.
+template <typename Element>
+inline constexpr int64_t kPerWord = sizeof(float) / sizeof(Element);
+
 // [rows, depth], cut into blocks of kTileDepth, which lie one behind the other: in [row][depth] a step of a power of
-// two from row to row would leave most of the cache unused. Zeros fill the last block up to a whole run.
+// two from row to row would leave most of the cache unused. A zero fills the last pair of an
+// odd depth.
 template <typename Element>
 class Panel {
   public:
     // To be filled by its maker.
     Panel(int64_t rows, int64_t depth)
         : rows_(rows), depth_(depth), stride_(min_of(kTileDepth, ceil_div(depth, kRun) * kRun)), memory_(bytes()) {
-        const int64_t rest = depth % kRun;
+        const int64_t rest = depth % kPerWord<Element>;
         for (int64_t r = 0; r < rows && rest != 0; ++r) {
-            std::memset(static_cast<void*>(at(r, depth)), 0, sizeof(Element) * static_cast<size_t>(kRun - rest));
+            std::memset(static_cast<void*>(at(r, depth)), 0,
+                        sizeof(Element) * static_cast<size_t>(kPerWord<Element> - rest));
         }
     }
 
@@ -65,7 +71,6 @@ class Panel {
 template <typename Reader>
 struct PackTransposed {
     using Element = typename Reader::Element;
-    static constexpr int64_t kPerWord = sizeof(float) / sizeof(Element);
 
     Reader reader;
     int64_t row_first = 0;
@@ -83,9 +88,9 @@ struct PackTransposed {
                     reader.read(first + r * k + depth_first + d, min_of(kRun, depth - d), runs[r]);
                 }
                 std::memset(static_cast<void*>(runs[rows]), 0, sizeof(runs[0]) * static_cast<size_t>(kLanes - rows));
-                for (int64_t word = 0; word < kRun / kPerWord; word += kLanes) {
-                    transpose_square(reinterpret_cast<const float*>(runs) + word, kRun / kPerWord,
-                                     tile + (d / kPerWord + word) * kTileCols, kTileCols);
+                for (int64_t word = 0; word < kRun / kPerWord<Element>; word += kLanes) {
+                    transpose_square(reinterpret_cast<const float*>(runs) + word, kRun / kPerWord<Element>,
+                                     tile + (d / kPerWord<Element> + word) * kTileCols, kTileCols);
                 }
             }
             for (int64_t r = 0; r < rows && next < k; ++r) {
@@ -107,10 +112,9 @@ struct PackStraight {
         const int64_t n = reader.matrix().cols;
         const int64_t last = reader.matrix().rows - row_first - depth_first;
         const int64_t first = (row_first + depth_first) * n + col_first;
-        constexpr int64_t kPerWord = sizeof(float) / sizeof(Element);
-        for (int64_t d = 0; d < depth; d += kPerWord) {
-            alignas(64) Element rows[kPerWord][kRun];
-            for (int64_t i = 0; i < kPerWord; ++i) {
+        for (int64_t d = 0; d < depth; d += kPerWord<Element>) {
+            alignas(64) Element rows[kPerWord<Element>][kRun];
+            for (int64_t i = 0; i < kPerWord<Element>; ++i) {
                 if (d + i < depth) {
                     reader.read(first + (d + i) * n, cols, rows[i]);
                 } else {

@@ -80,9 +80,9 @@ class RunReader {
     static constexpr int32_t kOwnFormat = sizeof(Element) == sizeof(float) ? NIBBLE_WEIGHT_F32 : NIBBLE_WEIGHT_BF16;
 
     void read_part(int64_t first, int64_t count, Element* dst) const {
+        std::memset(static_cast<void*>(dst), 0, sizeof(Element) * kRun);
         if (matrix_.format == kOwnFormat) {
-            const auto* src = static_cast<const Element*>(matrix_.data) + first;
-            std::memcpy(dst, src, sizeof(Element) * static_cast<size_t>(count));
+            copy_part(static_cast<const Element*>(matrix_.data) + first, count, dst);
         } else if constexpr (sizeof(Element) == sizeof(float)) {
             decode(matrix_, first, count, dst);
         } else {
@@ -90,7 +90,18 @@ class RunReader {
             decode(matrix_, first, count, values);
             convert_from_float(values, count, dst);
         }
-        std::memset(static_cast<void*>(dst + count), 0, sizeof(Element) * static_cast<size_t>(kRun - count));
+    }
+
+    // By registers: rows as short as an adapter's rank would take longer to call for than to copy.
+    static void copy_part(const Element* src, int64_t count, Element* dst) {
+        constexpr int64_t kStep = kLanes * sizeof(float) / sizeof(Element);
+        int64_t i = 0;
+        for (; i + kStep <= count; i += kStep) {
+            std::memcpy(dst + i, src + i, sizeof(Element) * kStep);
+        }
+        if (i < count) {
+            std::memcpy(dst + i, src + i, sizeof(Element) * static_cast<size_t>(count - i));
+        }
     }
 
     void read_block(int64_t index, Element* dst) const {
