@@ -19,12 +19,14 @@ void add_sums(const Vec (*sum)[2], float* acc, int64_t acc_stride) {
 }
 
 // acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols]. A tile is summed on its own and then added, so that the
-// rounding error of a long sum grows with the number of tiles and not of terms.
+// rounding error of a long sum grows with the number of tiles and not of terms. Of no depth there are no tiles: a loop
+// that might not run at all would keep its sums in memory.
 template <int R, typename Stride>
 void multiply_tile(const float* a, Stride stride, int64_t depth, const float* tile, float* acc,
                    int64_t acc_stride = kTileCols) {
     Vec sum[R][2] = {};
-    for (int64_t d = 0; d < depth; ++d) {
+    int64_t d = 0;
+    do {
         const Vec left = load(tile + d * kTileCols);
         const Vec right = load(tile + d * kTileCols + kLanes);
         for (int r = 0; r < R; ++r) {
@@ -32,7 +34,7 @@ void multiply_tile(const float* a, Stride stride, int64_t depth, const float* ti
             sum[r][0] += value * left;
             sum[r][1] += value * right;
         }
-    }
+    } while (++d < depth);
     add_sums<R>(sum, acc, acc_stride);
 }
 
@@ -41,8 +43,9 @@ void multiply_tile(const float* a, Stride stride, int64_t depth, const float* ti
 template <int R, typename Stride>
 void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat16* tile, float* acc,
                    int64_t acc_stride = kTileCols) {
-    __m512 sum[R][2] = {};
-    for (int64_t d = 0; d < depth; d += 2) {
+    Vec sum[R][2] = {};
+    int64_t d = 0;
+    do {
         const auto left = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols));
         const auto right = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols + 2 * kLanes));
         for (int r = 0; r < R; ++r) {
@@ -52,8 +55,9 @@ void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat
             sum[r][0] = _mm512_dpbf16_ps(sum[r][0], value, left);
             sum[r][1] = _mm512_dpbf16_ps(sum[r][1], value, right);
         }
-    }
-    add_sums<R>(reinterpret_cast<const Vec(*)[2]>(sum), acc, acc_stride);
+        d += 2;
+    } while (d < depth);
+    add_sums<R>(sum, acc, acc_stride);
 }
 #endif
 
