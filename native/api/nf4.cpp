@@ -182,7 +182,7 @@ nibble_status nibble_nf4_quantize_absmax(const float* absmax, int64_t blocks, ui
 }
 
 int32_t nibble_nf4_turns(int64_t rows, int64_t cols) {
-    return nibble_get_isa() == NIBBLE_ISA_AVX512_BF16 && can_be_turned(rows, cols) ? 1 : 0;
+    return nibble_get_isa() != NIBBLE_ISA_PORTABLE && can_be_turned(rows, cols) ? 1 : 0;
 }
 
 nibble_status nibble_nf4_turn(int64_t rows, int64_t cols, uint8_t* packed, float* absmax, uint8_t* absmax_codes) {

@@ -1,4 +1,4 @@
-// Reads any run of a weight's flattened elements, whatever its format, as the elements that are multiplied.
+// Reads a weight as floats: any run of its flattened elements, or a turned one whole.
 
 // The scales of NF4 blocks.
 class BlockScales {
@@ -6,13 +6,11 @@ class BlockScales {
     explicit BlockScales(const nibble_weight& weight) : weight_(weight) {}
 
     float operator[](int64_t block) const {
-        const bool turned = weight_.format == NIBBLE_WEIGHT_NF4_TURNED;
-        const int64_t place = turned ? TurnedPlace(block, weight_.cols / NIBBLE_NF4_BLOCK).scale() : block;
         if (weight_.absmax != nullptr) {
-            return weight_.absmax[place];
+            return weight_.absmax[block];
         }
         const auto index = static_cast<uint64_t>(block);  // Unsigned, so that the division is a shift.
-        return map_[weight_.absmax_codes[place]] * weight_.nested_absmax[index / NIBBLE_ABSMAX_BLOCK] +
+        return map_[weight_.absmax_codes[block]] * weight_.nested_absmax[index / NIBBLE_ABSMAX_BLOCK] +
                weight_.absmax_offset;
     }
 
@@ -23,35 +21,20 @@ class BlockScales {
 
 // A whole block of 64 from 32 bytes.
 inline void decode_block(const uint8_t* bytes, float scale, float* dst) {
-#if defined(__AVX512F__)
-    const __m512 code = _mm512_mul_ps(_mm512_loadu_ps(nf4_code), _mm512_set1_ps(scale));
+#if defined(__AVX2__)
+    const CodeBook book(scale);
     const __m128i mask = _mm_set1_epi8(0x0F);
-    for (int half = 0; half < 2; ++half) {
-        const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * half));
-        const __m128i high = _mm_and_si128(_mm_srli_epi16(packed, 4), mask);
-        const __m128i low = _mm_and_si128(packed, mask);
-        const __m128i first = _mm_unpacklo_epi8(high, low);
-        const __m128i second = _mm_unpackhi_epi8(high, low);
-        _mm512_storeu_ps(dst + 32 * half, _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(first), code));
-        _mm512_storeu_ps(dst + 32 * half + 16, _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(second), code));
-    }
-#elif defined(__AVX2__)
-    const __m256 factor = _mm256_set1_ps(scale);
-    const __m256 code_low = _mm256_mul_ps(_mm256_loadu_ps(nf4_code), factor);
-    const __m256 code_high = _mm256_mul_ps(_mm256_loadu_ps(nf4_code + 8), factor);
-    const __m128i mask = _mm_set1_epi8(0x0F);
-    for (int part = 0; part < 4; ++part) {
-        const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + 8 * part));
+    for (int quarter = 0; quarter < 4; ++quarter) {
+        const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + 8 * quarter));
         const __m128i high = _mm_and_si128(_mm_srli_epi16(packed, 4), mask);
         const __m128i nibbles = _mm_unpacklo_epi8(high, _mm_and_si128(packed, mask));
-        for (int eight = 0; eight < 2; ++eight) {
-            const __m256i index = _mm256_cvtepu8_epi32(eight == 0 ? nibbles : _mm_srli_si128(nibbles, 8));
-            // Bit 3 of the index, moved to the sign, picks the half of the code book.
-            const __m256 pick = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
-            const __m256 value = _mm256_blendv_ps(_mm256_permutevar8x32_ps(code_low, index),
-                                                  _mm256_permutevar8x32_ps(code_high, index), pick);
-            _mm256_storeu_ps(dst + 16 * part + 8 * eight, value);
-        }
+#if defined(__AVX512F__)
+        store(dst + 16 * quarter, book(reinterpret_cast<WordVec>(_mm512_cvtepu8_epi32(nibbles)), 0));
+#else
+        const __m128i next = _mm_srli_si128(nibbles, 8);
+        store(dst + 16 * quarter, book(reinterpret_cast<WordVec>(_mm256_cvtepu8_epi32(nibbles)), 0));
+        store(dst + 16 * quarter + 8, book(reinterpret_cast<WordVec>(_mm256_cvtepu8_epi32(next)), 0));
+#endif
     }
 #else
     for (int i = 0; i < NIBBLE_NF4_BLOCK / 2; ++i) {
@@ -61,43 +44,23 @@ inline void decode_block(const uint8_t* bytes, float scale, float* dst) {
 #endif
 }
 
-// The 32 bytes of a block, in memory of the caller's where they lie apart.
-inline const uint8_t* block_bytes(const nibble_weight& weight, int64_t block, uint8_t* apart) {
-    const auto* bytes = static_cast<const uint8_t*>(weight.data);
-    if (weight.format != NIBBLE_WEIGHT_NF4_TURNED) {
-        return bytes + block * (NIBBLE_NF4_BLOCK / 2);
-    }
-    turn_block_back(bytes + TurnedPlace(block, weight.cols / NIBBLE_NF4_BLOCK).byte(), apart);
-    return apart;
-}
-
-// A whole block of a weight, in either order.
-inline void decode_block(const nibble_weight& weight, int64_t block, float scale, float* dst) {
-    uint8_t apart[NIBBLE_NF4_BLOCK / 2];
-    decode_block(block_bytes(weight, block, apart), scale, dst);
-}
-
-inline bool is_nf4(const nibble_weight& weight) {
-    return weight.format == NIBBLE_WEIGHT_NF4 || weight.format == NIBBLE_WEIGHT_NF4_TURNED;
-}
-
 // Blocks run over the flattened tensor, so a row may begin inside one.
 inline void decode_nf4(const nibble_weight& weight, int64_t first, int64_t count, float* dst) {
+    constexpr int64_t kBlockBytes = NIBBLE_NF4_BLOCK / 2;
     const BlockScales scales(weight);
+    const auto* packed = static_cast<const uint8_t*>(weight.data);
     const int64_t end = first + count;
     for (int64_t i = first; i < end;) {
         const int64_t block = i / NIBBLE_NF4_BLOCK;
         const int64_t block_end = (block + 1) * NIBBLE_NF4_BLOCK;
         const float scale = scales[block];
         if (i % NIBBLE_NF4_BLOCK == 0 && block_end <= end) {
-            decode_block(weight, block, scale, dst + (i - first));
+            decode_block(packed + block * kBlockBytes, scale, dst + (i - first));
             i = block_end;
             continue;
         }
-        uint8_t apart[NIBBLE_NF4_BLOCK / 2];
-        const uint8_t* bytes = block_bytes(weight, block, apart);
         for (const int64_t stop = min_of(block_end, end); i < stop; ++i) {
-            const uint8_t byte = bytes[i % NIBBLE_NF4_BLOCK / 2];
+            const uint8_t byte = packed[i / 2];
             dst[i - first] = nf4_code[i % 2 == 0 ? byte >> 4 : byte & 15] * scale;
         }
     }
@@ -117,7 +80,7 @@ void convert_from_float(const float* src, int64_t count, T* dst) {
 
 // Elements [first, first + count) of the flattened weight.
 inline void decode(const nibble_weight& weight, int64_t first, int64_t count, float* dst) {
-    if (is_nf4(weight)) {
+    if (weight.format == NIBBLE_WEIGHT_NF4) {
         return decode_nf4(weight, first, count, dst);
     }
     with_type(static_cast<nibble_dtype>(weight.format), [&](auto type) {
@@ -125,7 +88,6 @@ inline void decode(const nibble_weight& weight, int64_t first, int64_t count, fl
     });
 }
 
-#if defined(__AVX512BF16__)
 template <typename T>
 void dequantize_turned(const TurnedWeight& weight, T* dst) {
     constexpr int64_t kAtOnce = 16;  // Blocks of a row.
@@ -139,23 +101,21 @@ void dequantize_turned(const TurnedWeight& weight, T* dst) {
             weight.scales(row, first, count, scales[0], kTurnedRows);
             for (int64_t b = 0; b < count; ++b) {
                 T* block = dst + row * cols + (first + b) * NIBBLE_NF4_BLOCK;
-                decode_rows(weight.groups(row, first + b), scales[b], [&](int64_t r, int64_t col, Vec values) {
-                    store_from_float(block + r * cols + col, values);
-                });
+                decode_rows(weight.groups(row, first + b), scales[b],
+                            [block, cols](int64_t r, int64_t col, Vec values) {
+                                store_from_float(block + r * cols + col, values);
+                            });
             }
         }
     }
 }
-#endif
 
 inline void dequantize(const nibble_weight& weight, nibble_dtype dtype, void* dst) {
     with_type(dtype, [&](auto type) {
         using T = decltype(type);
-#if defined(__AVX512BF16__)
         if (weight.format == NIBBLE_WEIGHT_NF4_TURNED) {
             return dequantize_turned(TurnedWeight(weight), static_cast<T*>(dst));
         }
-#endif
         constexpr int64_t kRun = 64 * NIBBLE_NF4_BLOCK;
         const int64_t count = weight.rows * weight.cols;
         const int workers = threads_for(count);

@@ -56,7 +56,7 @@ template <typename Element, typename Pack, typename After>
 Term(const Panel<Element>&, Pack, After) -> Term<Element, Pack, After>;
 
 template <typename Element, typename Pack, typename After>
-void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, bool first, float* memory) {
+void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, bool fresh, float* memory) {
     auto* strip = reinterpret_cast<Element*>(memory);
     for (int64_t d = 0; d < term.a.depth(); d += kTileDepth) {
         const int64_t depth = min_of(kTileDepth, term.a.depth() - d);
@@ -71,7 +71,7 @@ void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, bool
             term.pack(d, depth, piece.col_first + c, cols, strip);
             for (int64_t t = 0; t < cols; t += kTileCols) {
                 multiply_rows(a, term.a.stride(), piece.rows, depth, strip + t / kTileCols * kTileElements,
-                              first && d == 0, piece.acc + (c + t) * piece.rows, next + (c + t) / kTileCols * share,
+                              fresh && d == 0, piece.acc + (c + t) * piece.rows, next + (c + t) / kTileCols * share,
                               share);
             }
         }
@@ -137,8 +137,8 @@ void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms)
             const int64_t col_first = col_block * block;
             const Piece piece{row_first, min_of(chunk, m - row_first), col_first, min_of(block, n - col_first),
                               strip + kStripElements};
-            bool first = true;
-            (accumulate(terms, piece, std::exchange(first, false), strip), ...);
+            bool fresh = true;
+            (accumulate(terms, piece, std::exchange(fresh, false), strip), ...);
             finish(piece);
         });
     }

@@ -101,42 +101,27 @@ void join(const float* src, int64_t rows, int64_t cols, int64_t stride, int64_t 
     });
 }
 
-// Whether there are packers for the order of a turned weight.
-inline bool reads_turned([[maybe_unused]] const nibble_weight& weight) {
-#if defined(__AVX512BF16__)
-    return weight.format == NIBBLE_WEIGHT_NF4_TURNED;
-#else
-    return false;
-#endif
-}
-
 // Calls body with the term that a panel makes with the transposed of a weight.
 template <typename Element, typename Body>
 void with_transposed(const Panel<Element>& panel, const nibble_weight& weight, const Body& body) {
-#if defined(__AVX512BF16__)
-    if (reads_turned(weight)) {
+    if (weight.format == NIBBLE_WEIGHT_NF4_TURNED) {
         const TurnedWeight turned(weight);
-        if constexpr (std::is_same_v<Element, BFloat16>) {
-            if (panel.rows() <= kMostTermRows) {
-                return body(Nf4Term{panel, turned});
-            }
+        if (panel.rows() <= Nf4Term<Element>::kMostRows) {
+            return body(Nf4Term<Element>{panel, turned});
         }
         return body(Term{panel, PackNf4Transposed<Element>{turned}});
     }
-#endif
     body(Term{panel, PackTransposed{RunReader<Element>(weight)}});
 }
 
 // Calls body with the term that a panel makes with a weight as it lies.
 template <typename Element, typename Body>
 void with_straight(const Panel<Element>& panel, const nibble_weight& weight, const Body& body) {
-#if defined(__AVX512BF16__)
-    if (reads_turned(weight)) {
+    if (weight.format == NIBBLE_WEIGHT_NF4_TURNED) {
         const TurnedWeight turned(weight);
         const TurnedScales scales(turned);
         return body(Term{panel, PackNf4Straight<Element>{turned, scales}});
     }
-#endif
     body(Term{panel, PackStraight{RunReader<Element>(weight)}});
 }
 
@@ -219,7 +204,7 @@ void linear_forward_of(const nibble_weight& weight, const T* bias, const nibble_
     Scratch own_hidden(lora_hidden == nullptr ? m * rank * static_cast<int64_t>(sizeof(float)) : 0);
     float* hidden = lora_hidden == nullptr ? own_hidden.as<float>() : lora_hidden;
     const nibble_weight inputs = dense(x, m, weight.cols, dtype_of<T>());
-    const bool packs = y != nullptr && (m > kFewRows || reads_turned(weight));
+    const bool packs = y != nullptr && (m > kFewRows || weight.format == NIBBLE_WEIGHT_NF4_TURNED);
     const bool drops = lora != nullptr && lora->dropout > 0.0F;
     for_each_panel(m, [&](int64_t row_first, int64_t rows) {
         float* panel_hidden = hidden + row_first * rank;

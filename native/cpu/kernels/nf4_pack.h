@@ -1,7 +1,6 @@
 // Packs strips of a turned NF4 weight, scaled and rounded, where more rows meet it than decode it while they multiply.
 
-#if defined(__AVX512BF16__)
-// The transposed of a weight. A group is 32 columns of a tile.
+// The transposed of a weight. Rows of a group are columns of tiles.
 template <typename E>
 struct PackNf4Transposed {
     using Element = E;
@@ -10,7 +9,7 @@ struct PackNf4Transposed {
 
     void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
         alignas(64) float scales[kTileDepth / kRun * kTurnedRows];
-        for (int64_t c = 0; c < cols; c += kTileCols) {
+        for (int64_t c = 0; c < cols; c += kTurnedRows) {
             const int64_t block = depth_first / kRun;
             weight.scales(col_first + c, block, depth / kRun, scales, kTurnedRows);
             const uint8_t* groups = weight.groups(col_first + c, block);
@@ -22,35 +21,43 @@ struct PackNf4Transposed {
     }
 
   private:
-    // kRun rows of a tile.
-    static void decode_group(const uint8_t* group, const float* scales, Element* tile) {
-        const __m512 code = _mm512_loadu_ps(nf4_code);
-        for (int side = 0; side < 2; ++side) {
-            const __m512 scale = load(scales + side * kLanes);
-            for (int64_t word = 0; word < kRowWords; ++word) {
-                const __m512i words = _mm512_loadu_si512(group + (word * kTurnedRows + side * kLanes) * kWordBytes);
+    // What the same columns' next tiles are made of.
+    static constexpr int64_t kTilesAhead = kTileDepth / kRun * kGroupBytes;
+
+    // kRun rows of as many tiles as 32 columns are.
+    static void decode_group(const uint8_t* group, const float* scales, Element* tiles) {
+        const CodeBook book;
+        for (int64_t r = 0; r < kTurnedRows; r += kLanes) {
+            const Vec scale = load(scales + r);
+            Element* tile = tiles + r / kTileCols * kTileElements;
+            for (int64_t w = 0; w < kRowWords; ++w) {
+                const uint8_t* from = group + (w * kTurnedRows + r) * kWordBytes;
+                const WordVec words = load_words(from);
+                __builtin_prefetch(from + kTilesAhead, 0, 2);
 #pragma GCC unroll 4
                 for (int i = 0; i < 4; ++i) {
-                    const __m512 even = _mm512_permutexvar_ps(_mm512_srli_epi32(words, 4 * i), code) * scale;
-                    const __m512 odd = _mm512_permutexvar_ps(_mm512_srli_epi32(words, 16 + 4 * i), code) * scale;
-                    store_two(even, odd, side, tile + (16 * i + 2 * word) * kTileCols);
+                    store_two(book(words, i) * scale, book(words, 4 + i) * scale, r % kTileCols,
+                              tile + (16 * i + 2 * w) * kTileCols);
                 }
             }
         }
     }
 
-    static void store_two(Vec even, Vec odd, int side, float* rows) {
-        store(rows + side * kLanes, even);
-        store(rows + kTileCols + side * kLanes, odd);
+    // Columns from `col` on of two rows.
+    static void store_two(Vec even, Vec odd, int64_t col, float* rows) {
+        store(rows + col, even);
+        store(rows + kTileCols + col, odd);
     }
 
-    static void store_two(Vec even, Vec odd, int side, BFloat16* pairs) {
+#if defined(__AVX512BF16__)
+    static void store_two(Vec even, Vec odd, int64_t col, BFloat16* pairs) {
         const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even));
         const __m512i in_turn =
             _mm512_set_epi32(0x1F000F, 0x1E000E, 0x1D000D, 0x1C000C, 0x1B000B, 0x1A000A, 0x190009, 0x180008, 0x170007,
                              0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
-        _mm512_storeu_si512(pairs + side * 2 * kLanes, _mm512_permutexvar_epi16(in_turn, both));
+        _mm512_storeu_si512(pairs + 2 * col, _mm512_permutexvar_epi16(in_turn, both));
     }
+#endif
 };
 
 // The scales of a weight, [blocks of a row][rows]: those of a strip of it as it lies are side by side.
@@ -74,8 +81,7 @@ class TurnedScales {
     Scratch memory_;
 };
 
-// A weight as it lies, for the gradient of a layer's input. Pairs of a strip are elements of two rows, which look up in
-// one register that holds both rows' code books.
+// A weight as it lies, for the gradient of a layer's input.
 template <typename E>
 struct PackNf4Straight {
     using Element = E;
@@ -101,20 +107,22 @@ struct PackNf4Straight {
     }
 
   private:
-    // A group into rows of two tiles.
+    // A group into rows of a strip's tiles.
     static void decode_group(const uint8_t* group, const float* scale, float* tiles) {
-        decode_rows(group, scale, [&](int64_t row, int64_t col, Vec values) {
+        decode_rows(group, scale, [tiles](int64_t row, int64_t col, Vec values) {
             store(tiles + row * kTileCols + col / kTileCols * kTileElements + col % kTileCols, values);
         });
     }
 
+#if defined(__AVX512BF16__)
     static void decode_group(const uint8_t* group, const float* scale, BFloat16* tiles) {
         for (int64_t r = 0; r < kTurnedRows; r += kLanes) {
             decode_pairs(group + r * kWordBytes, scale + r, tiles + r * kTileCols);
         }
     }
 
-    // Sixteen rows.
+    // Sixteen rows. Pairs of a strip are elements of two, which look up in one register that holds both rows' code
+    // books.
     static void decode_pairs(const uint8_t* group, const float* scale, BFloat16* tiles) {
         const __m512 code = _mm512_loadu_ps(nf4_code);
         // The index of an element of the second row has a fifth bit.
@@ -135,5 +143,5 @@ struct PackNf4Straight {
             }
         }
     }
-};
 #endif
+};

@@ -88,18 +88,21 @@ inline void store_from_float(float* dst, Vec value) {
     store(dst, value);
 }
 
-inline Vec load_as_float(const BFloat16* src) {
+// Half words, each as a word.
+inline WordVec load_half_words(const void* src) {
 #if defined(__AVX512F__)
-    const __m512i upper = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src)));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(upper, 16));
+    return reinterpret_cast<WordVec>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(src))));
 #elif defined(__AVX2__)
-    const __m256i upper = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src)));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(upper, 16));
+    return reinterpret_cast<WordVec>(_mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(src))));
 #else
-    HalfWordVec upper;
-    std::memcpy(&upper, src, sizeof(upper));
-    return reinterpret_cast<Vec>(__builtin_convertvector(upper, WordVec) << 16);
+    HalfWordVec halves;
+    std::memcpy(&halves, src, sizeof(halves));
+    return __builtin_convertvector(halves, WordVec);
 #endif
+}
+
+inline Vec load_as_float(const BFloat16* src) {
+    return reinterpret_cast<Vec>(load_half_words(src) << 16);
 }
 inline void store_from_float(BFloat16* dst, Vec value) {
 #if defined(__AVX512BF16__)

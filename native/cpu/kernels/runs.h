@@ -55,7 +55,7 @@ class RunReader {
         if (count < kRun) {
             return read_part(first, count, dst);
         }
-        if (is_nf4(matrix_) && first % kRun == 0) {
+        if (matrix_.format == NIBBLE_WEIGHT_NF4 && first % kRun == 0) {
             read_block(first / kRun, dst);
         } else if (matrix_.format == kOwnFormat) {
             std::memcpy(dst, static_cast<const Element*>(matrix_.data) + first, sizeof(Element) * kRun);
@@ -64,11 +64,8 @@ class RunReader {
         }
     }
 
-    // Asks for memory that will be read soon. A row of a turned weight does not lie in one piece.
+    // Asks for memory that will be read soon.
     void prefetch(int64_t first, int64_t count) const {
-        if (matrix_.format == NIBBLE_WEIGHT_NF4_TURNED) {
-            return;
-        }
         const auto* bytes = static_cast<const char*>(matrix_.data);
         const int64_t bits = matrix_.format == NIBBLE_WEIGHT_NF4 ? 4 : matrix_.format == NIBBLE_WEIGHT_F32 ? 32 : 16;
         for (int64_t at = first * bits / 8; at < (first + count) * bits / 8; at += 64) {
@@ -105,17 +102,17 @@ class RunReader {
     }
 
     void read_block(int64_t index, Element* dst) const {
+        const auto* bytes = static_cast<const uint8_t*>(matrix_.data) + index * (kRun / 2);
 #if defined(__AVX512BF16__)
         if constexpr (sizeof(Element) != sizeof(float)) {
-            uint8_t apart[kRun / 2];
-            const Run run = decode_run(block_bytes(matrix_, index, apart), scales_[index]);
+            const Run run = decode_run(bytes, scales_[index]);
             _mm512_storeu_si512(dst, run.low);
             _mm512_storeu_si512(dst + kRun / 2, run.high);
             return;
         }
 #endif
         if constexpr (sizeof(Element) == sizeof(float)) {
-            decode_block(matrix_, index, scales_[index], dst);
+            decode_block(bytes, scales_[index], dst);
         }
     }
 

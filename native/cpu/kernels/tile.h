@@ -10,21 +10,23 @@ inline constexpr int kTileRows = 4;
 #endif
 
 template <int R>
-void add_sums(const Vec (*sum)[2], bool first, float* acc, int64_t acc_stride) {
+void add_sums(const Vec (*sum)[2], bool fresh, float* acc, int64_t acc_stride) {
     for (int r = 0; r < R; ++r) {
         float* row = acc + r * acc_stride;
-        store(row, first ? sum[r][0] : load(row) + sum[r][0]);
-        store(row + kLanes, first ? sum[r][1] : load(row + kLanes) + sum[r][1]);
+        store(row, fresh ? sum[r][0] : load(row) + sum[r][0]);
+        store(row + kLanes, fresh ? sum[r][1] : load(row + kLanes) + sum[r][1]);
     }
 }
 
-// acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols], where it is not the first that acc takes. A tile is summed
-// on its own and then added, so that the rounding error of a long sum grows with the number of tiles and not of terms.
+// acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols], or = where acc is fresh. A tile is summed on its own and
+// then added, so that the rounding error of a long sum grows with the number of tiles and not of terms. Of no depth
+// there are no tiles: a loop that might not run at all would keep its sums in memory.
 template <int R, typename Stride>
-void multiply_tile(const float* a, Stride stride, int64_t depth, const float* tile, bool first, float* acc,
+void multiply_tile(const float* a, Stride stride, int64_t depth, const float* tile, bool fresh, float* acc,
                    int64_t acc_stride = kTileCols) {
     Vec sum[R][2] = {};
-    for (int64_t d = 0; d < depth; ++d) {
+    int64_t d = 0;
+    do {
         const Vec left = load(tile + d * kTileCols);
         const Vec right = load(tile + d * kTileCols + kLanes);
         for (int r = 0; r < R; ++r) {
@@ -32,17 +34,18 @@ void multiply_tile(const float* a, Stride stride, int64_t depth, const float* ti
             sum[r][0] += value * left;
             sum[r][1] += value * right;
         }
-    }
-    add_sums<R>(sum, first, acc, acc_stride);
+    } while (++d < depth);
+    add_sums<R>(sum, fresh, acc, acc_stride);
 }
 
 #if defined(__AVX512BF16__)
 // The same over pairs of BFloat16; of an odd depth the last pair's second half is zero in the tile.
 template <int R, typename Stride>
-void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat16* tile, bool first, float* acc,
+void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat16* tile, bool fresh, float* acc,
                    int64_t acc_stride = kTileCols) {
-    __m512 sum[R][2] = {};
-    for (int64_t d = 0; d < depth; d += 2) {
+    Vec sum[R][2] = {};
+    int64_t d = 0;
+    do {
         const auto left = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols));
         const auto right = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols + 2 * kLanes));
         for (int r = 0; r < R; ++r) {
@@ -52,8 +55,9 @@ void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat
             sum[r][0] = _mm512_dpbf16_ps(sum[r][0], value, left);
             sum[r][1] = _mm512_dpbf16_ps(sum[r][1], value, right);
         }
-    }
-    add_sums<R>(reinterpret_cast<const Vec(*)[2]>(sum), first, acc, acc_stride);
+        d += 2;
+    } while (d < depth);
+    add_sums<R>(sum, fresh, acc, acc_stride);
 }
 #endif
 
@@ -76,7 +80,7 @@ void for_each_group(int64_t rows, const Body& body) {
 
 // Meanwhile `bytes` behind `ahead` are asked for into the second-level cache.
 template <typename Element>
-void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, bool first,
+void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, bool fresh,
                    float* acc, const char* ahead, int64_t bytes) {
     constexpr int64_t kLine = 64;
     const int64_t bytes_a_row = ceil_div(bytes, rows);
@@ -85,7 +89,7 @@ void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth
             for (int64_t at = row * bytes_a_row; at < (row + count) * bytes_a_row; at += kLine) {
                 __builtin_prefetch(ahead + at, 0, 2);
             }
-            multiply_tile<count>(a + row * step, step, depth, tile, first, acc + row * kTileCols);
+            multiply_tile<count>(a + row * step, step, depth, tile, fresh, acc + row * kTileCols);
         });
     };
     if (stride == kTileDepth) {

@@ -90,7 +90,6 @@ inline void nf4_turn(int64_t rows, int64_t cols, bool back, uint8_t* packed, flo
     }
 }
 
-#if defined(__AVX512BF16__)
 // A turned weight as what is looked up and multiplied.
 class TurnedWeight {
   public:
@@ -123,16 +122,14 @@ class TurnedWeight {
                 outer[r] = weight_.nested_absmax[block / NIBBLE_ABSMAX_BLOCK];
                 end = min_of(end, b + NIBBLE_ABSMAX_BLOCK - block % NIBBLE_ABSMAX_BLOCK);
             }
-            const Vec left = load(outer);
-            const Vec right = load(outer + kLanes);
             for (; b < end; ++b) {
-                Vec front;
-                Vec back;
                 const uint8_t* codes = weight_.absmax_codes + first + b * kTurnedRows;
                 __builtin_prefetch(codes + kCodesAhead);
-                map_.look_up(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)), front, back);
-                store(dst + b * stride, front * left + weight_.absmax_offset);
-                store(dst + b * stride + kLanes, back * right + weight_.absmax_offset);
+                alignas(64) float inner[kTurnedRows];
+                look_up(codes, inner);
+                for (int64_t r = 0; r < kTurnedRows; r += kLanes) {
+                    store(dst + b * stride + r, load(inner + r) * load(outer + r) + weight_.absmax_offset);
+                }
             }
         }
     }
@@ -142,11 +139,31 @@ class TurnedWeight {
 
     int64_t group(int64_t row_first, int64_t block) const { return row_first / kTurnedRows * blocks_ + block; }
 
+    // The scales of a group, as long as they are codes.
+    void look_up(const uint8_t* codes, float* dst) const {
+#if defined(__AVX512BW__)
+        Vec front;
+        Vec back;
+        map_.look_up(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)), front, back);
+        store(dst, front);
+        store(dst + kLanes, back);
+#else
+        for (int64_t r = 0; r < kTurnedRows; ++r) {
+            dst[r] = map_[codes[r]];
+        }
+#endif
+    }
+
     nibble_weight weight_;
     int64_t blocks_;
+#if defined(__AVX512BW__)
     MapWords map_{signed_map().values};
+#else
+    const float* map_ = signed_map().values;
+#endif
 };
 
+#if defined(__AVX512BW__)
 inline constexpr int kRowPairs = kLanes / 2;
 
 // Words of sixteen rows become registers of two rows each, whose halves of words are one row's and the other's.
@@ -181,20 +198,48 @@ inline void pair_rows(const uint8_t* group, __m512i (&pairs)[kRowPairs]) {
     }
 }
 
-// Calls body(row, column, values) for sixteen columns at a time of all rows of a group, whose scales are given.
+#endif
+
+// Words of kLanes rows of a group.
+inline WordVec load_words(const uint8_t* src) {
+    WordVec words;
+    std::memcpy(&words, src, sizeof(words));
+    return words;
+}
+
+// Calls body(row, column, values) for kLanes columns at a time of all rows of a group, whose scales are given.
 template <typename Body>
-void decode_rows(const uint8_t* group, const float* scales, const Body& body) {
-    const __m512 code = _mm512_loadu_ps(nf4_code);
+void decode_rows(const uint8_t* group, const float* scales, Body body) {
     for (int64_t first = 0; first < kTurnedRows; first += kLanes) {
+#if defined(__AVX512BW__)
         __m512i pairs[kRowPairs];
         pair_rows(group + first * kWordBytes, pairs);
         for (int64_t r = 0; r < kLanes; ++r) {
-            const __m512i halves = _mm512_srli_epi32(pairs[r / 2], r % 2 == 0 ? 0U : 16U);
-            const __m512 table = code * scales[first + r];
-            for (unsigned i = 0; i < 4; ++i) {
-                body(first + r, 16 * i, _mm512_permutexvar_ps(_mm512_srli_epi32(halves, 4 * i), table));
+            const CodeBook book(scales[first + r]);
+            const auto halves = reinterpret_cast<WordVec>(pairs[r / 2]) >> (r % 2 * 16);
+            for (int i = 0; i < 4; ++i) {
+                body(first + r, 16 * i, book(halves, i));
             }
         }
+#else
+        alignas(64) float words[kRowWords][kLanes];
+        alignas(64) float rows[kLanes][kRowWords];
+        for (int64_t w = 0; w < kRowWords; ++w) {
+            store(words[w], as_float(load_words(group + (w * kTurnedRows + first) * kWordBytes)));
+        }
+        for (int64_t w = 0; w < kRowWords; w += kLanes) {
+            transpose_square(words[w], kLanes, rows[0] + w, kRowWords);
+        }
+        for (int64_t r = 0; r < kLanes; ++r) {
+            const CodeBook book(scales[first + r]);
+            // A row's words are, by halves, its columns in turn.
+            for (int64_t col = 0; col < 2 * kRowWords; col += kLanes) {
+                const WordVec indices = load_half_words(rows[r] + col / 2);
+                for (int i = 0; i < 4; ++i) {
+                    body(first + r, 16 * i + col, book(indices, i));
+                }
+            }
+        }
+#endif
     }
 }
-#endif
