@@ -45,12 +45,18 @@ template <typename Element>
 struct Nf4Term {
     // Of a panel, up to which this is the faster way: the decoding, which tiles do once for all rows, is done for each
     // few of them.
-    static constexpr int64_t kMostRows = sizeof(Element) == sizeof(float) ? 4 : 128;
+    static constexpr int64_t kMostRows = sizeof(Element) == sizeof(float) ? 8 : 128;
     static constexpr int64_t kMostStrips = kBlockStrips;
     const Panel<Element>& a;
     const TurnedWeight& weight;
 };
 
+// Rows whose sums stay in registers beside the code book and what is looked up in it.
+#if defined(__AVX512F__)
+inline constexpr int kTermRows = 12;
+#else
+inline constexpr int kTermRows = 4;
+#endif
 inline constexpr int64_t kTermBlocks = 32;               // Of a row of the weight, whose scales are decoded at once.
 inline constexpr int64_t kBytesAhead = 8 * kGroupBytes;  // No prefetcher is as far ahead as few rows need it.
 
@@ -60,9 +66,9 @@ template <int R, typename Element>
 void multiply_groups(const Element* a, int64_t blocks, const uint8_t* groups, const float* scales, bool fresh,
                      float* acc, int64_t step) {
     // Registers of rows of the weight that meet an element of the panel at once.
-    constexpr int kSides = kTurnedRows / kLanes > 2 ? 1 : 2;
+    constexpr int kSides = 2;
     // Sums that take turns, where rows are too few to keep the multipliers busy.
-    constexpr int kTurns = R <= 2 ? 4 : R <= 6 ? 2 : 1;
+    constexpr int kTurns = 4 * R <= kTermRows ? 4 : 2 * R <= kTermRows ? 2 : 1;
     const Nf4Products<Element> products;
     for (int64_t block = 0; block < blocks; ++block) {
         for (int64_t first = 0; first < kTurnedRows; first += kSides * kLanes) {
@@ -110,7 +116,7 @@ void accumulate(const Nf4Term<Element>& term, const Piece& piece, bool fresh, fl
     constexpr int64_t kTileBlocks = kTileDepth / kRun;
     // Few rows leave time for no more than to read on where the weight lies. Many are kept in the first-level cache,
     // a block of the panel at a time, while all groups that meet them pass.
-    const int64_t width = piece.rows <= kTileRows ? kTurnedRows : piece.cols;
+    const int64_t width = piece.rows <= kTermRows ? kTurnedRows : piece.cols;
     for (int64_t part = 0; part < piece.cols; part += width) {
         const auto for_each_column_of_groups = [&](const auto& body) {
             for (int64_t c = part; c < part + width; c += kTurnedRows) {
@@ -125,7 +131,7 @@ void accumulate(const Nf4Term<Element>& term, const Piece& piece, bool fresh, fl
             for (int64_t block = first; block < last; block += kTileBlocks) {
                 const Element* a = term.a.at(piece.row_first, block * kRun);
                 for_each_column_of_groups([&](int64_t col, const float* of_groups, float* acc) {
-                    for_each_group<kTileRows>(piece.rows, [&](auto rows, int64_t row) {
+                    for_each_group<kTermRows>(piece.rows, [&](auto rows, int64_t row) {
                         multiply_groups<rows>(a + row * kTileDepth, min_of(kTileBlocks, last - block),
                                               term.weight.groups(col, block), of_groups + (block - first) * kTurnedRows,
                                               fresh && block == 0, acc + row * kTileCols, piece.rows * kTileCols);
