@@ -101,7 +101,7 @@ void Checks::weight(const nibble_weight* weight) const {
 void Checks::turned_shape(int64_t rows, int64_t cols) const {
     if (!can_be_turned(rows, cols)) {
         fail("weight is " + std::to_string(rows) + " x " + std::to_string(cols) +
-             ", expected rows in sixteens and columns in blocks of 64, at least 256, as it is turned");
+             ", expected rows in groups of 32 and columns in blocks of 64, at least 256, as it is turned");
     }
 }
 
