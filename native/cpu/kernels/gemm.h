@@ -120,7 +120,8 @@ void multiply(int64_t m, int64_t n, const Finish& finish, const Terms&... terms)
     const int64_t block_strips = min_of(strips, large ? kLargePanelBlockStrips : min_of(strips / wanted, most_strips));
     const int64_t block = kStripCols * (block_strips > 1 ? block_strips : 1);
     const int64_t col_blocks = ceil_div(n, block);
-    const int64_t row_cuts = ceil_div(wanted, col_blocks);
+    // Each cut packs all strips once more, so no more of them than give every thread work.
+    const int64_t row_cuts = ceil_div(workers, col_blocks);
     const int64_t shortest = min_of(m, 4 * kTileRows);
     const int64_t most = min_of(large ? kLargePanelRowChunk : kRowChunk, ceil_div(m, row_cuts));
     const int64_t row_chunks = ceil_div(m, most < shortest ? shortest : most);
