@@ -2,7 +2,7 @@
 set(NIBBLE_ISA_FLAGS_portable "")
 set(NIBBLE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(NIBBLE_ISA_FLAGS_avx512 ${NIBBLE_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
-set(NIBBLE_ISA_FLAGS_avx512_bf16 ${NIBBLE_ISA_FLAGS_avx512} -mavx512bf16)
+set(NIBBLE_ISA_FLAGS_avx512_bf16 ${NIBBLE_ISA_FLAGS_avx512} -mavx512bf16 -mavx512vbmi)
 
 function(nibble_add_instruction_sets library source)
   foreach(isa portable avx2 avx512 avx512_bf16)

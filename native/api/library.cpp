@@ -30,7 +30,7 @@ nibble_isa detect_best_isa() {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && __builtin_cpu_supports("avx512bf16")) {
+    if (avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi")) {
         return NIBBLE_ISA_AVX512_BF16;
     }
     return avx512 ? NIBBLE_ISA_AVX512 : avx2 ? NIBBLE_ISA_AVX2 : NIBBLE_ISA_PORTABLE;

@@ -40,7 +40,7 @@ typedef enum nibble_isa {
     NIBBLE_ISA_PORTABLE = 0,
     NIBBLE_ISA_AVX2 = 1,       /* AVX2, FMA, F16C */
     NIBBLE_ISA_AVX512 = 2,     /* AVX-512 F, BW, DQ, VL */
-    NIBBLE_ISA_AVX512_BF16 = 3 /* and AVX512_BF16 */
+    NIBBLE_ISA_AVX512_BF16 = 3 /* and AVX512_BF16, AVX512_VBMI */
 } nibble_isa;
 
 /* ---- library ---------------------------------------------------------------------------------------------------- */

@@ -49,6 +49,33 @@ TEST(AdamW, five_steps_equal_the_golden_parameters_and_states_with_8_bit_states_
     }
 }
 
+// With gradients of zero a step is a code's value over the root of another's, of which one at a time is not 1.
+TEST(AdamW, every_code_stands_for_its_value_in_the_map_on_every_instruction_set) {
+    constexpr int64_t kCount = 2 * 256 + 37;
+    const nibble_adamw config{1.0, 0.5, 0.5, 0.0, 0.0, 1.0, 1};
+    for (const Machine& machine : machines({NIBBLE_F32})) {
+        const Using use(machine);
+        std::vector<float> param(kCount), grad(kCount), absmax1(3, 1.0F), absmax2(3, 1.0F);
+        std::vector<uint8_t> codes1(kCount, 255), codes2(kCount, 255);
+        std::vector<double> expected;
+        for (int i = 0; i < kCount; ++i) {
+            if (i < 256) {
+                codes1[i] = static_cast<uint8_t>(i);
+                expected.push_back(-nibble_dynamic_map_signed()[i]);
+            } else {
+                const int code = 1 + i % 255;  // The first stands for zero.
+                codes2[i] = static_cast<uint8_t>(code);
+                expected.push_back(-1.0 / std::sqrt(static_cast<double>(nibble_dynamic_map_unsigned()[code])));
+            }
+        }
+        expect_ok(nibble_adamw_step_8bit(on(), &config, param.data(), grad.data(), codes1.data(), codes2.data(),
+                                         absmax1.data(), absmax2.data(), kCount));
+        for (int i = 0; i < kCount; ++i) {
+            EXPECT_NEAR(param[i], expected[i], 1e-6 * std::fabs(expected[i])) << i;
+        }
+    }
+}
+
 // With beta 0 the moments are the gradient and its square, and with a gradient of 1 in their block their scale is 1.
 TEST(AdamW, every_grid_point_gets_its_nearest_code_on_every_instruction_set) {
     constexpr int kGrid = 65536;

@@ -81,10 +81,10 @@ TEST(Speed, the_best_instruction_set_is_the_one_that_the_system_reports) {
     };
     const bool avx2 = has({"avx2", "fma", "f16c"});
     const bool avx512 = avx2 && has({"avx512f", "avx512bw", "avx512dq", "avx512vl"});
-    EXPECT_EQ(nibble_best_isa(), avx512 && has({"avx512_bf16"}) ? NIBBLE_ISA_AVX512_BF16
-                                 : avx512                       ? NIBBLE_ISA_AVX512
-                                 : avx2                         ? NIBBLE_ISA_AVX2
-                                                                : NIBBLE_ISA_PORTABLE);
+    EXPECT_EQ(nibble_best_isa(), avx512 && has({"avx512_bf16", "avx512vbmi"}) ? NIBBLE_ISA_AVX512_BF16
+                                 : avx512                                     ? NIBBLE_ISA_AVX512
+                                 : avx2                                       ? NIBBLE_ISA_AVX2
+                                                                              : NIBBLE_ISA_PORTABLE);
 }
 
 TEST(Speed, linear_layers_use_what_each_instruction_set_brings) {

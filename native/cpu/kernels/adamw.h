@@ -115,12 +115,12 @@ class Moment {
     // Of one block, still without its scale.
     void decode(const uint8_t* codes, int64_t count, float* values) const {
 #if defined(__AVX512BW__)
-        for (int64_t i = 0; i < count; i += 2 * kLanes) {
-            Vec front;
-            Vec back;
-            map_.look_up(load_codes(codes + i, count - i), front, back);
-            store(values + i, front);
-            store(values + i + kLanes, back);
+        for (int64_t i = 0; i < count; i += 4 * kLanes) {
+            Vec parts[4];
+            map_.look_up(load_codes(codes + i, count - i), parts);
+            for (int part = 0; part < 4; ++part) {
+                store(values + i + part * kLanes, parts[part]);
+            }
         }
 #else
         for (int64_t i = 0; i < count; ++i) {
@@ -161,10 +161,9 @@ class Moment {
 
   private:
 #if defined(__AVX512BW__)
-    // 32 of them, or as many as there are. Masks where none is needed take a twentieth of the whole step.
-    static __m256i load_codes(const uint8_t* codes, int64_t count) {
-        return count >= 32 ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes))
-                           : _mm256_maskz_loadu_epi8((1U << count) - 1, codes);
+    // 64 of them, or as many as there are. Masks where none is needed take a twentieth of the whole step.
+    static __m512i load_codes(const uint8_t* codes, int64_t count) {
+        return count >= 64 ? _mm512_loadu_si512(codes) : _mm512_maskz_loadu_epi8((uint64_t{1} << count) - 1, codes);
     }
 
     MapWords map_;
