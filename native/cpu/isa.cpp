@@ -2,7 +2,6 @@
 #include <omp.h>
 
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -10,7 +9,6 @@
 #include <new>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #if defined(__AVX2__)
 #include <immintrin.h>

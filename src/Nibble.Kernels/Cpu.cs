@@ -18,7 +18,7 @@ public static class Cpu
         /// <summary>AVX-512 F, BW, DQ and VL.</summary>
         Avx512 = 2,
 
-        /// <summary>AVX-512 with BF16 dot products.</summary>
+        /// <summary>AVX-512 with BF16 dot products and look-ups of bytes (VBMI).</summary>
         Avx512Bf16 = 3,
     }
 

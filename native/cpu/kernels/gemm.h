@@ -84,24 +84,37 @@ void accumulate(const Term<Element, Pack, After>& term, const Piece& piece, bool
 class PieceQueue {
   public:
     PieceQueue(int64_t row_chunks, int64_t col_blocks)
-        : taken_(static_cast<size_t>(row_chunks)), col_blocks_(col_blocks) {}
+        : row_chunks_(row_chunks),
+          col_blocks_(col_blocks),
+          memory_(row_chunks * static_cast<int64_t>(sizeof(int64_t))),
+          taken_(memory_.as<int64_t>()) {
+        std::memset(taken_, 0, sizeof(int64_t) * static_cast<size_t>(row_chunks));
+    }
 
     // By every thread of a team. Body: void(int64_t row_chunk, int64_t col_block).
     template <typename Body>
     void take(const Body& body) {
-        const auto row_chunks = static_cast<int64_t>(taken_.size());
-        const int64_t own = row_chunks * omp_get_thread_num() / omp_get_num_threads();
-        for (int64_t i = 0; i < row_chunks; ++i) {
-            const int64_t row_chunk = (own + i) % row_chunks;
-            for (int64_t block; (block = taken_[static_cast<size_t>(row_chunk)]++) < col_blocks_;) {
+        const int64_t own = row_chunks_ * omp_get_thread_num() / omp_get_num_threads();
+        for (int64_t i = 0; i < row_chunks_; ++i) {
+            const int64_t row_chunk = (own + i) % row_chunks_;
+            for (int64_t block; (block = next(row_chunk)) < col_blocks_;) {
                 body(row_chunk, block);
             }
         }
     }
 
   private:
-    std::vector<std::atomic<int64_t>> taken_;  // Blocks of each chunk.
+    int64_t next(int64_t row_chunk) {
+        int64_t block;
+#pragma omp atomic capture
+        block = taken_[row_chunk]++;
+        return block;
+    }
+
+    int64_t row_chunks_;
     int64_t col_blocks_;
+    Scratch memory_;
+    int64_t* taken_;  // Blocks of each chunk.
 };
 
 // Finish: void(const Piece&) takes the sums of a piece, which are its to change. Every sum is made by one thread in one
