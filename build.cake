@@ -60,7 +60,10 @@ Tally NativeTests(string preset)
 Tally ManagedTests()
 {
     Environment.SetEnvironmentVariable("NIBBLE_PROGRAM", MakeAbsolute(artifacts + File("publish/Nibble.Cli/release_linux-x64/nibble")).FullPath); // As it was packed.
-    Environment.SetEnvironmentVariable("OMPI_MCA_mpi_yield_when_idle", "1"); // Ranks that wait are not to keep others from computing.
+    // Ranks and threads that wait are not to keep others from computing; no process lives long enough to gain from being watched.
+    Environment.SetEnvironmentVariable("OMPI_MCA_mpi_yield_when_idle", "1");
+    Environment.SetEnvironmentVariable("OMP_WAIT_POLICY", "passive");
+    Environment.SetEnvironmentVariable("DOTNET_TieredPGO", "0");
     // Tests of programs wait more than they compute.
     var lines = Run("dotnet", $"test --solution {solution} -c {configuration} --no-build --max-parallel-test-modules {Environment.ProcessorCount + 1}", mayFail: true);
     var tally = new Tally(Number(lines, @"^\s*succeeded: (\d+)"), Number(lines, @"^\s*failed: (\d+)"), Number(lines, @"^\s*skipped: (\d+)"));
