@@ -36,6 +36,7 @@ namespace {
 #include "kernels/gemm.h"
 #include "kernels/nf4_term.h"
 #include "kernels/nf4_pack.h"
+#include "kernels/nf4_straight_term.h"
 #include "kernels/few_rows.h"
 #include "kernels/nf4_quantize.h"
 #include "kernels/linear.h"

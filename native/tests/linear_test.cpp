@@ -107,7 +107,7 @@ const Shape kShapes[] = {{1, 65, 172},   {3, 320, 128},  {17, 64, 172},  {129, 9
 // Sizes of weights that can be turned, which is for the CPU: all numbers of rows that kernels treat alike, and depths
 // with and without a rest.
 const Shape kTurnedShapes[] = {{1, 64, 256},  {2, 96, 4288}, {3, 32, 2112}, {4, 288, 320},
-                               {6, 32, 2240}, {12, 64, 512}, {13, 160, 576}};
+                               {6, 32, 2240}, {8, 544, 576}, {12, 64, 512}, {13, 160, 576}};
 
 std::vector<Shape> shapes() {
     std::vector<Shape> shapes(std::begin(kShapes), std::end(kShapes));

@@ -120,6 +120,13 @@ void with_straight(const Panel<Element>& panel, const nibble_weight& weight, con
     if (weight.format == NIBBLE_WEIGHT_NF4_TURNED) {
         const TurnedWeight turned(weight);
         const TurnedScales scales(turned);
+#if defined(__AVX512BF16__)
+        if constexpr (std::is_same_v<Element, BFloat16>) {
+            if (panel.rows() <= Nf4StraightTerm::kMostRows) {
+                return body(Nf4StraightTerm{panel, turned, scales});
+            }
+        }
+#endif
         return body(Term{panel, PackNf4Straight<Element>{turned, scales}});
     }
     body(Term{panel, PackStraight{RunReader<Element>(weight)}});
