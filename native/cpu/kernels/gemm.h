@@ -7,8 +7,8 @@
 inline constexpr int64_t kRowChunk = 512;
 inline constexpr int64_t kBlockStrips = 2;
 inline constexpr int64_t kSumBytes = 256 << 10;  // Of more strips than that, where a packer asks for them.
-// Of a panel that comes from memory every time.
-inline constexpr int64_t kLargePanelBytes = 16 << 20;
+// Of a panel that comes from beyond a core's own caches every time.
+inline constexpr int64_t kLargePanelBytes = 6 << 20;
 inline constexpr int64_t kLargePanelRowChunk = 256;
 inline constexpr int64_t kLargePanelBlockStrips = 8;
 

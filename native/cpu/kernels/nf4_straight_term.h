@@ -1,8 +1,8 @@
 #if defined(__AVX512BF16__)
-// A term of few rows whose right side is a turned NF4 weight as it lies, for the gradient of a layer's input. Tiles
-// would be decoded into memory first, which takes half as long as so few rows multiply them. Here pairs of the weight's
-// rows are looked up while they are multiplied, without their scales, which the panel's elements take instead; and
-// what the next strip needs is made between the products of this one.
+// A term of no more rows than kMostRows whose right side is a turned NF4 weight as it lies, for the gradient of a
+// layer's input. Tiles would be decoded into memory first, which takes half as long as so few rows multiply them. Here
+// pairs of the weight's rows are looked up while they are multiplied, without their scales, which the panel's elements
+// take instead; and what the next strip needs is made between the products of this one.
 struct Nf4StraightTerm {
     static constexpr int64_t kMostRows = kTileRows;
     // A page of memory has only a few groups of a strip.
@@ -115,10 +115,10 @@ void multiply_pairs(const Nf4StripOperands& operands, int64_t steps, bool fresh,
     add_sums<R>(sum[0], fresh, acc, kTileCols);
 }
 
-// Of one group of rows, R from `row` of a piece on.
+// Of a piece of R rows.
 template <int R>
-void accumulate_rows(const Nf4StraightTerm& term, const Piece& piece, int64_t row, bool fresh,
-                     Nf4StripOperands (&operands)[2]) {
+void accumulate_rows(const Nf4StraightTerm& term, const Piece& piece, bool fresh) {
+    Nf4StripOperands operands[2];  // They take turns.
     const int64_t strips = piece.cols / kStripCols;
     const int64_t count = ceil_div(term.a.depth(), kTileDepth) * strips;
     const auto maker = [&](int64_t i) {
@@ -126,7 +126,7 @@ void accumulate_rows(const Nf4StraightTerm& term, const Piece& piece, int64_t ro
             return Nf4StripMaker{};
         }
         const int64_t d = i / strips * kTileDepth;
-        return Nf4StripMaker{term, term.a.at(piece.row_first + row, d), d, piece.col_first / kRun + i % strips,
+        return Nf4StripMaker{term, term.a.at(piece.row_first, d), d, piece.col_first / kRun + i % strips,
                              &operands[i % 2]};
     };
     Nf4StripMaker now = maker(0);
@@ -137,10 +137,10 @@ void accumulate_rows(const Nf4StraightTerm& term, const Piece& piece, int64_t ro
     }
     for (int64_t i = 0; i < count; ++i) {
         const Nf4StripMaker behind = maker(i + 2);
-        float* acc = piece.acc + i % strips * kStripCols * piece.rows + row * kTileCols;
+        float* acc = piece.acc + i % strips * kStripCols * R;
         const bool first = fresh && i < strips;
         multiply_pairs<R, 0>(now.operands(), now.steps(), first, acc, [&](int64_t step) { next.pair(step, behind); });
-        multiply_pairs<R, 1>(now.operands(), now.steps(), first, acc + kTileCols * piece.rows,
+        multiply_pairs<R, 1>(now.operands(), now.steps(), first, acc + kTileCols * R,
                              [&](int64_t step) { next.scale<R>(step); });
         now = next;
         next = behind;
@@ -148,8 +148,7 @@ void accumulate_rows(const Nf4StraightTerm& term, const Piece& piece, int64_t ro
 }
 
 inline void accumulate(const Nf4StraightTerm& term, const Piece& piece, bool fresh, float*) {
-    Nf4StripOperands operands[2];
-    for_each_group<Nf4StraightTerm::kMostRows>(
-        piece.rows, [&](auto rows, int64_t row) { accumulate_rows<rows>(term, piece, row, fresh, operands); });
+    for_each_group<Nf4StraightTerm::kMostRows>(piece.rows,
+                                               [&](auto rows, int64_t) { accumulate_rows<rows>(term, piece, fresh); });
 }
 #endif
