@@ -130,36 +130,75 @@ TEST_P(CrossEntropy, a_quantised_head_gives_what_its_values_give_in_either_order
 class UnitGradients : public OnEachMachine {};
 INSTANTIATE_TEST_SUITE_P(Each, UnitGradients, testing::ValuesIn(instruction_sets()), name_of);
 
+// Of values [tokens, width] and [vocab, width]; gives the logarithms of the sums of exponentials.
+static std::vector<float> expect_unit_gradients_alike(nibble_dtype dtype, const std::vector<float>& hidden_values,
+                                                      const std::vector<float>& head_values, int64_t width) {
+    const Tensor hidden(dtype, hidden_values);
+    const Tensor values(dtype, head_values);
+    const int64_t tokens = static_cast<int64_t>(hidden_values.size()) / width;
+    nibble_weight head{};
+    head.rows = static_cast<int64_t>(head_values.size()) / width;
+    head.cols = width;
+    head.format = dtype;
+    head.data = values.data();
+    std::vector<int64_t> labels(static_cast<size_t>(tokens));
+    for (size_t t = 0; t < labels.size(); ++t) {
+        labels[t] = t % 5 == 3 ? -100 : static_cast<int64_t>(t * 37) % head.rows;
+    }
+    const std::vector<float> ones(labels.size(), 1.0F);
+    std::vector<float> loss(labels.size()), lse(labels.size());
+    Tensor unit(dtype, hidden_values.size());
+    Tensor expected(dtype, hidden_values.size());
+    expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), tokens, loss.data(),
+                                                  lse.data(), unit.data()));
+    expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), tokens, lse.data(),
+                                                   ones.data(), expected.data(), nullptr));
+    std::vector<double> values_of_backward(hidden_values.size());
+    for (size_t i = 0; i < values_of_backward.size(); ++i) {
+        values_of_backward[i] = expected[i];
+    }
+    expect_close(unit, values_of_backward, tolerance(dtype), "unit_dhidden");
+    return lse;
+}
+
 TEST_P(UnitGradients, of_the_forward_pass_equal_those_of_the_backward_pass) {
-    const nibble_dtype dtype = GetParam().dtype;
     // The last one's probabilities do not fit into a chunk, nor do a chunk's stay in a cache.
     for (const auto& [tokens, vocab, width] :
-         {std::tuple<int64_t, int64_t, int64_t>{1, 33, 8}, {17, 1101, 30}, {129, 96, 65}, {301, 70001, 6}}) {
-        const auto count = static_cast<size_t>(tokens * width);
-        const Tensor hidden(dtype, random_values(count, 1));
-        const Tensor values(dtype, random_values(static_cast<size_t>(vocab * width), 2, 0.5F));
-        nibble_weight head{};
-        head.rows = vocab;
-        head.cols = width;
-        head.format = dtype;
-        head.data = values.data();
-        std::vector<int64_t> labels(static_cast<size_t>(tokens));
-        for (size_t t = 0; t < labels.size(); ++t) {
-            labels[t] = t % 5 == 3 ? -100 : static_cast<int64_t>(t * 37) % vocab;
+         {std::tuple<size_t, size_t, size_t>{1, 33, 8}, {17, 1101, 30}, {129, 96, 65}, {301, 70001, 6}}) {
+        expect_unit_gradients_alike(GetParam().dtype, random_values(tokens * width, 1),
+                                    random_values(vocab * width, 2, 0.5F), static_cast<int64_t>(width));
+    }
+}
+
+TEST_P(UnitGradients, stay_right_where_logits_are_too_large_or_small_for_their_exponentials) {
+    const size_t width = 8;
+    const size_t vocab = 1000;
+    const std::vector<float> sizes{0, 30, -30, 65, -65, 80, -80, 95, -95, 400, -400};
+    auto hidden = random_values(sizes.size() * width, 1);
+    for (size_t t = 0; t < sizes.size(); ++t) {
+        hidden[t * width] = sizes[t];
+    }
+    for (const size_t positive : {size_t{0}, size_t{300}, vocab}) {  // Words whose logits are about the token's size.
+        auto head = random_values(vocab * width, 2, 0.5F);
+        for (size_t v = 0; v < vocab; ++v) {
+            head[v * width] = v < positive ? 1.0F : -1.0F;
         }
-        const std::vector<float> ones(labels.size(), 1.0F);
-        std::vector<float> loss(labels.size()), lse(labels.size());
-        Tensor unit(dtype, count);
-        Tensor expected(dtype, count);
-        expect_ok(nibble_linear_cross_entropy_forward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
-                                                      loss.data(), lse.data(), unit.data()));
-        expect_ok(nibble_linear_cross_entropy_backward(on(), &head, dtype, hidden.data(), labels.data(), tokens,
-                                                       lse.data(), ones.data(), expected.data(), nullptr));
-        std::vector<double> values_of_backward(count);
-        for (size_t i = 0; i < count; ++i) {
-            values_of_backward[i] = expected[i];
+        const auto lse = expect_unit_gradients_alike(GetParam().dtype, hidden, head, static_cast<int64_t>(width));
+        const Tensor x(GetParam().dtype, hidden);
+        const Tensor w(GetParam().dtype, head);
+        std::vector<double> expected;
+        for (size_t t = 0; t < sizes.size(); ++t) {
+            double sum = 0;
+            for (size_t v = 0; v < vocab; ++v) {
+                double logit = 0;
+                for (size_t c = 0; c < width; ++c) {
+                    logit += x[t * width + c] * w[v * width + c];
+                }
+                sum += std::exp(logit);
+            }
+            expected.push_back(std::log(sum));
         }
-        expect_close(unit, values_of_backward, tolerance(dtype), "unit_dhidden");
+        expect_close(lse, expected, 2e-5, "lse");
     }
 }
 

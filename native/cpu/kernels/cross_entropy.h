@@ -1,6 +1,8 @@
-// Loss of a linear output head without its logits. Of a chunk of tokens every strip of logits becomes exponentials
-// relative to the strip's own largest, rounded to the elements that are multiplied; once all strips have passed, each
-// is scaled to probabilities, and the chunk's gradient is one more product with the head.
+// Loss of a linear output head without its logits. Of a chunk of tokens every strip of logits becomes exponentials,
+// rounded to the elements that are multiplied, and the chunk's gradient is one more product with the head. Float32 and
+// bfloat16 have room for the exponentials of most logits as they are, and sums of them need only be known when the
+// product is there. Those of a strip for which they have none are relative to the strip's largest logit, and its
+// token's are made probabilities before the product.
 
 inline constexpr int64_t kIgnored = -100;
 
@@ -11,18 +13,22 @@ inline int64_t most_probability_bytes(const nibble_weight& head) {
     return min_of(int64_t{128} << 20, quarter < (32 << 20) ? 32 << 20 : quarter);
 }
 
-// Per token and strip: the largest logit, and the sum of exp(logit - largest).
+// Per token and strip: the sum of exp(logit - reference).
 struct Running {
-    float largest;
+    float reference;
     float sum;
 };
 
+// Sums of exponentials as they are, whose products with weights are in range as well.
+inline constexpr float kLeastSum = 1e-26F;
+inline constexpr float kMostSum = 1e30F;
+
 inline void merge(Running& into, Running other) {
-    if (other.largest > into.largest) {
-        into.sum = into.sum * fast_exp(into.largest - other.largest) + other.sum;
-        into.largest = other.largest;
+    if (other.reference > into.reference) {
+        into.sum = into.sum * fast_exp(into.reference - other.reference) + other.sum;
+        into.reference = other.reference;
     } else if (other.sum != 0.0F) {  // True of NaN, which must reach the loss.
-        into.sum += other.sum * fast_exp(other.largest - into.largest);
+        into.sum += other.sum * fast_exp(other.reference - into.reference);
     }
 }
 
@@ -38,28 +44,35 @@ inline float largest_lane(Vec value) {
 #endif
 }
 
-// Turns a token's logits of a strip, in tiles of kTileCols that are `step` apart, into exp(logit - largest), which also
-// go to dst where there is one.
+// Turns a token's logits of a strip, in tiles of kTileCols that are `step` apart, into exp(logit - reference), which
+// also go to dst where there is one.
 template <typename Element>
 Running exponentials(float* tiles, int64_t step, int64_t cols, Element* dst) {
     for (int64_t c = cols; c < kStripCols; ++c) {
         tiles[c / kTileCols * step + c % kTileCols] = -std::numeric_limits<float>::max();
     }
-    Vec most = load(tiles);
-    for (int64_t c = 0; c < kStripCols; c += kLanes) {
-        const Vec logits = load(tiles + c / kTileCols * step + c % kTileCols);
+    const auto at = [&](int64_t c) { return load(tiles + c / kTileCols * step + c % kTileCols); };
+    const auto relative_to = [&](float reference) {
+        Vec sum = {};
+        for (int64_t c = 0; c < kStripCols; c += kLanes) {
+            const Vec value = fast_exp(at(c) - reference);
+            sum += value;
+            if (dst != nullptr) {
+                store_from_float(dst + c, value);
+            }
+        }
+        return Running{reference, sum_lanes(sum)};
+    };
+    const Running plain = relative_to(0.0F);
+    if (plain.sum > kLeastSum && plain.sum < kMostSum) {
+        return plain;
+    }
+    Vec most = at(0);
+    for (int64_t c = kLanes; c < kStripCols; c += kLanes) {
+        const Vec logits = at(c);
         most = logits > most ? logits : most;
     }
-    const float largest = largest_lane(most);
-    Vec sum = {};
-    for (int64_t c = 0; c < kStripCols; c += kLanes) {
-        const Vec value = fast_exp(load(tiles + c / kTileCols * step + c % kTileCols) - largest);
-        sum += value;
-        if (dst != nullptr) {
-            store_from_float(dst + c, value);
-        }
-    }
-    return {largest, sum_lanes(sum)};
+    return relative_to(largest_lane(most));
 }
 
 // Calls body(first, count) for chunks of tokens whose probabilities fit.
@@ -73,22 +86,28 @@ void for_each_chunk(int64_t tokens, const nibble_weight& head, Body&& body) {
     }
 }
 
-// Scales the exponentials of one token to probabilities, minus one at its label.
+// Makes one token's exponentials its gradient by the logits, times a number of which it returns the inverse.
 template <typename Element>
-void scale_to_gradient(const Panel<Element>& exponents, int64_t row, const Running* strips, int64_t stride,
-                       float log_sum_exp, int64_t label) {
+float to_gradient(const Panel<Element>& exponents, int64_t row, const Running* strips, int64_t stride, Running total,
+                  float log_sum_exp, int64_t label) {
+    if (label == kIgnored) {
+        return 0.0F;
+    }
+    bool plain = true;
     for (int64_t c = 0; c < exponents.depth(); c += kStripCols) {
-        const float largest = strips[c / kStripCols * stride].largest;
-        const float factor = label == kIgnored ? 0.0F : fast_exp(largest - log_sum_exp);
+        plain = plain && strips[c / kStripCols * stride].reference == 0.0F;
+    }
+    for (int64_t c = 0; !plain && c < exponents.depth(); c += kStripCols) {
+        const float factor = fast_exp(strips[c / kStripCols * stride].reference - log_sum_exp);
         Element* values = exponents.at(row, c);
         for (int64_t i = 0; i < kStripCols; i += kLanes) {
             store_from_float(values + i, load_as_float(values + i) * factor);
         }
-        if (label >= c && label < c + kStripCols) {
-            Element& value = values[label - c];
-            value = from_float<Element>(to_float(value) - 1.0F);
-        }
     }
+    const float one = plain ? total.sum : 1.0F;
+    Element& learned = exponents.at(row, label / kStripCols * kStripCols)[label % kStripCols];
+    learned = from_float<Element>(to_float(learned) - one);
+    return 1.0F / one;
 }
 
 template <typename T>
@@ -105,6 +124,8 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
         Scratch targets(rows * static_cast<int64_t>(sizeof(float)));
         auto* running = summaries.as<Running>();  // [strips][rows]
         auto* target = targets.as<float>();
+        Scratch row_factors(rows * static_cast<int64_t>(sizeof(float)));
+        auto* factors = row_factors.as<float>();
         const auto finish = [&](const Piece& piece) {
             for (int64_t c = 0; c < piece.cols; c += kStripCols) {
                 const int64_t cols = min_of(kStripCols, piece.cols - c);
@@ -131,17 +152,26 @@ void cross_entropy_forward_of(const nibble_weight& head, const T* hidden, const 
             for (int64_t strip = 1; strip < strips; ++strip) {
                 merge(total, running[strip * rows + row]);
             }
-            const float lse = total.largest + std::log(total.sum);
+            const float lse = total.reference + std::log(total.sum);
             log_sum_exp[first + row] = lse;
             loss[first + row] = label == kIgnored ? 0.0F : lse - target[row];
             if (unit_dhidden != nullptr) {
-                scale_to_gradient(exponents, row, running + row, rows, lse, label);
+                factors[row] = to_gradient(exponents, row, running + row, rows, total, lse, label);
             }
         }
         if (unit_dhidden != nullptr) {
-            with_straight(exponents, head, [&](const auto& gradient) {
-                multiply(rows, k, StoreTiles<T>{unit_dhidden + first * k, k}, gradient);
-            });
+            const StoreTiles<T> store{unit_dhidden + first * k, k};
+            const auto store_scaled = [&](const Piece& piece) {
+                piece.for_each_tile([&](int64_t, int64_t, float* acc) {
+                    for (int64_t r = 0; r < piece.rows; ++r) {
+                        for (int64_t c = 0; c < kTileCols; ++c) {
+                            acc[r * kTileCols + c] *= factors[piece.row_first + r];
+                        }
+                    }
+                });
+                store(piece);
+            };
+            with_straight(exponents, head, [&](const auto& term) { multiply(rows, k, store_scaled, term); });
         }
     });
 }
