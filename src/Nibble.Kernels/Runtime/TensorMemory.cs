@@ -67,6 +67,21 @@ public static class TensorMemory
         _ => throw new ArgumentException($"Tensors of {dtype} have no place in a checkpoint."),
     };
 
+    /// <summary>Writes a contiguous CPU tensor's bytes as they lie in memory, without a copy of them.</summary>
+    /// <exception cref="ArgumentException">The tensor is not contiguous, or not on the CPU.</exception>
+    public static unsafe void Write(torch.Tensor tensor, Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        ArgumentNullException.ThrowIfNull(stream);
+        const long Piece = 1 << 30; // A span's length is an int.
+        byte* start = (byte*)Address(tensor, nameof(tensor));
+        long bytes = tensor.NumberOfElements * ElementSize(tensor.dtype);
+        for (long at = 0; at < bytes; at += Piece)
+        {
+            stream.Write(new ReadOnlySpan<byte>(start + at, (int)Math.Min(Piece, bytes - at)));
+        }
+    }
+
     /// <summary>The address of a contiguous CPU tensor's first element.</summary>
     internal static nint Address(torch.Tensor tensor, string name)
     {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json;
+using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace Nibble.Modeling.Checkpoints;
@@ -28,7 +29,7 @@ public static class SafetensorsWriter
                     throw new InvalidOperationException($"Tensor '{item.Name}' is not what its header says.");
                 }
 
-                contiguous.WriteBytesToStream(stream, 1 << 20);
+                TensorMemory.Write(contiguous, stream);
             }
         });
     }
@@ -102,5 +103,5 @@ public sealed record TensorToWrite(string Name, ScalarType DType, long[] Shape, 
     public static TensorToWrite Of(KeyValuePair<string, Tensor> item) => new(item.Key, item.Value.dtype, item.Value.shape, () => item.Value.detach());
 
     /// <summary>Its size in the file.</summary>
-    public long Bytes => Shape.Aggregate(Kernels.Runtime.TensorMemory.ElementSize(DType), (product, size) => checked(product * size));
+    public long Bytes => Shape.Aggregate(TensorMemory.ElementSize(DType), (product, size) => checked(product * size));
 }
