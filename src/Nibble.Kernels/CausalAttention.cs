@@ -24,7 +24,7 @@ public static class CausalAttention
         ArgumentNullException.ThrowIfNull(key);
         ArgumentNullException.ThrowIfNull(value);
         ArgumentNullException.ThrowIfNull(lengths);
-        if (lengths.Sum() != query.shape[0])
+        if (lengths.Sum() != query.size(0))
         {
             throw new ArgumentException($"Sequences of {lengths.Sum()} tokens in all, but {query.shape[0]} queries.");
         }
@@ -50,8 +50,8 @@ public static class CausalAttention
     {
         ArgumentNullException.ThrowIfNull(query);
         ArgumentNullException.ThrowIfNull(key);
-        long fresh = query.shape[0];
-        long length = key.shape[0];
+        long fresh = query.size(0);
+        long length = key.size(0);
         bool masked = (fresh > 1 && fresh < length) || (window is { } size && length > size);
         Tensor? mask = masked ? Mask(fresh, length, window, query.device) : null;
         return Attend(query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0), mask, causal: !masked && fresh > 1).squeeze(0);
@@ -82,18 +82,18 @@ public static class CausalAttention
     {
         Tensor? mask = window is { } size && length > size ? Mask(length, length, window, query.device) : null;
         Tensor result = Attend(
-            query.view(sequences, length, query.shape[1], query.shape[2]),
-            key.view(sequences, length, key.shape[1], key.shape[2]),
-            value.view(sequences, length, value.shape[1], value.shape[2]),
+            query.view(sequences, length, query.size(1), query.size(2)),
+            key.view(sequences, length, key.size(1), key.size(2)),
+            value.view(sequences, length, value.size(1), value.size(2)),
             mask,
             causal: mask is null);
-        return result.reshape(query.shape[0], query.shape[1], value.shape[2]);
+        return result.reshape(query.size(0), query.size(1), value.size(2));
     }
 
     /// <summary>Tensors [sequences, tokens, heads, head_dim].</summary>
     private static Tensor Attend(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal)
     {
-        long groups = query.shape[2] / key.shape[2];
+        long groups = query.size(2) / key.size(2);
         Tensor result = scaled_dot_product_attention(
             query.transpose(1, 2), Spread(key, groups).transpose(1, 2), Spread(value, groups).transpose(1, 2), mask, 0.0, causal);
         return result.transpose(1, 2);
@@ -147,11 +147,11 @@ public static class CausalAttention
         {
             Lengths = lengths,
             Sequences = Lengths.Length,
-            Heads = query.shape[1],
-            KeyValueHeads = key.shape[1],
-            HeadDim = query.shape[2],
+            Heads = query.size(1),
+            KeyValueHeads = key.size(1),
+            HeadDim = query.size(2),
             Window = Window,
-            Scale = 1 / MathF.Sqrt(query.shape[2]),
+            Scale = 1 / MathF.Sqrt(query.size(2)),
         };
     }
 
@@ -163,7 +163,7 @@ public static class CausalAttention
         {
             (var query, var key, var value) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
             var sequences = (Sequences)vars[3];
-            Tensor logSumExp = empty(query.shape[0], query.shape[1], ScalarType.Float32);
+            Tensor logSumExp = empty(query.size(0), query.size(1), ScalarType.Float32);
             Tensor output = Forward(query, key, value, sequences, logSumExp);
             ctx.save_for_backward([query, key, value, output, logSumExp]);
             ctx.save_data("sequences", sequences);

@@ -9,7 +9,7 @@ public sealed class DenseWeight : LinearWeight
     /// <summary>Takes over <paramref name="values"/>, <c>[N, K]</c> and contiguous.</summary>
     /// <exception cref="ArgumentException">The tensor is not a contiguous matrix of a dtype the kernels read.</exception>
     public DenseWeight(Tensor values)
-        : base(RowsOf(values), values.shape[1])
+        : base(RowsOf(values), values.size(1))
     {
         Values = values;
     }
@@ -48,6 +48,6 @@ public sealed class DenseWeight : LinearWeight
         }
 
         _ = DTypes.Of(values);
-        return values.shape[0];
+        return values.size(0);
     }
 }

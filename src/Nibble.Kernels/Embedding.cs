@@ -28,7 +28,7 @@ public static class Embedding
         {
             (var table, Tensor ids) = ((Tensor)vars[0], ((Numbers)vars[1]).Values);
             ctx.save_for_backward([ids]);
-            ctx.save_data("rows", table.shape[0]);
+            ctx.save_data("rows", table.size(0));
             return table.index_select(0, ids);
         }
 
@@ -36,8 +36,8 @@ public static class Embedding
         {
             using DisposeScope scope = NewDisposeScope();
             (Tensor own, Tensor? places, _) = ctx.get_saved_variables()[0].unique(sorted: true, return_inverse: true);
-            Tensor sums = zeros(own.shape[0], grad_output.shape[1], ScalarType.Float32, grad_output.device).index_add_(0, places!, grad_output.to(ScalarType.Float32), Scalars.One);
-            Tensor gradient = zeros((long)ctx.get_data("rows"), grad_output.shape[1], grad_output.dtype, grad_output.device);
+            Tensor sums = zeros(own.size(0), grad_output.size(1), ScalarType.Float32, grad_output.device).index_add_(0, places!, grad_output.to(ScalarType.Float32), Scalars.One);
+            Tensor gradient = zeros((long)ctx.get_data("rows"), grad_output.size(1), grad_output.dtype, grad_output.device);
             return [gradient.index_copy_(0, own, sums.to(grad_output.dtype)).MoveToOuterDisposeScope(), null!];
         });
     }

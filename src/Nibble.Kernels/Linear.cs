@@ -67,7 +67,7 @@ public static class Linear
         using Tensor input = x.contiguous();
         using Tensor? stream = residual?.contiguous();
         Require(input, weight.InFeatures);
-        Tensor y = empty(input.shape[0], weight.OutFeatures, input.dtype, input.device);
+        Tensor y = empty(input.size(0), weight.OutFeatures, input.dtype, input.device);
         if (stream is not null)
         {
             RequireLike(y, stream);
@@ -89,7 +89,7 @@ public static class Linear
             (int)DTypes.Of(input),
             call.Address(input, "x"),
             outputNeeded ? call.AddressOrNull(stream, "residual") : 0,
-            input.shape[0],
+            input.size(0),
             outputNeeded ? call.Address(y, "y") : 0,
             call.AddressOrNull(hidden, "hidden")));
         return y;
@@ -114,7 +114,7 @@ public static class Linear
             call.AddressOrNull(hidden, "hidden"),
             call.Address(dy, "dy"),
             adds ? call.AddressOrNull(dx, "dx") : 0,
-            dy.shape[0],
+            dy.size(0),
             call.AddressOrNull(dx, "dx"),
             call.AddressOrNull(da, "da"),
             call.AddressOrNull(db, "db")));
@@ -123,7 +123,7 @@ public static class Linear
 
     private static NativeMethods.Lora View(LowRank? update, in KernelCall call) => update is null ? default : new NativeMethods.Lora
     {
-        Rank = update.A.shape[0],
+        Rank = update.A.size(0),
         Scale = update.Scale,
         Dropout = update.Dropout?.Rate ?? 0,
         A = call.Address(update.A, "A"),
@@ -135,7 +135,7 @@ public static class Linear
 
     private static void Require(Tensor x, long columns)
     {
-        if (x.dim() != 2 || x.shape[1] != columns)
+        if (x.dim() != 2 || x.size(1) != columns)
         {
             throw new ArgumentException($"Expected x of [tokens, {columns}], found [{string.Join(", ", x.shape)}].");
         }
@@ -143,7 +143,7 @@ public static class Linear
 
     private static void RequireLike(Tensor y, Tensor residual)
     {
-        if (residual.dtype != y.dtype || !residual.shape.AsSpan().SequenceEqual(y.shape))
+        if (residual.dtype != y.dtype || !residual.HasShapeOf(y))
         {
             throw new ArgumentException(
                 $"Expected a residual of {y.dtype} [{string.Join(", ", y.shape)}], found {residual.dtype} [{string.Join(", ", residual.shape)}].");
@@ -166,7 +166,7 @@ public static class Linear
             var outputs = new List<Tensor>(projections.Count);
             foreach (Projection projection in projections)
             {
-                Tensor? hidden = projection.Update is null ? null : empty(x.shape[0], projection.Update.A.shape[0], ScalarType.Float32, x.device);
+                Tensor? hidden = projection.Update is null ? null : empty(x.size(0), projection.Update.A.size(0), ScalarType.Float32, x.device);
                 if (hidden is not null)
                 {
                     kept.Add(hidden);
@@ -194,7 +194,7 @@ public static class Linear
             List<Tensor> kept = inputs > Fixed ? ctx.get_saved_variables() : [];
             using Tensor? x = kept.Count > 0 ? kept[0].contiguous() : null;
             Tensor first = grad_outputs[0];
-            Tensor? dx = (bool)ctx.get_data("needs dx") ? empty(first.shape[0], projections[0].Weight.InFeatures, first.dtype, first.device) : null;
+            Tensor? dx = (bool)ctx.get_data("needs dx") ? empty(first.size(0), projections[0].Weight.InFeatures, first.dtype, first.device) : null;
             var gradients = new List<Tensor>(inputs) { dx!, (bool)ctx.get_data("needs residual") ? first : null!, null!, null! };
             int adapters = 0;
             for (int i = 0; i < projections.Count; i++)

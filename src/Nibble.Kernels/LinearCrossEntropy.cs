@@ -23,7 +23,7 @@ public static class LinearCrossEntropy
         ArgumentNullException.ThrowIfNull(hidden);
         ArgumentNullException.ThrowIfNull(head);
         ArgumentNullException.ThrowIfNull(labels);
-        if (labels.dtype != ScalarType.Int64 || labels.NumberOfElements != hidden.shape[0] || hidden.shape[1] != head.InFeatures)
+        if (labels.dtype != ScalarType.Int64 || labels.NumberOfElements != hidden.size(0) || hidden.size(1) != head.InFeatures)
         {
             throw new ArgumentException(
                 $"Expected hidden [tokens, {head.InFeatures}] and as many int64 labels; found [{string.Join(", ", hidden.shape)}] and {labels.NumberOfElements} x {labels.dtype}.");
@@ -41,7 +41,7 @@ public static class LinearCrossEntropy
     private static unsafe (Tensor Loss, Tensor LogSumExp) Forward(Tensor hidden, LinearWeight head, Tensor labels, Tensor? unitGradient)
     {
         using Tensor input = hidden.contiguous();
-        long tokens = input.shape[0];
+        long tokens = input.size(0);
         Tensor loss = empty(tokens, ScalarType.Float32, input.device);
         Tensor logSumExp = empty_like(loss);
         using KernelCall call = KernelCall.On(input, nameof(LinearCrossEntropy));
@@ -73,7 +73,7 @@ public static class LinearCrossEntropy
             bool learns = vars[1] is Tensor;
             // The probabilities are at hand in forward, where making the gradient from them saves making the logits again. The head's own
             // gradient needs to know the loss's first.
-            Tensor? unitGradient = learns || CudaDevice.Of(hidden) is not null ? null : empty(hidden.shape, hidden.dtype, hidden.device);
+            Tensor? unitGradient = learns || CudaDevice.Of(hidden) is not null ? null : empty_like(hidden);
             (Tensor loss, Tensor logSumExp) = Forward(hidden, head, labels, unitGradient);
             ctx.save_for_backward(unitGradient is null ? [hidden, labels, logSumExp] : [unitGradient]);
             ctx.save_data("head", head);
@@ -103,7 +103,7 @@ public static class LinearCrossEntropy
                 (int)DTypes.Of(hidden),
                 call.Address(hidden, "hidden"),
                 call.Address(saved[1], "labels"),
-                hidden.shape[0],
+                hidden.size(0),
                 call.Address(saved[2], "log sum exp"),
                 call.Address(dloss, "dloss"),
                 call.Address(dhidden, "dhidden"),

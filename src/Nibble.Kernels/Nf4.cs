@@ -30,7 +30,7 @@ public static class Nf4
             throw new ArgumentException($"NF4 quantises matrices [N, K]; found [{string.Join(", ", weight.shape)}].");
         }
 
-        (long rows, long cols) = (weight.shape[0], weight.shape[1]);
+        (long rows, long cols) = (weight.size(0), weight.size(1));
         using Tensor source = weight.detach().contiguous();
         Tensor packed = empty(((rows * cols) + 1) / 2, ScalarType.Byte, source.device);
         Tensor absmax = empty(Blocks(rows, cols), ScalarType.Float32, source.device);

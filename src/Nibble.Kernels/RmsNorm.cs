@@ -52,7 +52,7 @@ public static class RmsNorm
         ArgumentNullException.ThrowIfNull(update);
         ArgumentNullException.ThrowIfNull(weight);
         CheckWeight(x, weight);
-        if (update.dtype != x.dtype || !update.shape.AsSpan().SequenceEqual(x.shape))
+        if (update.dtype != x.dtype || !update.HasShapeOf(x))
         {
             throw new ArgumentException($"RmsNorm needs an update like x, {x.dtype} [{string.Join(", ", x.shape)}], found {update.dtype} [{string.Join(", ", update.shape)}].");
         }
@@ -63,13 +63,13 @@ public static class RmsNorm
             return (both[0], both[1]);
         }
 
-        Tensor sum = empty(x.shape, x.dtype, x.device);
+        Tensor sum = empty_like(x);
         return (sum, Forward(x, update, sum, weight, epsilon, inverseRms: null));
     }
 
     private static void CheckWeight(Tensor x, Tensor weight)
     {
-        if (weight.dtype != ScalarType.Float32 || x.shape[^1] != weight.NumberOfElements)
+        if (weight.dtype != ScalarType.Float32 || x.size(-1) != weight.NumberOfElements)
         {
             throw new ArgumentException($"RmsNorm needs a float32 weight of {x.shape[^1]} elements, found {weight.NumberOfElements} x {weight.dtype}.");
         }
@@ -88,7 +88,7 @@ public static class RmsNorm
             call.AddressOrNull(added, "update"),
             call.Address(weight, "weight"),
             Rows(input),
-            input.shape[^1],
+            input.size(-1),
             epsilon,
             call.AddressOrNull(sum, "sum"),
             call.Address(y, "y"),
@@ -115,14 +115,14 @@ public static class RmsNorm
             call.Address(dy, "dy"),
             call.AddressOrNull(other, "residual"),
             Rows(x),
-            x.shape[^1],
+            x.size(-1),
             call.Address(dx, "dx"),
             call.AddressOrNull(dweight, "dweight")));
         saved.ForEach(tensor => tensor.Dispose());
         return (dx, dweight);
     }
 
-    private static long Rows(Tensor x) => x.NumberOfElements / x.shape[^1];
+    private static long Rows(Tensor x) => x.NumberOfElements / x.size(-1);
 
     private sealed class NormFunction : autograd.SingleTensorFunction<NormFunction>
     {
@@ -171,7 +171,7 @@ public static class RmsNorm
         public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
         {
             (var x, var update, var weight) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
-            Tensor sum = empty(x.shape, x.dtype, x.device);
+            Tensor sum = empty_like(x);
             Tensor inverseRms = empty(Rows(x), ScalarType.Float32, x.device);
             Tensor y = Forward(x, update, sum, weight, (float)vars[3], inverseRms);
             ctx.save_for_backward([sum, weight, inverseRms]);

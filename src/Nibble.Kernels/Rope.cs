@@ -19,7 +19,7 @@ public static class Rope
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(cos);
         ArgumentNullException.ThrowIfNull(sin);
-        if (x.dim() != 3 || cos.dim() != 2 || cos.shape[0] != x.shape[0] || !cos.shape.SequenceEqual(sin.shape))
+        if (x.dim() != 3 || cos.dim() != 2 || cos.size(0) != x.size(0) || !cos.HasShapeOf(sin))
         {
             throw new ArgumentException(
                 $"Rope needs x [tokens, heads, head_dim] and cos, sin [tokens, d / 2]; found [{string.Join(", ", x.shape)}] and [{string.Join(", ", cos.shape)}].");
@@ -40,10 +40,10 @@ public static class Rope
             call.Address(input, "x"),
             call.Address(angles.Cos, "cos"),
             call.Address(angles.Sin, "sin"),
-            input.shape[0],
-            input.shape[1],
-            input.shape[2],
-            2 * angles.Cos.shape[1],
+            input.size(0),
+            input.size(1),
+            input.size(2),
+            2 * angles.Cos.size(1),
             inverse ? 1 : 0,
             call.Address(y, "y")));
         return y;

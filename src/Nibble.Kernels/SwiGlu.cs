@@ -11,7 +11,7 @@ public static class SwiGlu
     {
         ArgumentNullException.ThrowIfNull(gate);
         ArgumentNullException.ThrowIfNull(up);
-        if (!gate.shape.SequenceEqual(up.shape) || gate.dtype != up.dtype)
+        if (!gate.HasShapeOf(up) || gate.dtype != up.dtype)
         {
             throw new ArgumentException(
                 $"SwiGlu needs two tensors alike; found [{string.Join(", ", gate.shape)}] {gate.dtype} and [{string.Join(", ", up.shape)}] {up.dtype}.");

@@ -241,6 +241,20 @@ public class OperatorTests
         Assert.Contains("labels[0] is 9", outside.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(2L, 8L)]
+    [InlineData(3L, 7L)]
+    [InlineData(3L, 8L, 1L)]
+    public void Gates_of_another_shape_are_refused(params long[] shape) =>
+        Assert.Contains("two tensors alike", Assert.Throws<ArgumentException>(() => SwiGlu.Apply(randn(3, 8), randn(shape))).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Angles_that_are_not_the_tokens_own_are_refused()
+    {
+        Assert.Throws<ArgumentException>(() => Rope.Apply(randn(3, 2, 8), randn(3, 4), randn(3, 5)));
+        Assert.Throws<ArgumentException>(() => Rope.Apply(randn(3, 2, 8), randn(2, 4), randn(2, 4)));
+    }
+
     private static float[] Values(Tensor tensor) => tensor.detach().contiguous().data<float>().ToArray();
 
     private static void AssertClose(Tensor expected, Tensor found) =>

@@ -41,7 +41,7 @@ internal sealed class AttentionBlock : IDisposable
 
     public Tensor Forward(Tensor x, ForwardContext context)
     {
-        long tokens = x.shape[0];
+        long tokens = x.size(0);
         IReadOnlyList<Tensor> projected = LinearLayer.ForwardAll(x, context, Query, Key, Value);
         Tensor query = projected[0].view(tokens, config.NumAttentionHeads, config.HeadDim);
         Tensor key = projected[1].view(tokens, config.NumKeyValueHeads, config.HeadDim);

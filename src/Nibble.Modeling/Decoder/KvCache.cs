@@ -72,15 +72,15 @@ public sealed class KvCache : IDisposable
 
         public (Tensor Keys, Tensor Values) Append(int length, Tensor newKeys, Tensor newValues)
         {
-            long needed = length + newKeys.shape[0];
+            long needed = length + newKeys.size(0);
             keys = Room(keys, length, needed, newKeys);
             values = Room(values, length, needed, newValues);
-            using (Tensor target = keys.narrow(0, length, newKeys.shape[0]))
+            using (Tensor target = keys.narrow(0, length, newKeys.size(0)))
             {
                 target.copy_(newKeys);
             }
 
-            using (Tensor target = values.narrow(0, length, newValues.shape[0]))
+            using (Tensor target = values.narrow(0, length, newValues.size(0)))
             {
                 target.copy_(newValues);
             }
@@ -97,12 +97,12 @@ public sealed class KvCache : IDisposable
 
         private static Tensor Room(Tensor? memory, int length, long needed, Tensor like)
         {
-            if (memory is not null && memory.shape[0] >= needed)
+            if (memory is not null && memory.size(0) >= needed)
             {
                 return memory;
             }
 
-            Tensor larger = empty(Math.Max(needed, 2L * length), like.shape[1], like.shape[2], like.dtype, like.device).DetachFromDisposeScope();
+            Tensor larger = empty(Math.Max(needed, 2L * length), like.size(1), like.size(2), like.dtype, like.device).DetachFromDisposeScope();
             if (memory is not null)
             {
                 using Tensor target = larger.narrow(0, 0, length);

@@ -60,7 +60,7 @@ public sealed class LinearLayer : IDisposable
     /// <exception cref="ArgumentException">Its shapes do not fit the weight.</exception>
     public void Attach(LoraPair? pair)
     {
-        if (pair is not null && (pair.A.shape[1] != weight.InFeatures || pair.B.shape[0] != weight.OutFeatures || pair.A.shape[0] != pair.B.shape[1]))
+        if (pair is not null && (pair.A.size(1) != weight.InFeatures || pair.B.size(0) != weight.OutFeatures || pair.A.size(0) != pair.B.size(1)))
         {
             throw new ArgumentException(
                 $"{Name} is [{weight.OutFeatures}, {weight.InFeatures}], but the adapter has A [{string.Join(", ", pair.A.shape)}] and B [{string.Join(", ", pair.B.shape)}].");

@@ -33,7 +33,7 @@ internal sealed class RotaryTable(RotaryFrequencies frequencies) : IDisposable
             return Turned(radians, first, end, device);
         }
 
-        if (kept is null || kept.shape[1] < end)
+        if (kept is null || kept.size(1) < end)
         {
             kept?.Dispose();
             kept = Turned(radians, 0, (int)BitOperations.RoundUpToPowerOf2((uint)end), device).DetachFromDisposeScope();
