@@ -51,7 +51,7 @@ internal static class StepBenchmark
             double share = FlopsPerToken(model) * tokens / seconds / peak;
             return string.Create(
                 CultureInfo.InvariantCulture,
-                $"| {name} | {tokens / seconds:0.0} tokens/s | {seconds:0.000} s a step | {share:P0} of {peak / 1e9:0} GFLOP/s | peak {PeakMemory.Bytes / 1048576.0:0} MB, predicted {MemoryEstimate.Of(config, model, gpu: false).Total / 1048576.0:0} |");
+                $"| {name} | {tokens / seconds:0.0} tokens/s | {seconds:0.000} s a step | {share:P0} of {peak / 1e9:0} GFLOP/s | peak {PeakMemory.Bytes / 1048576.0:0} MB, predicted {new FineTuner(config).DryRun().Memory.Total / 1048576.0:0} |");
         }
         finally
         {

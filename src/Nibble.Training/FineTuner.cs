@@ -199,8 +199,9 @@ public sealed class FineTuner
         (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, _) = TrainingData.Load(config, model, new Notes(notes));
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
         bool gpu = ComputeDevice.NamesGpu(config.Device);
-        MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget, processes) : null;
-        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu, processes), plan);
+        HashSet<int> seen = [.. train.Concat(evaluation).SelectMany(example => example.InputIds)];
+        MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget, processes, seen) : null;
+        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu, processes, seen), plan);
     }
 
     /// <summary>Dtype of an embedding and head that learn: float32, in which their gradients are summed, unless there are no masters.</summary>

@@ -83,7 +83,8 @@ public sealed record MemoryEstimate
     /// <param name="model">Its base model.</param>
     /// <param name="gpu">Whether it runs on a GPU.</param>
     /// <param name="processes">How many train together; the estimate is one's.</param>
-    public static MemoryEstimate Of(RunConfig config, DecoderConfig model, bool gpu, int processes = 1)
+    /// <param name="seen">The tokens that occur in its examples; null where they are not known, and the whole embedding counts.</param>
+    public static MemoryEstimate Of(RunConfig config, DecoderConfig model, bool gpu, int processes = 1, IReadOnlySet<int>? seen = null)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(model);
@@ -110,9 +111,11 @@ public sealed record MemoryEstimate
         // Trained linear layers are cast to the compute dtype each time they are used, if they are of another.
         long layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 || config.Training.Bf16StochasticRound ? 0 : size * trainedInLayer);
         long workspace = (gpu ? GpuWorkspace(model, tokens) : CpuWorkspace(model, tokens, size, layer)) + (4 * gradientsApart);
+        bool mapped = !gpu && !embeddingLearns && !model.TieWordEmbeddings && model.StoredDTypeName == DTypeNames.InFull(config.Dtype);
+        long unread = mapped && seen is not null ? (size * vocabulary) - EmbeddingPages.Read(model, size, seen) : 0;
         var estimate = new MemoryEstimate
         {
-            Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)),
+            Weights = weights.Where(item => !Learns(config, item.Module)).Sum(item => Frozen(config, model, item.Module, item.Shape, size)) - unread,
             TrainedParameters = shared.Parameters,
             Gradients = shared.Gradients,
             OptimizerStates = Held(config.Training.Optim, States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? Math.Min(largest, shared.Owned) : shared.Owned), gpu),

@@ -44,7 +44,8 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
     /// <param name="gpu">Whether it runs on a GPU.</param>
     /// <param name="budget">The memory, in bytes.</param>
     /// <param name="processes">How many train together.</param>
-    public static MemoryPlan Of(RunConfig config, DecoderConfig model, bool gpu, long budget, int processes = 1)
+    /// <param name="seen">The tokens that occur in its examples, as for <see cref="MemoryEstimate.Of"/>.</param>
+    public static MemoryPlan Of(RunConfig config, DecoderConfig model, bool gpu, long budget, int processes = 1, IReadOnlySet<int>? seen = null)
     {
         ArgumentNullException.ThrowIfNull(config);
         config = config with { MemoryLimit = null }; // What is left over is no need.
@@ -65,7 +66,7 @@ public sealed record MemoryPlan(long Budget, long Needed, IReadOnlyList<MemoryCh
 
         return new MemoryPlan(budget, needed, changes);
 
-        long Total(RunConfig candidate) => MemoryEstimate.Of(candidate, model, gpu, processes).Total;
+        long Total(RunConfig candidate) => MemoryEstimate.Of(candidate, model, gpu, processes, seen).Total;
     }
 
     /// <inheritdoc/>

@@ -48,6 +48,23 @@ public class MemoryEstimateTests
     }
 
     [Fact]
+    public void Of_an_embedding_in_the_models_file_what_is_read_counts()
+    {
+        HashSet<int> seen = [0, 1, 7, 8, 100_000]; // Rows of 8 KiB, of which eight are mapped together.
+        const long Table = 128256L * 4096 * 2;
+        RunConfig config = Config(Method.Qlora);
+        DecoderConfig stored = Llama8B with { StoredDTypeName = "bfloat16" };
+        Assert.Equal(Table - (3 * 65536), Unread(stored, config));
+        Assert.Equal(0, Unread(stored, config, gpu: true));
+        Assert.Equal(0, Unread(stored with { StoredDTypeName = "float16" }, config)); // A copy of its own.
+        Assert.Equal(0, Unread(Llama1B with { StoredDTypeName = "bfloat16" }, config)); // The head, which every step reads.
+        Assert.Equal(0, Unread(stored, config with { Lora = new LoraSection { ModulesToSave = ["embed_tokens"] } }));
+
+        long Unread(DecoderConfig model, RunConfig run, bool gpu = false) =>
+            MemoryEstimate.Of(run, model, gpu).Weights - MemoryEstimate.Of(run, model, gpu, seen: seen).Weights;
+    }
+
+    [Fact]
     public void Only_a_GPU_pages_states_and_tokens_decide_the_activations()
     {
         long trained = Parameters1B;
