@@ -73,7 +73,7 @@ public static class LinearCrossEntropy
             bool learns = vars[1] is Tensor;
             // The probabilities are at hand in forward, where making the gradient from them saves making the logits again. The head's own
             // gradient needs to know the loss's first.
-            Tensor? unitGradient = learns || CudaDevice.Of(hidden) is not null ? null : empty_like(hidden);
+            Tensor? unitGradient = learns || CudaDevice.Of(hidden) is not null ? null : empty(hidden.shape, hidden.dtype, hidden.device);
             (Tensor loss, Tensor logSumExp) = Forward(hidden, head, labels, unitGradient);
             ctx.save_for_backward(unitGradient is null ? [hidden, labels, logSumExp] : [unitGradient]);
             ctx.save_data("head", head);

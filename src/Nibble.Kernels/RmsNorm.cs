@@ -63,7 +63,7 @@ public static class RmsNorm
             return (both[0], both[1]);
         }
 
-        Tensor sum = empty_like(x);
+        Tensor sum = RoomFor(x);
         return (sum, Forward(x, update, sum, weight, epsilon, inverseRms: null));
     }
 
@@ -122,6 +122,9 @@ public static class RmsNorm
         return (dx, dweight);
     }
 
+    /// <summary>Room for a tensor of x's shape whose rows follow each other, whatever the order of those of x.</summary>
+    private static Tensor RoomFor(Tensor x) => empty(x.shape, x.dtype, x.device);
+
     private static long Rows(Tensor x) => x.NumberOfElements / x.size(-1);
 
     private sealed class NormFunction : autograd.SingleTensorFunction<NormFunction>
@@ -171,7 +174,7 @@ public static class RmsNorm
         public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
         {
             (var x, var update, var weight) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
-            Tensor sum = empty_like(x);
+            Tensor sum = RoomFor(x);
             Tensor inverseRms = empty(Rows(x), ScalarType.Float32, x.device);
             Tensor y = Forward(x, update, sum, weight, (float)vars[3], inverseRms);
             ctx.save_for_backward([sum, weight, inverseRms]);

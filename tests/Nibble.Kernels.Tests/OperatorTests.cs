@@ -176,6 +176,20 @@ public class OperatorTests
         Assert.All(gradient.Zip(Values(x.grad!)), pair => Assert.Equal(pair.First, pair.Second, 1e-5f));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void The_norm_of_a_sum_takes_tensors_whose_rows_do_not_follow_each_other(bool learns)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(40, 7).t().requires_grad_(learns);
+        Tensor update = randn(40, 7).t();
+        (Tensor sum, Tensor normed) = RmsNorm.ApplyToSum(x, update, ones(40), 1e-5f);
+        (Tensor expectedSum, Tensor expected) = RmsNorm.ApplyToSum(x.contiguous(), update.contiguous(), ones(40), 1e-5f);
+        Assert.Equal(Values(expectedSum), Values(sum));
+        Assert.Equal(Values(expected), Values(normed));
+    }
+
     [Fact]
     public void The_norm_beside_a_stream_sums_what_comes_back_both_ways()
     {
