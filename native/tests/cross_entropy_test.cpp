@@ -173,15 +173,17 @@ TEST_P(UnitGradients, of_the_forward_pass_equal_those_of_the_backward_pass) {
 TEST_P(UnitGradients, stay_right_where_logits_are_too_large_or_small_for_their_exponentials) {
     const size_t width = 8;
     const size_t vocab = 1000;
-    const std::vector<float> sizes{0, 30, -30, 65, -65, 80, -80, 95, -95, 400, -400};
-    auto hidden = random_values(sizes.size() * width, 1);
+    const std::vector<float> sizes{0, 30, -30, 65, -65, 80, -80, 88, -88, 95, -95, 400, -400};
+    auto hidden = random_values(sizes.size() * width, 1, 0.025F);
     for (size_t t = 0; t < sizes.size(); ++t) {
         hidden[t * width] = sizes[t];
     }
-    for (const size_t positive : {size_t{0}, size_t{300}, vocab}) {  // Words whose logits are about the token's size.
-        auto head = random_values(vocab * width, 2, 0.5F);
+    // So many words' logits are about the token's size, those of others about its opposite or small.
+    for (const auto& [positive, others] :
+         {std::pair<size_t, float>{0, -1.0F}, {1, -1.0F}, {1, 0.0F}, {300, -1.0F}, {300, 0.0F}, {vocab, 0.0F}}) {
+        auto head = random_values(vocab * width, 2, 20.0F);
         for (size_t v = 0; v < vocab; ++v) {
-            head[v * width] = v < positive ? 1.0F : -1.0F;
+            head[v * width] = v < positive ? 1.0F : others;
         }
         const auto lse = expect_unit_gradients_alike(GetParam().dtype, hidden, head, static_cast<int64_t>(width));
         const Tensor x(GetParam().dtype, hidden);
