@@ -108,8 +108,9 @@ public sealed class FineTuner
 
         World.Barrier().Wait(); // Others may have files of their own in it from now on.
         using DecoderModel model = LoadModel(cancellation);
-        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, PromptFormat format) = TrainingData.Load(config, model.Config, observer);
-        KeepActivations(model);
+        RunExamples examples = TrainingData.Load(config, model.Config, observer);
+        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, PromptFormat format) = examples;
+        KeepActivations(model, examples);
         using LoraAdapter? adapter = AttachAdapter(model);
         List<Parameter> parameters = [.. adapter?.Parameters ?? model.Parameters];
         long trainable = parameters.Sum(parameter => parameter.Value.NumberOfElements);
@@ -196,12 +197,13 @@ public sealed class FineTuner
     {
         DecoderConfig model = ConfigReader.Read(config.Model);
         var notes = new List<string>();
-        (IReadOnlyList<EncodedExample> train, IReadOnlyList<EncodedExample> evaluation, _) = TrainingData.Load(config, model, new Notes(notes));
+        RunExamples examples = TrainingData.Load(config, model, new Notes(notes));
+        IReadOnlySet<int> seen = examples.Tokens();
         HfTokenizer? tokenizer = ModelWriter.HasTokenizer(config.Model) ? HfTokenizer.FromPretrained(config.Model) : null;
         bool gpu = ComputeDevice.NamesGpu(config.Device);
-        HashSet<int> seen = [.. train.Concat(evaluation).SelectMany(example => example.InputIds)];
         MemoryPlan? plan = memory is { } budget ? MemoryPlan.Of(config, model, gpu, budget, processes, seen) : null;
-        return new DryRun(config, notes, train.Count, evaluation.Count, ExamplePiece.Of(train[0], tokenizer), MemoryEstimate.Of(config, model, gpu, processes, seen), plan);
+        return new DryRun(
+            config, notes, examples.Train.Count, examples.Evaluation.Count, ExamplePiece.Of(examples.Train[0], tokenizer), MemoryEstimate.Of(config, model, gpu, processes, seen), plan);
     }
 
     /// <summary>Dtype of an embedding and head that learn: float32, in which their gradients are summed, unless there are no masters.</summary>
@@ -250,7 +252,7 @@ public sealed class FineTuner
     }
 
     /// <summary>Lets all layers keep their activations, or as many as the memory that the run may take has room for.</summary>
-    private void KeepActivations(DecoderModel model)
+    private void KeepActivations(DecoderModel model, RunExamples examples)
     {
         if (!config.Training.GradientCheckpointing)
         {
@@ -258,7 +260,7 @@ public sealed class FineTuner
         }
         else if (config.MemoryLimit is { } limit)
         {
-            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null, World.Size);
+            var estimate = MemoryEstimate.Of(config, model.Config, ComputeDevice.GpuMemory(model.Device) is not null, World.Size, examples.Tokens());
             model.LayersThatKeepActivations = estimate.KeptLayers;
             observer.Info(estimate.Total <= ByteSize.Parse(limit)
                 ? $"{estimate.KeptLayers} of {model.Config.NumHiddenLayers} layers keep their activations within memory_limit {limit}."

@@ -11,7 +11,11 @@ namespace Nibble.Training;
 /// <param name="Train">Those that are learned.</param>
 /// <param name="Evaluation">Those that evaluate; may be none.</param>
 /// <param name="Format">What the prompts of the former look like.</param>
-internal sealed record RunExamples(IReadOnlyList<EncodedExample> Train, IReadOnlyList<EncodedExample> Evaluation, PromptFormat Format);
+internal sealed record RunExamples(IReadOnlyList<EncodedExample> Train, IReadOnlyList<EncodedExample> Evaluation, PromptFormat Format)
+{
+    /// <summary>The tokens that occur in them.</summary>
+    public IReadOnlySet<int> Tokens() => Train.Concat(Evaluation).SelectMany(example => example.InputIds).ToHashSet();
+}
 
 /// <summary>Reads the examples of a run as the model will see them.</summary>
 internal static class TrainingData

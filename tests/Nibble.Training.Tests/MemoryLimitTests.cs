@@ -1,7 +1,9 @@
 using Nibble.Modeling.Configuration;
+using Nibble.Modeling.Decoder;
 using Nibble.Tests;
 using Nibble.Training.Configuration;
 using Nibble.Training.Reporting;
+using static TorchSharp.torch;
 
 namespace Nibble.Training.Tests;
 
@@ -47,6 +49,24 @@ public class MemoryLimitTests
         Assert.Contains("give one of them", Assert.Throws<ArgumentException>(
             () => new RunConfig { Model = "m", Data = new DataSection { Train = "t" }, MemoryLimit = "8GiB", Training = new TrainingSection { GradientCheckpointing = false } }.Validated()).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => Config(folder["out"], "lora") with { MemoryLimit = "much" } is var config ? config.Validated() : null);
+    }
+
+    [Fact]
+    public void A_dry_run_says_how_many_layers_the_run_will_keep_where_much_of_an_embedding_is_never_read()
+    {
+        using var folder = new TempFolder();
+        File.WriteAllText(folder["config.json"], """
+            {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 16384, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3,
+             "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
+             "tie_word_embeddings": false, "torch_dtype": "bfloat16"}
+            """);
+        RandomWeights.Write(folder.Path, seed: 1, ScalarType.BFloat16);
+        File.WriteAllText(folder["train.jsonl"], """{"input_ids": [1, 2, 3, 4], "labels": [1, 2, 3, 4]}""");
+        RunConfig config = Config(folder["out"], "lora") with { Model = folder.Path, Data = new DataSection { Train = folder["train.jsonl"], MaxLength = 256 } };
+        long whole = MemoryEstimate.Of(config, ConfigReader.Read(config.Model), gpu: false).Total;
+        config = config with { MemoryLimit = FormattableString.Invariant($"{whole / 1e6:0.000}MB") };
+        Assert.Equal(2, new FineTuner(config).DryRun().Memory.KeptLayers); // What is never read is 8.4 MB, and a layer keeps 3.9.
+        Assert.Equal(3 - 2, Recomputed(Run(config).Profile!));
     }
 
     /// <summary>Layers that are computed again in a step.</summary>

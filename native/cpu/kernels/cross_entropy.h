@@ -104,7 +104,7 @@ float to_gradient(const Panel<Element>& exponents, int64_t row, const Running* s
             store_from_float(values + i, load_as_float(values + i) * factor);
         }
     }
-    const float one = plain ? total.sum : 1.0F;
+    const float one = plain ? total.sum : 1.0F;  // What a probability of one is here.
     Element& learned = exponents.at(row, label / kStripCols * kStripCols)[label % kStripCols];
     learned = from_float<Element>(to_float(learned) - one);
     return 1.0F / one;

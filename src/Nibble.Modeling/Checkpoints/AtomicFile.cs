@@ -13,6 +13,7 @@ public static class AtomicFile
         string temporary = $"{path}.{Guid.NewGuid():N}.tmp";
         try
         {
+            // A larger buffer lies among the objects whose collection takes longest.
             using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1 << 16))
             {
                 write(stream);
