@@ -7,7 +7,8 @@ using Nibble.Serving.Store;
 namespace Nibble.Serving.Workers;
 
 /// <summary>Gives pending jobs their workers, as many as each device has memory for, and takes jobs over from servers that are silent.</summary>
-internal sealed class JobRunner(JobStore store, IExecutor executor, ServiceOptions options, DeviceMemory memory, DiskQuota quota, ILogger<JobRunner> log) : BackgroundService
+internal sealed class JobRunner(
+    JobStore store, IExecutor executor, ServiceOptions options, DeviceMemory memory, DiskQuota quota, IHostApplicationLifetime host, ILogger<JobRunner> log) : BackgroundService
 {
     private static readonly TimeSpan Glance = TimeSpan.FromSeconds(1);
 
@@ -18,6 +19,9 @@ internal sealed class JobRunner(JobStore store, IExecutor executor, ServiceOptio
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        var listening = new TaskCompletionSource(); // A service that cannot listen ends at once, and would leave the jobs it took without a worker.
+        using CancellationTokenRegistration told = host.ApplicationStarted.Register(listening.SetResult);
+        await Task.WhenAny(listening.Task, Task.Delay(Timeout.Infinite, stoppingToken)).ConfigureAwait(false);
         var sinceTakenBack = Stopwatch.StartNew();
         while (!stoppingToken.IsCancellationRequested)
         {
@@ -114,6 +118,10 @@ internal sealed class JobRunner(JobStore store, IExecutor executor, ServiceOptio
         try
         {
             return await action().ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            return false; // The service is stopping.
         }
         catch (Exception exception)
         {
