@@ -269,6 +269,10 @@ TEST_P(Linear, adapters_of_any_rank_up_to_256_equal_float64) {
     }
 }
 
+TEST_P(Linear, adapters_of_more_rows_than_a_panel_holds_equal_float64) {
+    expect_adapter_equals_float64(GetParam().dtype, {1100, 32, 64}, 4, 0.1F);
+}
+
 TEST_P(Linear, forward_and_backward_are_the_same_to_the_bit_at_every_run_and_thread_count) {
     const nibble_dtype dtype = GetParam().dtype;
     const int64_t m = 129, n = 96, k = 320, rank = 6;

@@ -312,21 +312,37 @@ void backward_input(const nibble_weight& weight, const nibble_lora* lora, const 
     });
 }
 
-// dst[rank, n] = left^T[m, rank] * what a reader reads, [m, n], times a factor; left is float32.
-template <typename Reader>
-void multiply_turned(const float* left, int64_t rank, const Reader& right, float factor, float* dst) {
-    using Element = typename Reader::Element;
-    const int64_t m = right.matrix().rows;
-    const int64_t n = right.matrix().cols;
-    Scratch turned(m * rank * static_cast<int64_t>(sizeof(float)));
-    transpose(left, m, rank, turned.as<float>());
-    auto parts = Parts<Element>::stacked(turned.as<float>(), rank, m);
-    const int64_t rows = parts.view().rows;
-    const Panel<Element> panel(RunReader<Element>(parts.view()), 0, rows);
-    Scratch sums(rows * n * static_cast<int64_t>(sizeof(float)));
-    multiply(rows, n, StoreTiles<float>{sums.as<float>(), n}, Term{panel, PackStraight{right}});
-    join<Element>(sums.as<float>(), rank, n, n, rank * n, factor, dst);
-}
+// The gradient of an adapter's matrix, [rank, n]: the sum of left^T[m, rank] * right[m, n], left in float32.
+template <typename Element>
+class AdapterGradient {
+  public:
+    AdapterGradient(int64_t rank, int64_t n)
+        : rank_(rank), n_(n), memory_(Parts<Element>::kCount * rank * n * static_cast<int64_t>(sizeof(float))) {}
+
+    // Of m more rows, whose right side is packed.
+    template <typename Pack>
+    void add(const float* left, int64_t m, const Pack& right) {
+        Scratch turned(m * rank_ * static_cast<int64_t>(sizeof(float)));
+        transpose(left, m, rank_, turned.as<float>());
+        auto parts = Parts<Element>::stacked(turned.as<float>(), rank_, m);
+        const int64_t rows = parts.view().rows;
+        const Panel<Element> panel(RunReader<Element>(parts.view()), 0, rows);
+        auto* sums = memory_.template as<float>();
+        multiply(rows, n_, StoreTiles<float>{sums, n_, 1.0F, nullptr, fresh_ ? nullptr : sums}, Term{panel, right});
+        fresh_ = false;
+    }
+
+    // dst[rank, n] = factor * the sum.
+    void write(float factor, float* dst) const {
+        join<Element>(memory_.template as<float>(), rank_, n_, n_, rank_ * n_, factor, dst);
+    }
+
+  private:
+    int64_t rank_;
+    int64_t n_;
+    Scratch memory_;  // The sums of each part.
+    bool fresh_ = true;
+};
 
 template <typename T>
 void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, const T* x, const float* lora_hidden,
@@ -338,8 +354,18 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
     const int64_t hidden_bytes = m * rank * static_cast<int64_t>(sizeof(float));
     const nibble_weight inputs = dense(x, m, k, dtype_of<T>());
     const nibble_weight gradients = dense(dy, m, n, dtype_of<T>());
+    Scratch own_hidden(lora_hidden == nullptr ? hidden_bytes : 0);
+    const float* hidden = lora_hidden;
+    if (lora != nullptr && hidden == nullptr) {
+        for_each_panel(m, [&](int64_t row_first, int64_t rows) {
+            lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows),
+                      own_hidden.as<float>() + row_first * rank);
+        });
+        hidden = own_hidden.as<float>();
+    }
     Scratch gradient(hidden_bytes);
-    auto* grad_hidden = gradient.as<float>();  // scale * dy * B, [m, rank].
+    auto* grad_hidden = gradient.as<float>();       // scale * dy * B, [m, rank].
+    AdapterGradient<Element> up_gradient(rank, n);  // Transposed, because the product packs its wide side.
     for_each_panel(m, [&](int64_t row_first, int64_t rows) {
         const Panel<Element> panel(RunReader<Element>(gradients), row_first, rows);
         float* panel_hidden = grad_hidden + row_first * rank;
@@ -350,6 +376,7 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
             multiply(rows, cols, StoreTiles<float>{sums.as<float>(), cols},
                      Term{panel, PackStraight{RunReader<Element>(up.view())}});
             join<Element>(sums.as<float>(), rows, rank, cols, rank, lora->scale, panel_hidden);
+            up_gradient.add(hidden + row_first * rank, rows, PackPanel<Element>{panel});
         }
         if (dx != nullptr) {
             const T* others = residual == nullptr ? nullptr : residual + row_first * k;
@@ -359,24 +386,17 @@ void linear_backward_of(const nibble_weight& weight, const nibble_lora* lora, co
     if (lora == nullptr) {
         return;
     }
-    Scratch own_hidden(lora_hidden == nullptr ? hidden_bytes : 0);
-    const float* hidden = lora_hidden;
-    if (hidden == nullptr) {
-        for_each_panel(m, [&](int64_t row_first, int64_t rows) {
-            lora_down(*lora, Panel<Element>(DroppedReader<Element>(inputs, *lora), row_first, rows),
-                      own_hidden.as<float>() + row_first * rank);
-        });
-        hidden = own_hidden.as<float>();
-    }
-    if (lora->dropout > 0.0F) {
-        multiply_turned(grad_hidden, rank, DroppedReader<Element>(inputs, *lora), dropout_scale(*lora), da);
-    } else {
-        multiply_turned(grad_hidden, rank, RunReader<Element>(inputs), 1.0F, da);
-    }
-    // dB is made transposed, [rank, n], because the product packs its wide side.
     Scratch wide(rank * n * static_cast<int64_t>(sizeof(float)));
-    multiply_turned(hidden, rank, RunReader<Element>(gradients), lora->scale, wide.as<float>());
+    up_gradient.write(lora->scale, wide.as<float>());
     transpose(wide.as<float>(), rank, n, db);
+    AdapterGradient<Element> down_gradient(rank, k);
+    if (lora->dropout > 0.0F) {
+        down_gradient.add(grad_hidden, m, PackStraight{DroppedReader<Element>(inputs, *lora)});
+        down_gradient.write(dropout_scale(*lora), da);
+    } else {
+        down_gradient.add(grad_hidden, m, PackStraight{RunReader<Element>(inputs)});
+        down_gradient.write(1.0F, da);
+    }
 }
 
 inline void linear_backward(const nibble_weight& weight, const nibble_lora* lora, nibble_dtype dtype, const void* x,

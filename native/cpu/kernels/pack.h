@@ -100,10 +100,52 @@ struct PackTransposed {
     }
 };
 
+inline void spread(const float (*rows)[kRun], float* tiles) {
+    for (int64_t c = 0; c < kRun; c += kTileCols) {
+        std::memcpy(tiles + c / kTileCols * kTileElements, rows[0] + c, sizeof(float) * kTileCols);
+    }
+}
+
+#if defined(__AVX512BF16__)
+// Two rows become pairs.
+inline void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles) {
+    const __m512i picks =
+        _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A, 0x290009, 0x280008, 0x270007,
+                         0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
+    const __m512i later = _mm512_add_epi16(picks, _mm512_set1_epi16(16));
+    for (int64_t c = 0; c < kRun; c += kTileCols) {
+        const __m512i first = _mm512_loadu_si512(rows[0] + c);
+        const __m512i second = _mm512_loadu_si512(rows[1] + c);
+        BFloat16* pairs = tiles + c / kTileCols * kTileElements;
+        _mm512_storeu_si512(pairs, _mm512_permutex2var_epi16(first, picks, second));
+        _mm512_storeu_si512(pairs + kTileCols, _mm512_permutex2var_epi16(first, later, second));
+    }
+}
+#endif
+
+// Fills a strip with rows that lie as they are multiplied. Read: void(int64_t row, Element* dst) gives kRun columns.
+template <typename Element, typename Read>
+void pack_rows(int64_t depth, const Read& read, Element* strip) {
+    for (int64_t d = 0; d < depth; d += kPerWord<Element>) {
+        alignas(64) Element rows[kPerWord<Element>][kRun];
+        for (int64_t i = 0; i < kPerWord<Element>; ++i) {
+            if (d + i < depth) {
+                read(d + i, rows[i]);
+            } else {
+                std::memset(static_cast<void*>(rows[i]), 0, sizeof(rows[i]));
+            }
+        }
+        spread(rows, strip + d * kTileCols);
+    }
+}
+
 // Packs strips of what a reader reads, [depth, n]: rows of a tile are runs of the matrix.
 template <typename Reader>
 struct PackStraight {
     using Element = typename Reader::Element;
+
+    // Rows asked for before they are read. They lie a power of two apart, so that few sets of the caches hold them.
+    static constexpr int64_t kRowsAhead = 64;
 
     Reader reader;
     int64_t row_first = 0;
@@ -112,43 +154,31 @@ struct PackStraight {
         const int64_t n = reader.matrix().cols;
         const int64_t last = reader.matrix().rows - row_first - depth_first;
         const int64_t first = (row_first + depth_first) * n + col_first;
-        for (int64_t d = 0; d < depth; d += kPerWord<Element>) {
-            alignas(64) Element rows[kPerWord<Element>][kRun];
-            for (int64_t i = 0; i < kPerWord<Element>; ++i) {
-                if (d + i < depth) {
-                    reader.read(first + (d + i) * n, cols, rows[i]);
-                } else {
-                    std::memset(static_cast<void*>(rows[i]), 0, sizeof(rows[i]));
+        pack_rows(
+            depth,
+            [&](int64_t row, Element* dst) {
+                reader.read(first + row * n, cols, dst);
+                if (row + kRowsAhead < last) {
+                    reader.prefetch(first + (row + kRowsAhead) * n, cols);
                 }
-                if (d + i + kTileDepth < last) {
-                    reader.prefetch(first + (d + i + kTileDepth) * n, cols);
-                }
-            }
-            spread(rows, strip + d * kTileCols);
-        }
+            },
+            strip);
     }
+};
 
-  private:
-    static void spread(const float (*rows)[kRun], float* tiles) {
-        for (int64_t c = 0; c < kRun; c += kTileCols) {
-            std::memcpy(tiles + c / kTileCols * kTileElements, rows[0] + c, sizeof(float) * kTileCols);
-        }
-    }
+// Packs strips of a panel, [depth, n].
+template <typename E>
+struct PackPanel {
+    using Element = E;
 
-#if defined(__AVX512BF16__)
-    // Two rows become pairs.
-    static void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles) {
-        const __m512i picks =
-            _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A, 0x290009, 0x280008, 0x270007,
-                             0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
-        const __m512i later = _mm512_add_epi16(picks, _mm512_set1_epi16(16));
-        for (int64_t c = 0; c < kRun; c += kTileCols) {
-            const __m512i first = _mm512_loadu_si512(rows[0] + c);
-            const __m512i second = _mm512_loadu_si512(rows[1] + c);
-            BFloat16* pairs = tiles + c / kTileCols * kTileElements;
-            _mm512_storeu_si512(pairs, _mm512_permutex2var_epi16(first, picks, second));
-            _mm512_storeu_si512(pairs + kTileCols, _mm512_permutex2var_epi16(first, later, second));
-        }
+    const Panel<Element>& panel;
+
+    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t, Element* strip) const {
+        pack_rows(
+            depth,
+            [&](int64_t row, Element* dst) {
+                std::memcpy(static_cast<void*>(dst), panel.at(depth_first + row, col_first), sizeof(Element) * kRun);
+            },
+            strip);
     }
-#endif
 };

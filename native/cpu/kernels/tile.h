@@ -94,6 +94,8 @@ void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth
     };
     if (stride == kTileDepth) {
         multiply_by(std::integral_constant<int64_t, kTileDepth>{});  // Rows at fixed distances need no registers.
+    } else if (stride == kRun) {
+        multiply_by(std::integral_constant<int64_t, kRun>{});
     } else {
         multiply_by(stride);
     }
