@@ -144,7 +144,7 @@ template <typename Reader>
 struct PackStraight {
     using Element = typename Reader::Element;
 
-    // Rows asked for before they are read. They lie a power of two apart, so that few sets of the caches hold them.
+    // So many rows are asked for before they are read: a power of two apart, they share a few sets of the caches.
     static constexpr int64_t kRowsAhead = 64;
 
     Reader reader;
@@ -167,10 +167,8 @@ struct PackStraight {
 };
 
 // Packs strips of a panel, [depth, n].
-template <typename E>
+template <typename Element>
 struct PackPanel {
-    using Element = E;
-
     const Panel<Element>& panel;
 
     void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t, Element* strip) const {

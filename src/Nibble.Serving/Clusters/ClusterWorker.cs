@@ -78,6 +78,11 @@ internal sealed class ClusterWorker(ICluster cluster, ClusterJob work, Exchange 
 
     private async Task<WorkerExit?> StepAsync(Action<JsonObject> heard, StopOrder stop)
     {
+        if (state?.Phase == ClusterPhase.Waiting && !running.IsRunning && exchange.HasSpoken)
+        {
+            await LookAsync(heard).ConfigureAwait(false); // It runs by now, which is told before what it says.
+        }
+
         Hear(heard);
         // What interrupted a worker that nobody here stopped, the cluster says.
         if (last is not null && (last.Code != WorkerExit.Interrupted || stop.Reason is not null))
