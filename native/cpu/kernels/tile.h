@@ -92,8 +92,9 @@ void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth
             multiply_tile<count>(a + row * step, step, depth, tile, fresh, acc + row * kTileCols);
         });
     };
+    // Rows at fixed distances need no registers.
     if (stride == kTileDepth) {
-        multiply_by(std::integral_constant<int64_t, kTileDepth>{});  // Rows at fixed distances need no registers.
+        multiply_by(std::integral_constant<int64_t, kTileDepth>{});
     } else if (stride == kRun) {
         multiply_by(std::integral_constant<int64_t, kRun>{});
     } else {

@@ -78,9 +78,10 @@ internal sealed class ClusterWorker(ICluster cluster, ClusterJob work, Exchange 
 
     private async Task<WorkerExit?> StepAsync(Action<JsonObject> heard, StopOrder stop)
     {
-        if (state?.Phase == ClusterPhase.Waiting && !running.IsRunning && exchange.HasSpoken)
+        // It runs by now, which is told before what it says; but a cluster that does not answer keeps nobody from hearing it.
+        if (state?.Phase == ClusterPhase.Waiting && !running.IsRunning && problem is null && exchange.HasSpoken)
         {
-            await LookAsync(heard).ConfigureAwait(false); // It runs by now, which is told before what it says.
+            await LookAsync(heard).ConfigureAwait(false);
         }
 
         Hear(heard);
@@ -103,7 +104,6 @@ internal sealed class ClusterWorker(ICluster cluster, ClusterJob work, Exchange 
 
         if (!sinceLooked.IsRunning || sinceLooked.Elapsed > LookEvery)
         {
-            sinceLooked.Restart();
             await LookAsync(heard).ConfigureAwait(false);
         }
 
@@ -129,6 +129,7 @@ internal sealed class ClusterWorker(ICluster cluster, ClusterJob work, Exchange 
 
     private async Task LookAsync(Action<JsonObject> heard)
     {
+        sinceLooked.Restart();
         ClusterState? found = await cluster.FindAsync(work.Name).ConfigureAwait(false);
         if (found is null && !submitted && !exchange.HasSpoken && !ended)
         {
