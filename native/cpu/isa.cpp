@@ -1,12 +1,15 @@
 // Compiled once per instruction set, with NIBBLE_ISA naming the namespace and -m flags naming the instructions.
 #include <omp.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <new>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -34,6 +37,7 @@ namespace {
 #include "kernels/pack.h"
 #include "kernels/tile.h"
 #include "kernels/gemm.h"
+#include "kernels/parts.h"
 #include "kernels/nf4_term.h"
 #include "kernels/nf4_pack.h"
 #include "kernels/nf4_straight_term.h"

@@ -186,46 +186,6 @@ inline void cross_entropy_forward(const nibble_weight& head, nibble_dtype dtype,
     });
 }
 
-// Reads a panel as the matrix that it was packed from.
-template <typename E>
-class PanelReader {
-  public:
-    using Element = E;
-
-    explicit PanelReader(const Panel<Element>& panel)
-        : panel_(panel), matrix_(dense(nullptr, panel.rows(), panel.depth(), dtype_of<Element>())) {}
-
-    const nibble_weight& matrix() const { return matrix_; }
-
-    void prefetch(int64_t, int64_t) const {}
-
-    void read(int64_t first, int64_t count, Element* dst) const {
-        const Element* src = panel_.at(first / matrix_.cols, first % matrix_.cols);
-        std::memcpy(dst, src, sizeof(Element) * static_cast<size_t>(count));
-    }
-
-  private:
-    const Panel<Element>& panel_;
-    nibble_weight matrix_;
-};
-
-// Adds the transposed of tiles to a float32 matrix; each element belongs to one tile, so threads do not meet.
-struct AddTurned {
-    float* dst;
-    int64_t stride;
-
-    void operator()(const Piece& piece) const {
-        piece.for_each_tile([&](int64_t col_first, int64_t cols, const float* acc) {
-            for (int64_t c = 0; c < cols; ++c) {
-                float* row = dst + (col_first + c) * stride + piece.row_first;
-                for (int64_t r = 0; r < piece.rows; ++r) {
-                    row[r] += acc[r * kTileCols + c];
-                }
-            }
-        });
-    }
-};
-
 // Element: float where the head learns, so that its gradient is as precise as the sums.
 template <typename Element, typename T>
 void cross_entropy_backward_of(const nibble_weight& head, const T* hidden, const int64_t* labels, int64_t tokens,
@@ -259,13 +219,10 @@ void cross_entropy_backward_of(const nibble_weight& head, const T* hidden, const
         });
         if (dhead != nullptr) {
             // Transposed, [K, vocab], since the wide side need not be packed whole.
-            Scratch copy(2 * rows * k * static_cast<int64_t>(sizeof(float)));
-            float* straight = copy.as<float>();
-            float* turned = straight + rows * k;
-            convert_to_float(hidden + first * k, rows * k, straight);
-            transpose(straight, rows, k, turned);
-            const Panel<Element> left(RunReader<Element>(dense(turned, k, rows, NIBBLE_F32)), 0, k);
-            multiply(k, head.rows, AddTurned{dhead, k}, Term{left, PackStraight{PanelReader<Element>(gradient)}});
+            Scratch copy(rows * k * static_cast<int64_t>(sizeof(float)));
+            convert_to_float(hidden + first * k, rows * k, copy.as<float>());
+            const auto left = transposed_panel<Element>(copy.as<float>(), rows, k);
+            multiply(k, head.rows, StoreTurned{dhead, k, 1.0F, true}, Term{left, PackPanel<Element>{gradient}});
         }
     });
 }

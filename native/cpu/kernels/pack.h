@@ -14,18 +14,23 @@ inline constexpr int64_t kTileElements = kTileDepth * kTileCols;
 template <typename Element>
 inline constexpr int64_t kPerWord = sizeof(float) / sizeof(Element);
 
+// A flat strip takes the same memory, and its rows are read in longer runs: its tiles are less deep.
+inline constexpr int64_t kFlatCols = 8 * kStripCols;
+template <typename Element>
+inline constexpr int64_t kFlatDepth = kPerWord<Element>*(kStripElements / kFlatCols);
+
 // [rows, depth], cut into blocks of kTileDepth, which lie one behind the other: in [row][depth] a step of a power of
 // two from row to row would leave most of the cache unused. A zero fills the last pair of an
-// odd depth.
-template <typename Element>
+// odd depth. A row may be the sum of several, which lie one behind the other (see parts.h).
+template <typename Element, int Parts = 1>
 class Panel {
   public:
     // To be filled by its maker.
     Panel(int64_t rows, int64_t depth)
         : rows_(rows), depth_(depth), stride_(min_of(kTileDepth, ceil_div(depth, kRun) * kRun)), memory_(bytes()) {
         const int64_t rest = depth % kPerWord<Element>;
-        for (int64_t r = 0; r < rows && rest != 0; ++r) {
-            std::memset(static_cast<void*>(at(r, depth)), 0,
+        for (int64_t r = 0; r < rows * Parts && rest != 0; ++r) {
+            std::memset(static_cast<void*>(at(0, depth) + r * stride_), 0,
                         sizeof(Element) * static_cast<size_t>(kPerWord<Element> - rest));
         }
     }
@@ -48,16 +53,17 @@ class Panel {
     int64_t depth() const {
         return depth_;
     }
+    // From a row, or a part of one, to the next.
     int64_t stride() const {
         return stride_;
-    }  // From a row to the next.
+    }
     int64_t bytes() const {
-        return ceil_div(depth_, stride_) * stride_ * rows_ * static_cast<int64_t>(sizeof(Element));
+        return ceil_div(depth_, stride_) * stride_ * rows_ * Parts * static_cast<int64_t>(sizeof(Element));
     }
 
     Element* at(int64_t row, int64_t depth_first) const {
         const int64_t block = depth_first / kTileDepth;
-        return memory_.as<Element>() + (block * rows_ + row) * stride_ + depth_first % kTileDepth;
+        return memory_.as<Element>() + (block * rows_ + row) * Parts * stride_ + depth_first % kTileDepth;
     }
 
   private:
@@ -100,15 +106,16 @@ struct PackTransposed {
     }
 };
 
-inline void spread(const float (*rows)[kRun], float* tiles) {
+// kPerWord rows of kRun columns as words of tiles, which are `tile_elements` apart.
+inline void spread(const float (*rows)[kRun], float* tiles, int64_t tile_elements) {
     for (int64_t c = 0; c < kRun; c += kTileCols) {
-        std::memcpy(tiles + c / kTileCols * kTileElements, rows[0] + c, sizeof(float) * kTileCols);
+        std::memcpy(tiles + c / kTileCols * tile_elements, rows[0] + c, sizeof(float) * kTileCols);
     }
 }
 
 #if defined(__AVX512BF16__)
 // Two rows become pairs.
-inline void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles) {
+inline void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles, int64_t tile_elements) {
     const __m512i picks =
         _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A, 0x290009, 0x280008, 0x270007,
                          0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
@@ -116,26 +123,29 @@ inline void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles) {
     for (int64_t c = 0; c < kRun; c += kTileCols) {
         const __m512i first = _mm512_loadu_si512(rows[0] + c);
         const __m512i second = _mm512_loadu_si512(rows[1] + c);
-        BFloat16* pairs = tiles + c / kTileCols * kTileElements;
+        BFloat16* pairs = tiles + c / kTileCols * tile_elements;
         _mm512_storeu_si512(pairs, _mm512_permutex2var_epi16(first, picks, second));
         _mm512_storeu_si512(pairs + kTileCols, _mm512_permutex2var_epi16(first, later, second));
     }
 }
 #endif
 
-// Fills a strip with rows that lie as they are multiplied. Read: void(int64_t row, Element* dst) gives kRun columns.
+// Fills a strip whose tiles are `tile_depth` deep with rows that lie as they are multiplied. Read: void(int64_t row,
+// int64_t col, Element* dst) gives kRun columns.
 template <typename Element, typename Read>
-void pack_rows(int64_t depth, const Read& read, Element* strip) {
+void pack_rows(int64_t depth, int64_t cols, int64_t tile_depth, const Read& read, Element* strip) {
     for (int64_t d = 0; d < depth; d += kPerWord<Element>) {
-        alignas(64) Element rows[kPerWord<Element>][kRun];
-        for (int64_t i = 0; i < kPerWord<Element>; ++i) {
-            if (d + i < depth) {
-                read(d + i, rows[i]);
-            } else {
-                std::memset(static_cast<void*>(rows[i]), 0, sizeof(rows[i]));
+        for (int64_t c = 0; c < cols; c += kRun) {
+            alignas(64) Element rows[kPerWord<Element>][kRun];
+            for (int64_t i = 0; i < kPerWord<Element>; ++i) {
+                if (d + i < depth) {
+                    read(d + i, c, rows[i]);
+                } else {
+                    std::memset(static_cast<void*>(rows[i]), 0, sizeof(rows[i]));
+                }
             }
+            spread(rows, strip + d * kTileCols + c * tile_depth, tile_depth * kTileCols);
         }
-        spread(rows, strip + d * kTileCols);
     }
 }
 
@@ -143,23 +153,36 @@ void pack_rows(int64_t depth, const Read& read, Element* strip) {
 template <typename Reader>
 struct PackStraight {
     using Element = typename Reader::Element;
-
-    // So many rows are asked for before they are read: a power of two apart, they share a few sets of the caches.
-    static constexpr int64_t kRowsAhead = 64;
+    static constexpr int64_t kMostStrips = kFlatCols / kStripCols;
 
     Reader reader;
     int64_t row_first = 0;
 
+    int64_t cols() const { return reader.matrix().cols; }
+
     void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
+        pack(depth_first, depth, col_first, cols, kTileDepth, strip);
+    }
+
+    void flat(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
+        pack(depth_first, depth, col_first, cols, kFlatDepth<Element>, strip);
+    }
+
+  private:
+    void pack(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, int64_t tile_depth,
+              Element* strip) const {
+        // No more, for rows a power of two apart share a few sets of the caches.
+        const int64_t rows_ahead = cols > kStripCols ? 8 : 64;
         const int64_t n = reader.matrix().cols;
         const int64_t last = reader.matrix().rows - row_first - depth_first;
         const int64_t first = (row_first + depth_first) * n + col_first;
         pack_rows(
-            depth,
-            [&](int64_t row, Element* dst) {
-                reader.read(first + row * n, cols, dst);
-                if (row + kRowsAhead < last) {
-                    reader.prefetch(first + (row + kRowsAhead) * n, cols);
+            depth, cols, tile_depth,
+            [&](int64_t row, int64_t col, Element* dst) {
+                const int64_t count = min_of(kRun, cols - col);
+                reader.read(first + row * n + col, count, dst);
+                if (row + rows_ahead < last) {
+                    reader.prefetch(first + (row + rows_ahead) * n + col, count);
                 }
             },
             strip);
@@ -169,13 +192,34 @@ struct PackStraight {
 // Packs strips of a panel, [depth, n].
 template <typename Element>
 struct PackPanel {
+    static constexpr int64_t kMostStrips = kFlatCols / kStripCols;
+    static constexpr int64_t kRowsAhead = 8;
+
     const Panel<Element>& panel;
 
-    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t, Element* strip) const {
+    int64_t cols() const { return panel.depth(); }
+
+    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
+        pack(depth_first, depth, col_first, cols, kTileDepth, strip);
+    }
+
+    void flat(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
+        pack(depth_first, depth, col_first, cols, kFlatDepth<Element>, strip);
+    }
+
+  private:
+    void pack(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, int64_t tile_depth,
+              Element* strip) const {
+        constexpr int64_t kBytes = kRun * static_cast<int64_t>(sizeof(Element));
         pack_rows(
-            depth,
-            [&](int64_t row, Element* dst) {
-                std::memcpy(static_cast<void*>(dst), panel.at(depth_first + row, col_first), sizeof(Element) * kRun);
+            depth, cols, tile_depth,
+            [&](int64_t row, int64_t col, Element* dst) {
+                const Element* src = panel.at(depth_first + row, col_first + col);
+                const auto* ahead = reinterpret_cast<const char*>(src + kRowsAhead * panel.stride());
+                for (int64_t at = 0; at < kBytes; at += 64) {
+                    __builtin_prefetch(ahead + at);
+                }
+                std::memcpy(static_cast<void*>(dst), src, kBytes);
             },
             strip);
     }

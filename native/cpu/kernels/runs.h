@@ -14,6 +14,20 @@ template <typename T>
 using Multiplied = float;
 #endif
 
+inline nibble_weight dense(const void* data, int64_t rows, int64_t cols, nibble_dtype dtype) {
+    nibble_weight view{};
+    view.rows = rows;
+    view.cols = cols;
+    view.format = dtype;  // nibble_dtype and the dense nibble_formats share their numbers.
+    view.data = data;
+    return view;
+}
+
+template <typename T>
+constexpr nibble_dtype dtype_of() {
+    return std::is_same_v<T, float> ? NIBBLE_F32 : std::is_same_v<T, BFloat16> ? NIBBLE_BF16 : NIBBLE_F16;
+}
+
 #if defined(__AVX512BF16__)
 struct Run {
     __m512i low;   // Elements 0 to 31.

@@ -10,7 +10,7 @@ inline constexpr int kTileRows = 4;
 #endif
 
 template <int R>
-void add_sums(const Vec (*sum)[2], bool fresh, float* acc, int64_t acc_stride) {
+[[gnu::always_inline]] inline void add_sums(const Vec (*sum)[2], bool fresh, float* acc, int64_t acc_stride) {
     for (int r = 0; r < R; ++r) {
         float* row = acc + r * acc_stride;
         store(row, fresh ? sum[r][0] : load(row) + sum[r][0]);
@@ -21,7 +21,7 @@ void add_sums(const Vec (*sum)[2], bool fresh, float* acc, int64_t acc_stride) {
 // acc[R][kTileCols] += a[R][depth] * tile[depth][kTileCols], or = where acc is fresh. A tile is summed on its own and
 // then added, so that the rounding error of a long sum grows with the number of tiles and not of terms. Of no depth
 // there are no tiles: a loop that might not run at all would keep its sums in memory.
-template <int R, typename Stride>
+template <int R, int Parts = 1, typename Stride>
 void multiply_tile(const float* a, Stride stride, int64_t depth, const float* tile, bool fresh, float* acc,
                    int64_t acc_stride = kTileCols) {
     Vec sum[R][2] = {};
@@ -39,8 +39,9 @@ void multiply_tile(const float* a, Stride stride, int64_t depth, const float* ti
 }
 
 #if defined(__AVX512BF16__)
-// The same over pairs of BFloat16; of an odd depth the last pair's second half is zero in the tile.
-template <int R, typename Stride>
+// The same over pairs of BFloat16; of an odd depth the last pair's second half is zero in the tile. Each row may be the
+// sum of several.
+template <int R, int Parts = 1, typename Stride>
 void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat16* tile, bool fresh, float* acc,
                    int64_t acc_stride = kTileCols) {
     Vec sum[R][2] = {};
@@ -48,9 +49,10 @@ void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat
     do {
         const auto left = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols));
         const auto right = reinterpret_cast<__m512bh>(_mm512_loadu_si512(tile + d * kTileCols + 2 * kLanes));
-        for (int r = 0; r < R; ++r) {
+        for (int i = 0; i < R * Parts; ++i) {
+            const int r = i % R;
             int32_t pair;
-            std::memcpy(&pair, a + r * stride + d, sizeof(pair));
+            std::memcpy(&pair, a + (r * Parts + i / R) * stride + d, sizeof(pair));
             const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
             sum[r][0] = _mm512_dpbf16_ps(sum[r][0], value, left);
             sum[r][1] = _mm512_dpbf16_ps(sum[r][1], value, right);
@@ -61,25 +63,34 @@ void multiply_tile(const BFloat16* a, Stride stride, int64_t depth, const BFloat
 }
 #endif
 
-// Any number of rows, in groups that are as even as they can be: a narrow last one would leave the units waiting. Body:
-// void(std::integral_constant<int, R>, int64_t first) takes R <= Most rows.
+// Any number of rows, in groups that are as even as they can be: a narrow last one would leave the units waiting. Those
+// of one height follow each other, so that one call is for all of them. Body: void(std::integral_constant<int, R>,
+// int64_t first) takes R <= Most rows.
 template <int Most, typename Body>
 void for_each_group(int64_t rows, const Body& body) {
-    using Call = void (*)(const Body&, int64_t);
+    using Call = void (*)(const Body&, int64_t, int64_t);
     static constexpr auto kCalls = []<int... R>(std::integer_sequence<int, R...>) {
-        return std::array<Call, sizeof...(R)>{
-            [](const Body& of, int64_t first) { of(std::integral_constant<int, R + 1>{}, first); }...};
+        return std::array<Call, sizeof...(R)>{[](const Body& of, int64_t first, int64_t end) {
+            for (; first < end; first += R + 1) {
+                of(std::integral_constant<int, R + 1>{}, first);
+            }
+        }...};
     }
     (std::make_integer_sequence<int, Most>{});
-    const int64_t groups = ceil_div(rows, Most);
-    for (int64_t group = 0; group < groups; ++group) {
-        const int64_t first = rows * group / groups;
-        kCalls[static_cast<size_t>(rows * (group + 1) / groups - first - 1)](body, first);
+    if (rows == 0) {
+        return;
     }
+    const int64_t groups = ceil_div(rows, Most);
+    const auto height = static_cast<size_t>(rows / groups);
+    const int64_t taller = rows % groups * static_cast<int64_t>(height + 1);
+    if (taller > 0) {
+        kCalls[height](body, 0, taller);
+    }
+    kCalls[height - 1](body, taller, rows);
 }
 
 // Meanwhile `bytes` behind `ahead` are asked for into the second-level cache.
-template <typename Element>
+template <int Parts, typename Element>
 void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth, const Element* tile, bool fresh,
                    float* acc, const char* ahead, int64_t bytes) {
     constexpr int64_t kLine = 64;
@@ -89,7 +100,7 @@ void multiply_rows(const Element* a, int64_t stride, int64_t rows, int64_t depth
             for (int64_t at = row * bytes_a_row; at < (row + count) * bytes_a_row; at += kLine) {
                 __builtin_prefetch(ahead + at, 0, 2);
             }
-            multiply_tile<count>(a + row * step, step, depth, tile, fresh, acc + row * kTileCols);
+            multiply_tile<count, Parts>(a + row * Parts * step, step, depth, tile, fresh, acc + row * kTileCols);
         });
     };
     // Rows at fixed distances need no registers.

@@ -64,3 +64,15 @@ inline void transpose_square(const float* src, int64_t src_stride, float* dst, i
     }
 }
 #endif
+
+// The same of no more than kLanes rows and columns, with zeros in place of the others: dst[kLanes][kLanes].
+inline void transpose_part(const float* src, int64_t src_stride, int64_t rows, int64_t cols, float* dst) {
+    if (rows == kLanes && cols == kLanes) {
+        return transpose_square(src, src_stride, dst, kLanes);
+    }
+    float square[kLanes * kLanes] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+        std::memcpy(square + r * kLanes, src + r * src_stride, sizeof(float) * static_cast<size_t>(cols));
+    }
+    transpose_square(square, kLanes, dst, kLanes);
+}
