@@ -89,13 +89,22 @@ struct PackTransposed {
             const int64_t first = (row_first + col_first + c) * k;
             auto* tile = reinterpret_cast<float*>(strip + c / kTileCols * kTileElements) + c % kTileCols;
             for (int64_t d = 0; d < depth; d += kRun) {
+                const int64_t at = first + depth_first + d;
+                const int64_t count = min_of(kRun, depth - d);
+                const Element* src = in_place(reader, at, count);
+                int64_t stride = k;
                 alignas(64) Element runs[kLanes][kRun];
-                for (int64_t r = 0; r < rows; ++r) {
-                    reader.read(first + r * k + depth_first + d, min_of(kRun, depth - d), runs[r]);
+                if (src == nullptr || rows < kLanes || k % kPerWord<Element> != 0) {
+                    for (int64_t r = 0; r < rows; ++r) {
+                        reader.read(at + r * k, count, runs[r]);
+                    }
+                    std::memset(static_cast<void*>(runs[rows]), 0,
+                                sizeof(runs[0]) * static_cast<size_t>(kLanes - rows));
+                    src = runs[0];
+                    stride = kRun;
                 }
-                std::memset(static_cast<void*>(runs[rows]), 0, sizeof(runs[0]) * static_cast<size_t>(kLanes - rows));
                 for (int64_t word = 0; word < kRun / kPerWord<Element>; word += kLanes) {
-                    transpose_square(reinterpret_cast<const float*>(runs) + word, kRun / kPerWord<Element>,
+                    transpose_square(reinterpret_cast<const float*>(src) + word, stride / kPerWord<Element>,
                                      tile + (d / kPerWord<Element> + word) * kTileCols, kTileCols);
                 }
             }
@@ -107,7 +116,7 @@ struct PackTransposed {
 };
 
 // kPerWord rows of kRun columns as words of tiles, which are `tile_elements` apart.
-inline void spread(const float (*rows)[kRun], float* tiles, int64_t tile_elements) {
+inline void spread(const float* const (&rows)[1], float* tiles, int64_t tile_elements) {
     for (int64_t c = 0; c < kRun; c += kTileCols) {
         std::memcpy(tiles + c / kTileCols * tile_elements, rows[0] + c, sizeof(float) * kTileCols);
     }
@@ -115,7 +124,7 @@ inline void spread(const float (*rows)[kRun], float* tiles, int64_t tile_element
 
 #if defined(__AVX512BF16__)
 // Two rows become pairs.
-inline void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles, int64_t tile_elements) {
+inline void spread(const BFloat16* const (&rows)[2], BFloat16* tiles, int64_t tile_elements) {
     const __m512i picks =
         _mm512_set_epi32(0x2F000F, 0x2E000E, 0x2D000D, 0x2C000C, 0x2B000B, 0x2A000A, 0x290009, 0x280008, 0x270007,
                          0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
@@ -130,19 +139,17 @@ inline void spread(const BFloat16 (*rows)[kRun], BFloat16* tiles, int64_t tile_e
 }
 #endif
 
-// Fills a strip whose tiles are `tile_depth` deep with rows that lie as they are multiplied. Read: void(int64_t row,
-// int64_t col, Element* dst) gives kRun columns.
+// Fills a strip whose tiles are `tile_depth` deep with rows that lie as they are multiplied. Read: const
+// Element*(int64_t row, int64_t col, Element* buffer) gives kRun columns, in the buffer or where they are.
 template <typename Element, typename Read>
 void pack_rows(int64_t depth, int64_t cols, int64_t tile_depth, const Read& read, Element* strip) {
+    alignas(64) static constexpr Element kZeros[kRun] = {};
     for (int64_t d = 0; d < depth; d += kPerWord<Element>) {
         for (int64_t c = 0; c < cols; c += kRun) {
-            alignas(64) Element rows[kPerWord<Element>][kRun];
+            alignas(64) Element buffers[kPerWord<Element>][kRun];
+            const Element* rows[kPerWord<Element>];
             for (int64_t i = 0; i < kPerWord<Element>; ++i) {
-                if (d + i < depth) {
-                    read(d + i, c, rows[i]);
-                } else {
-                    std::memset(static_cast<void*>(rows[i]), 0, sizeof(rows[i]));
-                }
+                rows[i] = d + i < depth ? read(d + i, c, buffers[i]) : kZeros;
             }
             spread(rows, strip + d * kTileCols + c * tile_depth, tile_depth * kTileCols);
         }
@@ -178,12 +185,17 @@ struct PackStraight {
         const int64_t first = (row_first + depth_first) * n + col_first;
         pack_rows(
             depth, cols, tile_depth,
-            [&](int64_t row, int64_t col, Element* dst) {
+            [&](int64_t row, int64_t col, Element* buffer) {
+                const int64_t at = first + row * n + col;
                 const int64_t count = min_of(kRun, cols - col);
-                reader.read(first + row * n + col, count, dst);
                 if (row + rows_ahead < last) {
-                    reader.prefetch(first + (row + rows_ahead) * n + col, count);
+                    reader.prefetch(at + rows_ahead * n, count);
                 }
+                if (const Element* src = in_place(reader, at, count)) {
+                    return src;
+                }
+                reader.read(at, count, buffer);
+                return static_cast<const Element*>(buffer);
             },
             strip);
     }
@@ -213,13 +225,13 @@ struct PackPanel {
         constexpr int64_t kBytes = kRun * static_cast<int64_t>(sizeof(Element));
         pack_rows(
             depth, cols, tile_depth,
-            [&](int64_t row, int64_t col, Element* dst) {
+            [&](int64_t row, int64_t col, Element*) {
                 const Element* src = panel.at(depth_first + row, col_first + col);
                 const auto* ahead = reinterpret_cast<const char*>(src + kRowsAhead * panel.stride());
                 for (int64_t at = 0; at < kBytes; at += 64) {
                     __builtin_prefetch(ahead + at);
                 }
-                std::memcpy(static_cast<void*>(dst), src, kBytes);
+                return src;
             },
             strip);
     }

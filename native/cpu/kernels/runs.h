@@ -78,6 +78,11 @@ class RunReader {
         }
     }
 
+    // The elements from `first` on where they lie as they are read, else null.
+    const Element* in_place(int64_t first) const {
+        return matrix_.format == kOwnFormat ? static_cast<const Element*>(matrix_.data) + first : nullptr;
+    }
+
     // Asks for memory that will be read soon.
     void prefetch(int64_t first, int64_t count) const {
         const auto* bytes = static_cast<const char*>(matrix_.data);
@@ -133,6 +138,15 @@ class RunReader {
     nibble_weight matrix_;
     BlockScales scales_;
 };
+
+// What a reader that can tell says of a run, or null.
+template <typename Reader>
+const typename Reader::Element* in_place(const Reader& reader, int64_t first, int64_t count) {
+    if constexpr (requires { reader.in_place(first); }) {
+        return count == kRun ? reader.in_place(first) : nullptr;
+    }
+    return nullptr;
+}
 
 // A matrix with the dropped elements of an adapter's input set to zero; the others are not yet scaled.
 template <typename E>
