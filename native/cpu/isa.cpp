@@ -36,6 +36,7 @@ namespace {
 #include "kernels/runs.h"
 #include "kernels/pack.h"
 #include "kernels/tile.h"
+#include "kernels/pieces.h"
 #include "kernels/gemm.h"
 #include "kernels/parts.h"
 #include "kernels/nf4_term.h"
