@@ -10,9 +10,9 @@ struct Nothing {
 };
 
 // Pack: void(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) fills a strip;
-// columns past `cols` need not be written. One that reads its right side as it lies, of cols() columns, also has
-// flat(), of the same arguments, for flat strips. After: void(const Piece&) may change the sums of this term and those
-// before it.
+// columns past `cols` need not be written. One that reads a right side as it lies tells its columns by cols(), and
+// fills flat strips where it is told how deep their tiles are. After: void(const Piece&) may change the sums of this
+// term and those before it.
 template <typename Element, int Parts, typename Pack, typename After = Nothing>
 struct Term {
     // Of a piece of few rows. A packer may know that it reads faster the wider it may.
@@ -40,7 +40,7 @@ void accumulate_flat(const Term<Element, Parts, Pack, After>& term, const Piece&
         for (int64_t d = 0; d < term.a.depth(); d += kFlatDepth<Element>) {
             const int64_t depth = min_of(kFlatDepth<Element>, term.a.depth() - d);
             const Element* a = term.a.at(piece.row_first, d);
-            term.pack.flat(d, depth, piece.col_first + c, cols, strip);
+            term.pack(d, depth, piece.col_first + c, cols, strip, kFlatDepth<Element>);
             for (int64_t t = 0; t < cols; t += kTileCols) {
                 multiply_rows<Parts>(a, term.a.stride(), piece.rows, depth, strip + t * kFlatDepth<Element>,
                                      fresh && d == 0, piece.acc + (c + t) * piece.rows, nullptr, 0);
@@ -53,7 +53,7 @@ void accumulate_flat(const Term<Element, Parts, Pack, After>& term, const Piece&
 template <typename Element, int Parts, typename Pack, typename After>
 void accumulate(const Term<Element, Parts, Pack, After>& term, const Piece& piece, bool fresh, float* memory) {
     auto* strip = reinterpret_cast<Element*>(memory);
-    if constexpr (requires { &Pack::flat; }) {
+    if constexpr (requires { term.pack.cols(); }) {
         // Not by the piece, for results do not depend on how the work is shared out.
         if (term.a.rows() <= kFlatRows && term.pack.cols() >= kFlatCols) {
             return accumulate_flat(term, piece, fresh, strip);

@@ -167,17 +167,8 @@ struct PackStraight {
 
     int64_t cols() const { return reader.matrix().cols; }
 
-    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
-        pack(depth_first, depth, col_first, cols, kTileDepth, strip);
-    }
-
-    void flat(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
-        pack(depth_first, depth, col_first, cols, kFlatDepth<Element>, strip);
-    }
-
-  private:
-    void pack(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, int64_t tile_depth,
-              Element* strip) const {
+    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip,
+                    int64_t tile_depth = kTileDepth) const {
         // No more, for rows a power of two apart share a few sets of the caches.
         const int64_t rows_ahead = cols > kStripCols ? 8 : 64;
         const int64_t n = reader.matrix().cols;
@@ -211,17 +202,8 @@ struct PackPanel {
 
     int64_t cols() const { return panel.depth(); }
 
-    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
-        pack(depth_first, depth, col_first, cols, kTileDepth, strip);
-    }
-
-    void flat(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip) const {
-        pack(depth_first, depth, col_first, cols, kFlatDepth<Element>, strip);
-    }
-
-  private:
-    void pack(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, int64_t tile_depth,
-              Element* strip) const {
+    void operator()(int64_t depth_first, int64_t depth, int64_t col_first, int64_t cols, Element* strip,
+                    int64_t tile_depth = kTileDepth) const {
         constexpr int64_t kBytes = kRun * static_cast<int64_t>(sizeof(Element));
         pack_rows(
             depth, cols, tile_depth,
