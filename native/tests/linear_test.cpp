@@ -1,3 +1,5 @@
+#include <sys/mman.h>
+
 #include <thread>
 
 #include "support.h"
@@ -312,6 +314,63 @@ TEST_P(Linear, forward_and_backward_are_the_same_to_the_bit_at_every_run_and_thr
     expect_same_bits(GetParam().dtype, {129, 96, 320}, Weight::kinds(96, 320).back(), {1, 1, 2, 2, 3, 3, 5, 5});
     if (on() == nullptr) {  // Rows that many threads share out in pieces of few.
         expect_same_bits(GetParam().dtype, {400, 160, 512}, Weight::Kind::dense, {1, 12});
+    }
+}
+
+namespace {
+
+// A copy of a tensor behind whose last byte no memory can be read.
+class AtTheEnd {
+  public:
+    AtTheEnd(const Tensor& tensor, size_t bytes) : size_((bytes + kPage - 1) / kPage * kPage + kPage) {
+        memory_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        EXPECT_NE(memory_, MAP_FAILED);
+        EXPECT_EQ(mprotect(static_cast<char*>(memory_) + size_ - kPage, kPage, PROT_NONE), 0);
+        data_ = static_cast<char*>(memory_) + size_ - kPage - bytes;
+        std::memcpy(data_, tensor.data(), bytes);
+    }
+    AtTheEnd(const AtTheEnd&) = delete;
+    AtTheEnd& operator=(const AtTheEnd&) = delete;
+    ~AtTheEnd() { munmap(memory_, size_); }
+
+    const void* data() const { return data_; }
+
+  private:
+    static constexpr size_t kPage = 4096;
+
+    size_t size_;
+    void* memory_;
+    char* data_;
+};
+
+}  // namespace
+
+TEST_P(Linear, nothing_is_read_behind_the_end_of_a_matrix) {
+    if (on() != nullptr) {
+        GTEST_SKIP() << "memory of a GPU has bounds of its own";
+    }
+    const nibble_dtype dtype = GetParam().dtype;
+    const size_t element = dtype == NIBBLE_F32 ? 4 : 2;
+    for (const Shape& s : {Shape{5, 33, 70}, Shape{18, 48, 600}, Shape{300, 80, 66}}) {
+        const auto bytes = [&](int64_t rows, int64_t cols) { return static_cast<size_t>(rows * cols) * element; };
+        const AtTheEnd values(Tensor(dtype, random_values(static_cast<size_t>(s.n * s.k), 1)), bytes(s.n, s.k));
+        const AtTheEnd x(Tensor(dtype, random_values(static_cast<size_t>(s.m * s.k), 2)), bytes(s.m, s.k));
+        const AtTheEnd dy(Tensor(dtype, random_values(static_cast<size_t>(s.m * s.n), 3)), bytes(s.m, s.n));
+        nibble_weight weight{};
+        weight.rows = s.n;
+        weight.cols = s.k;
+        weight.format = dtype;
+        weight.data = values.data();
+        const auto a = random_values(static_cast<size_t>(4 * s.k), 4);
+        const auto b = random_values(static_cast<size_t>(s.n * 4), 5);
+        const nibble_lora lora{4, 1.0F, 0.0F, a.data(), b.data(), 0, 0, 0};
+        Tensor y(dtype, static_cast<size_t>(s.m * s.n));
+        Tensor dx(dtype, static_cast<size_t>(s.m * s.k));
+        std::vector<float> da(a.size()), db(b.size());
+        expect_ok(
+            nibble_linear_forward(on(), &weight, nullptr, &lora, dtype, x.data(), nullptr, s.m, y.data(), nullptr));
+        expect_ok(nibble_linear_backward(on(), &weight, &lora, dtype, x.data(), nullptr, dy.data(), nullptr, s.m,
+                                         dx.data(), da.data(), db.data()));
     }
 }
 
