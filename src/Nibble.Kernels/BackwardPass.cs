@@ -1,6 +1,6 @@
 using System.Runtime.ExceptionServices;
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Cuda;
-using Nibble.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -33,24 +33,15 @@ public static class BackwardPass
             autograd.backward([output], [gradient]);
         }
 
+        GraphNode.Release();
         ExceptionDispatchInfo? noted = failure;
         failure = null;
         noted?.Throw();
     }
 
-    /// <summary>Runs the body of a backward function; a failure is noted and undefined gradients are returned.</summary>
-    internal static List<Tensor> Guard(int gradients, Func<List<Tensor>> body)
-    {
-        try
-        {
-            return failure is null ? body() : Undefined(gradients);
-        }
-        catch (Exception exception)
-        {
-            failure = ExceptionDispatchInfo.Capture(exception);
-            return Undefined(gradients);
-        }
-    }
+    /// <summary>Whether a backward function of the pass under way has failed: the others need not do anything.</summary>
+    internal static bool HasFailed => failure is not null;
 
-    private static List<Tensor> Undefined(int count) => [.. new Tensor[count]];
+    /// <summary>Notes what a backward function threw.</summary>
+    internal static void Fail(Exception exception) => failure = ExceptionDispatchInfo.Capture(exception);
 }

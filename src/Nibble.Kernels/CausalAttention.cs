@@ -1,3 +1,4 @@
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -36,7 +37,7 @@ public static class CausalAttention
 
         var sequences = new Sequences([.. lengths], window ?? 0);
         return is_grad_enabled() && (query.requires_grad || key.requires_grad || value.requires_grad)
-            ? AttentionFunction.apply(query, key, value, sequences)
+            ? AttentionNode.Apply(query, key, value, sequences)
             : Forward(query, key, value, sequences, logSumExp: null);
     }
 
@@ -120,9 +121,9 @@ public static class CausalAttention
 
     private static unsafe Tensor Forward(Tensor query, Tensor key, Tensor value, Sequences sequences, Tensor? logSumExp)
     {
-        using Tensor q = query.contiguous();
-        using Tensor k = key.contiguous();
-        using Tensor v = value.contiguous();
+        using Contiguous q = Contiguous.Of(query);
+        using Contiguous k = Contiguous.Of(key);
+        using Contiguous v = Contiguous.Of(value);
         Tensor output = empty_like(q);
         using KernelCall call = KernelCall.On(q, nameof(CausalAttention));
         fixed (int* lengths = sequences.Lengths)
@@ -155,29 +156,36 @@ public static class CausalAttention
         };
     }
 
-    private sealed class AttentionFunction : autograd.SingleTensorFunction<AttentionFunction>
+    private sealed class AttentionNode(Sequences sequences) : GraphNode
     {
-        public override string Name => "nibble.causal_attention";
+        private SavedTensor savedQuery;
+        private SavedTensor savedKey;
+        private SavedTensor savedValue;
+        private SavedTensor savedOutput;
+        private SavedTensor savedLogSumExp;
 
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor Apply(Tensor query, Tensor key, Tensor value, Sequences sequences)
         {
-            (var query, var key, var value) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
-            var sequences = (Sequences)vars[3];
-            Tensor logSumExp = empty(query.size(0), query.size(1), ScalarType.Float32);
+            using Tensor logSumExp = empty(query.size(0), query.size(1), ScalarType.Float32);
             Tensor output = Forward(query, key, value, sequences, logSumExp);
-            ctx.save_for_backward([query, key, value, output, logSumExp]);
-            ctx.save_data("sequences", sequences);
+            var node = new AttentionNode(sequences);
+            node.Tie([output], [query, key, value]);
+            node.savedQuery = node.Save(query);
+            node.savedKey = node.Save(key);
+            node.savedValue = node.Save(value);
+            node.savedOutput = node.Save(output);
+            node.savedLogSumExp = node.Save(logSumExp);
             return output;
         }
 
-        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
+        protected override unsafe Tensor?[] Backward(Tensor?[] gradients)
         {
-            List<Tensor> saved = ctx.get_saved_variables();
-            var sequences = (Sequences)ctx.get_data("sequences");
-            using Tensor query = saved[0].contiguous();
-            using Tensor key = saved[1].contiguous();
-            using Tensor value = saved[2].contiguous();
-            using Tensor doutput = grad_output.contiguous();
+            using Contiguous query = Load(savedQuery);
+            using Contiguous key = Load(savedKey);
+            using Contiguous value = Load(savedValue);
+            using Contiguous output = Load(savedOutput);
+            using Contiguous logSumExp = Load(savedLogSumExp);
+            using Contiguous doutput = Contiguous.Of(gradients[0]!);
             Tensor dquery = empty_like(query);
             Tensor dkey = empty_like(key);
             Tensor dvalue = empty_like(value);
@@ -191,16 +199,15 @@ public static class CausalAttention
                     call.Address(query, "query"),
                     call.Address(key, "key"),
                     call.Address(value, "value"),
-                    call.Address(saved[3], "output"),
-                    call.Address(saved[4], "log sum exp"),
+                    call.Address(output, "output"),
+                    call.Address(logSumExp, "log sum exp"),
                     call.Address(doutput, "doutput"),
                     call.Address(dquery, "dquery"),
                     call.Address(dkey, "dkey"),
                     call.Address(dvalue, "dvalue")));
             }
 
-            saved.ForEach(tensor => tensor.Dispose());
-            return [dquery, dkey, dvalue, null!];
-        });
+            return [dquery, dkey, dvalue];
+        }
     }
 }

@@ -1,3 +1,4 @@
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -15,30 +16,36 @@ public static class Embedding
     {
         ArgumentNullException.ThrowIfNull(table);
         // libtorch's own gradient sums in the table's dtype; of float32 that is as good, and it needs no copy.
-        return is_grad_enabled() && table is { requires_grad: true, dtype: not ScalarType.Float32 } ? RowsFunction.apply(table, new Numbers(ids)) : table.index_select(0, ids);
+        return is_grad_enabled() && table is { requires_grad: true, dtype: not ScalarType.Float32 } ? RowsNode.Apply(table, ids) : table.index_select(0, ids);
     }
 
-    private sealed record Numbers(Tensor Values);
-
-    private sealed class RowsFunction : autograd.SingleTensorFunction<RowsFunction>
+    private sealed class RowsNode(long rows) : GraphNode
     {
-        public override string Name => "nibble.embedding";
+        private SavedTensor savedIds;
 
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor Apply(Tensor table, Tensor ids)
         {
-            (var table, Tensor ids) = ((Tensor)vars[0], ((Numbers)vars[1]).Values);
-            ctx.save_for_backward([ids]);
-            ctx.save_data("rows", table.size(0));
-            return table.index_select(0, ids);
+            Tensor looked;
+            using (no_grad())
+            {
+                looked = table.index_select(0, ids);
+            }
+
+            var node = new RowsNode(table.size(0));
+            node.Tie([looked], [table]);
+            node.savedIds = node.Save(ids);
+            return looked;
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(2, () =>
+        protected override Tensor?[] Backward(Tensor?[] gradients)
         {
             using DisposeScope scope = NewDisposeScope();
-            (Tensor own, Tensor? places, _) = ctx.get_saved_variables()[0].unique(sorted: true, return_inverse: true);
-            Tensor sums = zeros(own.size(0), grad_output.size(1), ScalarType.Float32, grad_output.device).index_add_(0, places!, grad_output.to(ScalarType.Float32), Scalars.One);
-            Tensor gradient = zeros((long)ctx.get_data("rows"), grad_output.size(1), grad_output.dtype, grad_output.device);
-            return [gradient.index_copy_(0, own, sums.to(grad_output.dtype)).MoveToOuterDisposeScope(), null!];
-        });
+            Tensor dy = gradients[0]!;
+            using Contiguous ids = Load(savedIds);
+            (Tensor own, Tensor? places, _) = ids.Tensor.unique(sorted: true, return_inverse: true);
+            Tensor sums = zeros(own.size(0), dy.size(1), ScalarType.Float32, dy.device).index_add_(0, places!, dy.to(ScalarType.Float32), Scalars.One);
+            Tensor gradient = zeros(rows, dy.size(1), dy.dtype, dy.device);
+            return [gradient.index_copy_(0, own, sums.to(dy.dtype)).MoveToOuterDisposeScope()];
+        }
     }
 }

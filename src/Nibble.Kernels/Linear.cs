@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -30,7 +32,7 @@ public static class Linear
         ArgumentNullException.ThrowIfNull(projection);
         ArgumentNullException.ThrowIfNull(projection.Weight);
         return is_grad_enabled() && (x.requires_grad || projection.Learns || residual is { requires_grad: true })
-            ? LayersFunction.apply(Inputs(x, residual, outputNeeded, [projection]))[0]
+            ? LayersNode.Apply(x, residual, outputNeeded, [projection])[0]
             : Forward(x, projection, residual, hidden: null, outputNeeded);
     }
 
@@ -43,34 +45,19 @@ public static class Linear
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(projections);
         return is_grad_enabled() && (x.requires_grad || projections.Any(projection => projection.Learns))
-            ? LayersFunction.apply(Inputs(x, residual: null, outputNeeded: true, projections))
+            ? LayersNode.Apply(x, residual: null, outputNeeded: true, projections)
             : [.. projections.Select(projection => Forward(x, projection, residual: null, hidden: null, outputNeeded: true))];
-    }
-
-    /// <summary>The matrices of the adapters follow the four others.</summary>
-    private static object[] Inputs(Tensor x, Tensor? residual, bool outputNeeded, IReadOnlyList<Projection> projections)
-    {
-        List<object> inputs = [x, residual!, outputNeeded, projections];
-        foreach (LowRank update in projections.Select(projection => projection.Update).OfType<LowRank>())
-        {
-            inputs.Add(update.A);
-            inputs.Add(update.B);
-        }
-
-        return [.. inputs];
     }
 
     /// <summary>Without <paramref name="outputNeeded"/> the result is not written, but hidden is.</summary>
     private static unsafe Tensor Forward(Tensor x, Projection projection, Tensor? residual, Tensor? hidden, bool outputNeeded)
     {
         (LinearWeight weight, Tensor? bias, LowRank? update) = projection;
-        using Tensor input = x.contiguous();
-        using Tensor? stream = residual?.contiguous();
-        Require(input, weight.InFeatures);
-        Tensor y = empty(input.size(0), weight.OutFeatures, input.dtype, input.device);
-        if (stream is not null)
+        Require(x, weight.InFeatures);
+        Tensor y = empty(x.size(0), weight.OutFeatures, x.dtype, x.device);
+        if (residual is not null)
         {
-            RequireLike(y, stream);
+            RequireLike(y, residual);
         }
 
         if (!outputNeeded && hidden is null)
@@ -78,6 +65,8 @@ public static class Linear
             return y;
         }
 
+        using Contiguous input = Contiguous.Of(x);
+        using Contiguous stream = residual is null ? default : Contiguous.Of(residual);
         using KernelCall call = KernelCall.On(input, nameof(Linear));
         NativeMethods.Weight view = weight.View(call);
         NativeMethods.Lora lora = View(update, call);
@@ -89,7 +78,7 @@ public static class Linear
             (int)DTypes.Of(input),
             call.Address(input, "x"),
             outputNeeded ? call.AddressOrNull(stream, "residual") : 0,
-            input.size(0),
+            x.size(0),
             outputNeeded ? call.Address(y, "y") : 0,
             call.AddressOrNull(hidden, "hidden")));
         return y;
@@ -99,7 +88,7 @@ public static class Linear
     private static unsafe (Tensor? Da, Tensor? Db) Backward(Projection projection, Tensor gradient, Tensor? x, Tensor? hidden, Tensor? dx, bool adds)
     {
         LowRank? update = projection.Update;
-        using Tensor dy = gradient.contiguous();
+        using Contiguous dy = Contiguous.Of(gradient);
         Tensor? da = update is null ? null : empty_like(update.A);
         Tensor? db = update is null ? null : empty_like(update.B);
         using KernelCall call = KernelCall.On(dy, "Linear backward");
@@ -110,11 +99,11 @@ public static class Linear
             &view,
             update is null ? null : &lora,
             (int)DTypes.Of(dy),
-            call.AddressOrNull(x, "x"),
+            update is null ? 0 : call.AddressOrNull(x, "x"),
             call.AddressOrNull(hidden, "hidden"),
             call.Address(dy, "dy"),
             adds ? call.AddressOrNull(dx, "dx") : 0,
-            dy.size(0),
+            gradient.size(0),
             call.AddressOrNull(dx, "dx"),
             call.AddressOrNull(da, "da"),
             call.AddressOrNull(db, "db")));
@@ -150,66 +139,76 @@ public static class Linear
         }
     }
 
-    /// <summary>Layers of one input. Kept for backward are, where a layer has an adapter, x and then what each adapter makes of it.</summary>
-    private sealed class LayersFunction : autograd.MultiTensorFunction<LayersFunction>
+    /// <summary>Layers of one input. Kept for backward are, where a layer has an adapter, x and what each adapter makes of it.</summary>
+    private sealed class LayersNode(IReadOnlyList<Projection> projections, bool inputLearns, bool hasResidual) : GraphNode
     {
-        private const int Fixed = 4;
+        private readonly SavedTensor?[] savedHidden = new SavedTensor?[projections.Count];
+        private SavedTensor? savedX;
 
-        public override string Name => "nibble.linear";
-
-        public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor[] Apply(Tensor x, Tensor? residual, bool outputNeeded, IReadOnlyList<Projection> projections)
         {
-            var x = (Tensor)vars[0];
-            var residual = vars[1] as Tensor;
-            var projections = (IReadOnlyList<Projection>)vars[3];
-            List<Tensor> kept = vars.Length > Fixed ? [x] : [];
-            var outputs = new List<Tensor>(projections.Count);
-            foreach (Projection projection in projections)
+            var outputs = new Tensor[projections.Count];
+            var hidden = new Tensor?[projections.Count];
+            List<Tensor> inputs = residual is null ? [x] : [x, residual];
+            for (int i = 0; i < projections.Count; i++)
             {
-                Tensor? hidden = projection.Update is null ? null : empty(x.size(0), projection.Update.A.size(0), ScalarType.Float32, x.device);
-                if (hidden is not null)
+                if (projections[i].Update is { } update)
                 {
-                    kept.Add(hidden);
+                    hidden[i] = empty(x.size(0), update.A.size(0), ScalarType.Float32, x.device);
+                    inputs.AddRange([update.A, update.B]);
                 }
 
-                outputs.Add(Forward(x, projection, residual, hidden, (bool)vars[2]));
+                outputs[i] = Forward(x, projections[i], residual, hidden[i], outputNeeded);
             }
 
-            if (kept.Count > 0)
-            {
-                ctx.save_for_backward(kept);
-            }
-
-            ctx.save_data("projections", projections);
-            ctx.save_data("inputs", vars.Length);
-            ctx.save_data("needs dx", x.requires_grad);
-            ctx.save_data("needs residual", residual is { requires_grad: true });
+            var node = new LayersNode(projections, x.requires_grad, residual is not null);
+            node.Tie(outputs, CollectionsMarshal.AsSpan(inputs));
+            node.Keep(x, hidden);
             return outputs;
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs) => BackwardPass.Guard((int)ctx.get_data("inputs"), () =>
+        protected override Tensor?[] Backward(Tensor?[] gradients)
         {
-            var projections = (IReadOnlyList<Projection>)ctx.get_data("projections");
-            int inputs = (int)ctx.get_data("inputs");
-            List<Tensor> kept = inputs > Fixed ? ctx.get_saved_variables() : [];
-            using Tensor? x = kept.Count > 0 ? kept[0].contiguous() : null;
-            Tensor first = grad_outputs[0];
-            Tensor? dx = (bool)ctx.get_data("needs dx") ? empty(first.size(0), projections[0].Weight.InFeatures, first.dtype, first.device) : null;
-            var gradients = new List<Tensor>(inputs) { dx!, (bool)ctx.get_data("needs residual") ? first : null!, null!, null! };
-            int adapters = 0;
+            using Contiguous x = savedX is { } saved ? Load(saved) : default;
+            Tensor? dx = inputLearns ? RoomForInput(gradients) : null;
+            List<Tensor?> answer = hasResidual ? [dx, gradients[0]] : [dx];
+            bool adds = false;
             for (int i = 0; i < projections.Count; i++)
             {
-                bool adapted = projections[i].Update is not null;
-                (Tensor? da, Tensor? db) = Backward(projections[i], grad_outputs[i], adapted ? x : null, adapted ? kept[++adapters] : null, dx, adds: i > 0);
-                if (adapted)
+                (Tensor? da, Tensor? db) = (null, null);
+                if (gradients[i] is { } dy)
                 {
-                    gradients.Add(da!);
-                    gradients.Add(db!);
+                    using Contiguous hidden = savedHidden[i] is { } kept ? Load(kept) : default;
+                    (da, db) = Linear.Backward(projections[i], dy, x, hidden, dx, adds);
+                    adds = true;
+                }
+
+                if (projections[i].Update is not null)
+                {
+                    answer.AddRange([da, db]);
                 }
             }
 
-            kept.ForEach(tensor => tensor.Dispose());
-            return gradients;
-        });
+            return [.. answer];
+        }
+
+        private void Keep(Tensor x, Tensor?[] hidden)
+        {
+            for (int i = 0; i < hidden.Length; i++)
+            {
+                if (hidden[i] is { } made)
+                {
+                    savedX ??= Save(x);
+                    savedHidden[i] = Save(made);
+                    made.Dispose();
+                }
+            }
+        }
+
+        private Tensor RoomForInput(Tensor?[] gradients)
+        {
+            Tensor dy = gradients.First(gradient => gradient is not null)!;
+            return empty(dy.size(0), projections[0].Weight.InFeatures, dy.dtype, dy.device);
+        }
     }
 }

@@ -1,3 +1,4 @@
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Cuda;
 using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -32,7 +33,7 @@ public static class LinearCrossEntropy
         Tensor? learning = head is DenseWeight { Values: { requires_grad: true } values } ? values : null;
         if (is_grad_enabled() && (hidden.requires_grad || learning is not null))
         {
-            return LossFunction.apply(hidden, learning!, head, new Labels(labels));
+            return LossNode.Apply(hidden, head, learning, labels);
         }
 
         return Forward(hidden, head, labels, unitGradient: null).Loss;
@@ -40,9 +41,9 @@ public static class LinearCrossEntropy
 
     private static unsafe (Tensor Loss, Tensor LogSumExp) Forward(Tensor hidden, LinearWeight head, Tensor labels, Tensor? unitGradient)
     {
-        using Tensor input = hidden.contiguous();
-        long tokens = input.size(0);
-        Tensor loss = empty(tokens, ScalarType.Float32, input.device);
+        using Contiguous input = Contiguous.Of(hidden);
+        long tokens = hidden.size(0);
+        Tensor loss = empty(tokens, ScalarType.Float32, hidden.device);
         Tensor logSumExp = empty_like(loss);
         using KernelCall call = KernelCall.On(input, nameof(LinearCrossEntropy));
         NativeMethods.Weight view = head.View(call);
@@ -59,42 +60,52 @@ public static class LinearCrossEntropy
         return (loss, logSumExp);
     }
 
-    private sealed record Labels(Tensor Values);
-
-    private sealed class LossFunction : autograd.SingleTensorFunction<LossFunction>
+    private sealed class LossNode(LinearWeight head, bool learns) : GraphNode
     {
-        public override string Name => "nibble.linear_cross_entropy";
+        private SavedTensor? savedUnitGradient;
+        private SavedTensor savedHidden;
+        private SavedTensor savedLabels;
+        private SavedTensor savedLogSumExp;
 
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor Apply(Tensor hidden, LinearWeight head, Tensor? learning, Tensor labels)
         {
-            var hidden = (Tensor)vars[0];
-            var head = (LinearWeight)vars[2];
-            Tensor labels = ((Labels)vars[3]).Values;
-            bool learns = vars[1] is Tensor;
             // The probabilities are at hand in forward, where making the gradient from them saves making the logits again. The head's own
             // gradient needs to know the loss's first.
-            Tensor? unitGradient = learns || CudaDevice.Of(hidden) is not null ? null : empty(hidden.shape, hidden.dtype, hidden.device);
+            using Tensor? unitGradient = learning is not null || CudaDevice.Of(hidden) is not null ? null : empty(hidden.shape, hidden.dtype, hidden.device);
             (Tensor loss, Tensor logSumExp) = Forward(hidden, head, labels, unitGradient);
-            ctx.save_for_backward(unitGradient is null ? [hidden, labels, logSumExp] : [unitGradient]);
-            ctx.save_data("head", head);
-            ctx.save_data("learns", learns);
+            var node = new LossNode(head, learning is not null);
+            node.Tie([loss], learning is null ? [hidden] : [hidden, learning]);
+            if (unitGradient is null)
+            {
+                (node.savedHidden, node.savedLabels, node.savedLogSumExp) = (node.Save(hidden), node.Save(labels), node.Save(logSumExp));
+            }
+            else
+            {
+                node.savedUnitGradient = node.Save(unitGradient);
+            }
+
             return loss;
         }
 
-        public override unsafe List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
-        {
-            List<Tensor> saved = ctx.get_saved_variables();
-            if (saved is [Tensor unitGradient])
-            {
-                using Profiler.Scope measured = Profiler.Operator("LinearCrossEntropy backward");
-                return [unitGradient.clone().mul_(grad_output.unsqueeze(1)), null!, null!, null!]; // In place, so that the factors stay float32.
-            }
+        protected override Tensor?[] Backward(Tensor?[] gradients) =>
+            savedUnitGradient is { } unit ? [ScaleUnitGradient(unit, gradients[0]!)] : MakeAgain(gradients[0]!);
 
-            var head = (LinearWeight)ctx.get_data("head");
-            using Tensor hidden = saved[0].contiguous();
-            using Tensor dloss = grad_output.contiguous();
+        private Tensor ScaleUnitGradient(SavedTensor saved, Tensor dloss)
+        {
+            using Profiler.Scope measured = Profiler.Operator("LinearCrossEntropy backward");
+            using Contiguous unitGradient = Load(saved);
+            using Tensor factors = dloss.unsqueeze(1);
+            return unitGradient.Tensor.clone().mul_(factors); // In place, so that the factors stay float32.
+        }
+
+        private unsafe Tensor?[] MakeAgain(Tensor gradient)
+        {
+            using Contiguous hidden = Load(savedHidden);
+            using Contiguous labels = Load(savedLabels);
+            using Contiguous logSumExp = Load(savedLogSumExp);
+            using Contiguous dloss = Contiguous.Of(gradient);
             Tensor dhidden = empty_like(hidden);
-            Tensor? dhead = (bool)ctx.get_data("learns") ? zeros(head.OutFeatures, head.InFeatures, ScalarType.Float32, hidden.device) : null;
+            Tensor? dhead = learns ? zeros(head.OutFeatures, head.InFeatures, ScalarType.Float32, gradient.device) : null;
             using KernelCall call = KernelCall.On(hidden, "LinearCrossEntropy backward");
             NativeMethods.Weight view = head.View(call);
             call.Check(NativeMethods.nibble_linear_cross_entropy_backward(
@@ -102,14 +113,13 @@ public static class LinearCrossEntropy
                 &view,
                 (int)DTypes.Of(hidden),
                 call.Address(hidden, "hidden"),
-                call.Address(saved[1], "labels"),
-                hidden.size(0),
-                call.Address(saved[2], "log sum exp"),
+                call.Address(labels, "labels"),
+                gradient.NumberOfElements,
+                call.Address(logSumExp, "log sum exp"),
                 call.Address(dloss, "dloss"),
                 call.Address(dhidden, "dhidden"),
                 call.AddressOrNull(dhead, "dhead")));
-            saved.ForEach(tensor => tensor.Dispose());
-            return [dhidden, dhead!, null!, null!];
-        });
+            return learns ? [dhidden, dhead] : [dhidden];
+        }
     }
 }

@@ -1,3 +1,5 @@
+using Nibble.Kernels.Autograd;
+using Nibble.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -21,51 +23,71 @@ public static class Recompute
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(layer);
-        return is_grad_enabled() && x.requires_grad ? LayerFunction.apply(x, layer, inputGradient, finished ?? Nothing) : layer(x, true);
+        return is_grad_enabled() && x.requires_grad ? LayerNode.Apply(x, layer, inputGradient, finished) : layer(x, true);
     }
 
-    private static void Nothing()
+    private sealed class LayerNode(Func<Tensor, bool, Tensor> layer, bool inputGradient, Action? finished) : GraphNode
     {
-    }
+        private SavedTensor savedX;
 
-    private sealed class LayerFunction : autograd.SingleTensorFunction<LayerFunction>
-    {
-        public override string Name => "nibble.recompute";
-
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor Apply(Tensor x, Func<Tensor, bool, Tensor> layer, bool inputGradient, Action? finished)
         {
-            var x = (Tensor)vars[0];
-            var layer = (Func<Tensor, bool, Tensor>)vars[1];
-            ctx.save_for_backward([x]);
-            ctx.save_data("layer", layer);
-            ctx.save_data("input gradient", vars[2]);
-            ctx.save_data("finished", vars[3]);
-            using DisposeScope scope = NewDisposeScope();
-            return layer(x, true).MoveToOuterDisposeScope();
+            Tensor y;
+            using (no_grad())
+            using (DisposeScope scope = NewDisposeScope())
+            {
+                y = layer(x, true).detach().MoveToOuterDisposeScope(); // A layer may give back its input, which has a history of its own.
+            }
+
+            var node = new LayerNode(layer, inputGradient, finished);
+            node.Tie([y], [x]);
+            node.savedX = node.Save(x);
+            return y;
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(4, () =>
+        protected override Tensor?[] Backward(Tensor?[] gradients)
         {
             using DisposeScope scope = NewDisposeScope();
-            bool inputGradient = (bool)ctx.get_data("input gradient");
-            Tensor input = ctx.get_saved_variables()[0].detach().requires_grad_(inputGradient);
+            using Contiguous x = Load(savedX);
+            var entry = new Entry();
             using (enable_grad())
             {
-                Tensor output = Again((Func<Tensor, bool, Tensor>)ctx.get_data("layer"), input);
+                Tensor output = Again(inputGradient ? entry.To(x) : x.Tensor.detach());
                 if (output.requires_grad)
                 {
-                    BackwardPass.Run(output, grad_output);
+                    BackwardPass.Run(output, gradients[0]);
                 }
             }
 
-            ((Action)ctx.get_data("finished"))();
-            return [inputGradient ? input.grad!.MoveToOuterDisposeScope() : null!, null!, null!, null!];
-        });
+            finished?.Invoke();
+            return [entry.Gradient?.MoveToOuterDisposeScope()];
+        }
 
-        private static Tensor Again(Func<Tensor, bool, Tensor> layer, Tensor input)
+        private Tensor Again(Tensor input)
         {
             using Profiler.Scope pass = Profiler.Pass("recomputation");
-            return layer(input, false);
+            using DisposeScope scope = NewDisposeScope(); // What the graph does not keep is not needed.
+            return layer(input, false).MoveToOuterDisposeScope();
+        }
+    }
+
+    /// <summary>Where the graph of one layer begins. A leaf would do, but libtorch gives that a copy of its gradient.</summary>
+    private sealed class Entry : GraphNode
+    {
+        /// <summary>What came back to the layer's input; belongs to the dispose scope of the backward pass.</summary>
+        public Tensor? Gradient { get; private set; }
+
+        public Tensor To(Tensor x)
+        {
+            Tensor input = x.detach();
+            Tie([input], []);
+            return input;
+        }
+
+        protected override Tensor?[] Backward(Tensor?[] gradients)
+        {
+            (Gradient, gradients[0]) = (gradients[0], null);
+            return [];
         }
     }
 }

@@ -1,3 +1,4 @@
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -17,7 +18,7 @@ public static class RmsNorm
         ArgumentNullException.ThrowIfNull(weight);
         CheckWeight(x, weight);
         return is_grad_enabled() && (x.requires_grad || weight.requires_grad)
-            ? NormFunction.apply(x, weight, epsilon)
+            ? NormNode.Apply(x, weight, epsilon)
             : Forward(x, update: null, sum: null, weight, epsilon, inverseRms: null);
     }
 
@@ -33,8 +34,7 @@ public static class RmsNorm
         CheckWeight(x, weight);
         if (is_grad_enabled() && (x.requires_grad || weight.requires_grad))
         {
-            List<Tensor> both = StreamAndNormFunction.apply(x, weight, epsilon);
-            return (both[0], both[1]);
+            return NormNode.ApplyBeside(x, weight, epsilon);
         }
 
         return (x, Forward(x, update: null, sum: null, weight, epsilon, inverseRms: null));
@@ -59,8 +59,7 @@ public static class RmsNorm
 
         if (is_grad_enabled() && (x.requires_grad || update.requires_grad || weight.requires_grad))
         {
-            List<Tensor> both = SumAndNormFunction.apply(x, update, weight, epsilon);
-            return (both[0], both[1]);
+            return NormNode.ApplyToSum(x, update, weight, epsilon);
         }
 
         Tensor sum = RoomFor(x);
@@ -77,8 +76,8 @@ public static class RmsNorm
 
     private static Tensor Forward(Tensor x, Tensor? update, Tensor? sum, Tensor weight, float epsilon, Tensor? inverseRms)
     {
-        using Tensor input = x.contiguous();
-        using Tensor? added = update?.contiguous();
+        using Contiguous input = Contiguous.Of(x);
+        using Contiguous added = update is null ? default : Contiguous.Of(update);
         Tensor y = empty_like(input);
         using KernelCall call = KernelCall.On(input, nameof(RmsNorm));
         call.Check(NativeMethods.nibble_rms_norm_forward(
@@ -87,8 +86,8 @@ public static class RmsNorm
             call.Address(input, "x"),
             call.AddressOrNull(added, "update"),
             call.Address(weight, "weight"),
-            Rows(input),
-            input.size(-1),
+            Rows(x),
+            x.size(-1),
             epsilon,
             call.AddressOrNull(sum, "sum"),
             call.Address(y, "y"),
@@ -96,96 +95,85 @@ public static class RmsNorm
         return y;
     }
 
-    /// <summary>The gradients of what was normalised, plus the residual's, and of the weight.</summary>
-    private static (Tensor Dx, Tensor? Dweight) Backward(autograd.AutogradContext ctx, Tensor gradOutput, Tensor? residual)
-    {
-        List<Tensor> saved = ctx.get_saved_variables();
-        using Tensor x = saved[0].contiguous();
-        using Tensor dy = gradOutput.contiguous();
-        using Tensor? other = residual?.contiguous();
-        Tensor dx = empty_like(x);
-        Tensor? dweight = (bool)ctx.get_data("learns") ? empty_like(saved[1]) : null;
-        using KernelCall call = KernelCall.On(x, "RmsNorm backward");
-        call.Check(NativeMethods.nibble_rms_norm_backward(
-            call.Device,
-            (int)DTypes.Of(x),
-            call.Address(x, "x"),
-            call.Address(saved[1], "weight"),
-            call.Address(saved[2], "inverse rms"),
-            call.Address(dy, "dy"),
-            call.AddressOrNull(other, "residual"),
-            Rows(x),
-            x.size(-1),
-            call.Address(dx, "dx"),
-            call.AddressOrNull(dweight, "dweight")));
-        saved.ForEach(tensor => tensor.Dispose());
-        return (dx, dweight);
-    }
-
     /// <summary>Room for a tensor of x's shape whose rows follow each other, whatever the order of those of x.</summary>
     private static Tensor RoomFor(Tensor x) => empty(x.shape, x.dtype, x.device);
 
     private static long Rows(Tensor x) => x.NumberOfElements / x.size(-1);
 
-    private sealed class NormFunction : autograd.SingleTensorFunction<NormFunction>
+    /// <summary>A norm, and where it is one of several outputs, the stream that goes on beside it.</summary>
+    private sealed class NormNode(bool ofSum, bool learns) : GraphNode
     {
-        public override string Name => "nibble.rms_norm";
+        private SavedTensor savedX;
+        private SavedTensor savedWeight;
+        private SavedTensor savedInverseRms;
 
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor Apply(Tensor x, Tensor weight, float epsilon)
         {
-            (var x, var weight) = ((Tensor)vars[0], (Tensor)vars[1]);
-            Tensor inverseRms = empty(Rows(x), ScalarType.Float32, x.device);
-            ctx.save_for_backward([x, weight, inverseRms]);
-            ctx.save_data("learns", weight.requires_grad);
-            return Forward(x, update: null, sum: null, weight, (float)vars[2], inverseRms);
+            using Tensor inverseRms = InverseRmsOf(x);
+            Tensor y = Forward(x, update: null, sum: null, weight, epsilon, inverseRms);
+            var node = new NormNode(ofSum: false, weight.requires_grad);
+            node.Tie([y], [x, weight]);
+            node.Keep(x, weight, inverseRms);
+            return y;
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(3, () =>
+        public static (Tensor Stream, Tensor Normed) ApplyBeside(Tensor x, Tensor weight, float epsilon)
         {
-            (Tensor dx, Tensor? dweight) = Backward(ctx, grad_output, residual: null);
-            return [dx, dweight!, null!];
-        });
-    }
-
-    private sealed class StreamAndNormFunction : autograd.MultiTensorFunction<StreamAndNormFunction>
-    {
-        public override string Name => "nibble.stream_and_rms_norm";
-
-        public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
-        {
-            (var x, var weight) = ((Tensor)vars[0], (Tensor)vars[1]);
-            Tensor inverseRms = empty(Rows(x), ScalarType.Float32, x.device);
-            ctx.save_for_backward([x, weight, inverseRms]);
-            ctx.save_data("learns", weight.requires_grad);
-            return [x.alias(), Forward(x, update: null, sum: null, weight, (float)vars[2], inverseRms)];
+            using Tensor inverseRms = InverseRmsOf(x);
+            Tensor y = Forward(x, update: null, sum: null, weight, epsilon, inverseRms);
+            Tensor stream = x.detach();
+            var node = new NormNode(ofSum: false, weight.requires_grad);
+            node.Tie([y, stream], [x, weight]);
+            node.Keep(x, weight, inverseRms);
+            return (stream, y);
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs) => BackwardPass.Guard(3, () =>
+        public static (Tensor Sum, Tensor Normed) ApplyToSum(Tensor x, Tensor update, Tensor weight, float epsilon)
         {
-            (Tensor dx, Tensor? dweight) = Backward(ctx, grad_outputs[1], grad_outputs[0]);
-            return [dx, dweight!, null!];
-        });
-    }
-
-    private sealed class SumAndNormFunction : autograd.MultiTensorFunction<SumAndNormFunction>
-    {
-        public override string Name => "nibble.sum_and_rms_norm";
-
-        public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
-        {
-            (var x, var update, var weight) = ((Tensor)vars[0], (Tensor)vars[1], (Tensor)vars[2]);
+            using Tensor inverseRms = InverseRmsOf(x);
             Tensor sum = RoomFor(x);
-            Tensor inverseRms = empty(Rows(x), ScalarType.Float32, x.device);
-            Tensor y = Forward(x, update, sum, weight, (float)vars[3], inverseRms);
-            ctx.save_for_backward([sum, weight, inverseRms]);
-            ctx.save_data("learns", weight.requires_grad);
-            return [sum, y];
+            Tensor y = Forward(x, update, sum, weight, epsilon, inverseRms);
+            var node = new NormNode(ofSum: true, weight.requires_grad);
+            node.Tie([y, sum], [x, weight, update]);
+            node.Keep(sum, weight, inverseRms);
+            return (sum, y);
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs) => BackwardPass.Guard(4, () =>
+        /// <summary>The gradient of what was normalised has the stream's added to it.</summary>
+        protected override Tensor?[] Backward(Tensor?[] gradients)
         {
-            (Tensor dx, Tensor? dweight) = Backward(ctx, grad_outputs[1], grad_outputs[0]);
-            return [dx, dx, dweight!, null!];
-        });
+            if (gradients[0] is not { } normed)
+            {
+                return Answer(gradients[1], dweight: null);
+            }
+
+            using Contiguous x = Load(savedX);
+            using Contiguous weight = Load(savedWeight);
+            using Contiguous inverseRms = Load(savedInverseRms);
+            using Contiguous dy = Contiguous.Of(normed);
+            using Contiguous stream = gradients is [_, { } beside] ? Contiguous.Of(beside) : default;
+            Tensor dx = empty_like(x);
+            Tensor? dweight = learns ? empty_like(weight) : null;
+            using KernelCall call = KernelCall.On(x, "RmsNorm backward");
+            call.Check(NativeMethods.nibble_rms_norm_backward(
+                call.Device,
+                (int)DTypes.Of(x),
+                call.Address(x, "x"),
+                call.Address(weight, "weight"),
+                call.Address(inverseRms, "inverse rms"),
+                call.Address(dy, "dy"),
+                call.AddressOrNull(stream, "residual"),
+                Rows(x),
+                x.Tensor.size(-1),
+                call.Address(dx, "dx"),
+                call.AddressOrNull(dweight, "dweight")));
+            return Answer(dx, dweight);
+        }
+
+        private static Tensor InverseRmsOf(Tensor x) => empty(Rows(x), ScalarType.Float32, x.device);
+
+        private void Keep(Tensor x, Tensor weight, Tensor inverseRms) => (savedX, savedWeight, savedInverseRms) = (Save(x), Save(weight), Save(inverseRms));
+
+        private Tensor?[] Answer(Tensor? dx, Tensor? dweight) => ofSum ? [dx, dweight, dx] : [dx, dweight];
     }
 }

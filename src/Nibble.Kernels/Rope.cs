@@ -1,3 +1,4 @@
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -26,12 +27,12 @@ public static class Rope
         }
 
         var angles = new Angles(cos, sin);
-        return is_grad_enabled() && x.requires_grad ? RopeFunction.apply(x, angles) : Turn(x, angles, inverse: false);
+        return is_grad_enabled() && x.requires_grad ? RopeNode.Apply(x, angles) : Turn(x, angles, inverse: false);
     }
 
     private static Tensor Turn(Tensor x, Angles angles, bool inverse)
     {
-        using Tensor input = x.contiguous();
+        using Contiguous input = Contiguous.Of(x);
         Tensor y = empty_like(input);
         using KernelCall call = KernelCall.On(input, inverse ? "Rope backward" : nameof(Rope));
         call.Check(NativeMethods.nibble_rope(
@@ -40,9 +41,9 @@ public static class Rope
             call.Address(input, "x"),
             call.Address(angles.Cos, "cos"),
             call.Address(angles.Sin, "sin"),
-            input.size(0),
-            input.size(1),
-            input.size(2),
+            x.size(0),
+            x.size(1),
+            x.size(2),
             2 * angles.Cos.size(1),
             inverse ? 1 : 0,
             call.Address(y, "y")));
@@ -51,17 +52,15 @@ public static class Rope
 
     private sealed record Angles(Tensor Cos, Tensor Sin);
 
-    private sealed class RopeFunction : autograd.SingleTensorFunction<RopeFunction>
+    private sealed class RopeNode(Angles angles) : GraphNode
     {
-        public override string Name => "nibble.rope";
-
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor Apply(Tensor x, Angles angles)
         {
-            ctx.save_data("angles", vars[1]);
-            return Turn((Tensor)vars[0], (Angles)vars[1], inverse: false);
+            Tensor y = Turn(x, angles, inverse: false);
+            new RopeNode(angles).Tie([y], [x]);
+            return y;
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) =>
-            BackwardPass.Guard(2, () => [Turn(grad_output, (Angles)ctx.get_data("angles"), inverse: true), null!]);
+        protected override Tensor?[] Backward(Tensor?[] gradients) => [Turn(gradients[0]!, angles, inverse: true)];
     }
 }

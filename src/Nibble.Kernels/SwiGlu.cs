@@ -1,3 +1,4 @@
+using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -17,38 +18,41 @@ public static class SwiGlu
                 $"SwiGlu needs two tensors alike; found [{string.Join(", ", gate.shape)}] {gate.dtype} and [{string.Join(", ", up.shape)}] {up.dtype}.");
         }
 
-        return is_grad_enabled() && (gate.requires_grad || up.requires_grad) ? GluFunction.apply(gate, up) : Forward(gate, up);
+        return is_grad_enabled() && (gate.requires_grad || up.requires_grad) ? GluNode.Apply(gate, up) : Forward(gate, up);
     }
 
     private static Tensor Forward(Tensor gate, Tensor up)
     {
-        using Tensor g = gate.contiguous();
-        using Tensor u = up.contiguous();
+        using Contiguous g = Contiguous.Of(gate);
+        using Contiguous u = Contiguous.Of(up);
         Tensor y = empty_like(g);
         using KernelCall call = KernelCall.On(g, nameof(SwiGlu));
         call.Check(NativeMethods.nibble_swiglu_forward(
             call.Device,
-            (int)DTypes.Of(g), call.Address(g, "gate"), call.Address(u, "up"), g.NumberOfElements, call.Address(y, "y")));
+            (int)DTypes.Of(g), call.Address(g, "gate"), call.Address(u, "up"), gate.NumberOfElements, call.Address(y, "y")));
         return y;
     }
 
-    private sealed class GluFunction : autograd.SingleTensorFunction<GluFunction>
+    private sealed class GluNode : GraphNode
     {
-        public override string Name => "nibble.swiglu";
+        private SavedTensor savedGate;
+        private SavedTensor savedUp;
 
-        public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+        public static Tensor Apply(Tensor gate, Tensor up)
         {
-            (var gate, var up) = ((Tensor)vars[0], (Tensor)vars[1]);
-            ctx.save_for_backward([gate, up]);
-            return Forward(gate, up);
+            Tensor y = Forward(gate, up);
+            var node = new GluNode();
+            node.Tie([y], [gate, up]);
+            node.savedGate = node.Save(gate);
+            node.savedUp = node.Save(up);
+            return y;
         }
 
-        public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => BackwardPass.Guard(2, () =>
+        protected override Tensor?[] Backward(Tensor?[] gradients)
         {
-            List<Tensor> saved = ctx.get_saved_variables();
-            using Tensor gate = saved[0].contiguous();
-            using Tensor up = saved[1].contiguous();
-            using Tensor dy = grad_output.contiguous();
+            using Contiguous gate = Load(savedGate);
+            using Contiguous up = Load(savedUp);
+            using Contiguous dy = Contiguous.Of(gradients[0]!);
             Tensor dgate = empty_like(gate);
             Tensor dup = empty_like(up);
             using KernelCall call = KernelCall.On(gate, "SwiGlu backward");
@@ -58,11 +62,10 @@ public static class SwiGlu
                 call.Address(gate, "gate"),
                 call.Address(up, "up"),
                 call.Address(dy, "dy"),
-                gate.NumberOfElements,
+                dy.Tensor.NumberOfElements,
                 call.Address(dgate, "dgate"),
                 call.Address(dup, "dup")));
-            saved.ForEach(tensor => tensor.Dispose());
             return [dgate, dup];
-        });
+        }
     }
 }

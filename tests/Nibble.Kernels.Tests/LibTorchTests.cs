@@ -33,8 +33,8 @@ public class LibTorchTests
     public void The_switch_that_keeps_backward_passes_to_their_thread_is_where_this_libtorch_has_it()
     {
         // Beside the switch lies the gradient mode: were it read from elsewhere, one of the two calls would throw.
-        Nibble.Kernels.Runtime.AutogradThreads.KeepToCaller();
+        Nibble.Kernels.Autograd.AutogradThreads.KeepToCaller();
         using IDisposable noGrad = torch.no_grad();
-        Nibble.Kernels.Runtime.AutogradThreads.KeepToCaller();
+        Nibble.Kernels.Autograd.AutogradThreads.KeepToCaller();
     }
 }

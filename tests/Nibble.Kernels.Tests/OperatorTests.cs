@@ -140,6 +140,75 @@ public class OperatorTests
     }
 
     [Fact]
+    public void A_layer_may_give_back_its_input()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(3, 4).requires_grad_();
+        BackwardPass.Run((Recompute.Apply(x * 2, (input, _) => input) * 3).sum());
+        Assert.All(Values(x.grad!), value => Assert.Equal(6, value));
+    }
+
+    [Fact]
+    public void A_graph_that_is_retained_gives_its_gradients_again()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        (Tensor gate, Tensor up) = (randn(6, 16).requires_grad_(), randn(6, 16).requires_grad_());
+        Tensor y = Recompute.Apply(gate, (input, _) => SwiGlu.Apply(input, up)).sum();
+        y.backward(retain_graph: true);
+        Tensor[] once = [gate.grad!.clone(), up.grad!.clone()];
+        y.backward();
+        AssertClose(once[0] * 2, gate.grad!);
+        AssertClose(once[1] * 2, up.grad!);
+    }
+
+    [Fact]
+    public void A_tensor_that_was_written_to_since_the_forward_pass_is_refused_in_the_backward_pass()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor gate = randn(6, 16).requires_grad_();
+        Tensor up = randn(6, 16);
+        Tensor y = SwiGlu.Apply(gate, up);
+        up.zero_();
+        Exception refused = Assert.ThrowsAny<Exception>(() => BackwardPass.Run(y.sum()));
+        Assert.Contains("modified by an inplace operation", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_layer_that_nothing_came_of_learns_nothing_and_the_others_what_they_learn_alone()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(7, 128).requires_grad_();
+        using Nf4Weight weight = Nf4.Quantize(randn(64, 128) * 0.1, doubleQuantize: true);
+        Tensor[] matrices = [.. new[] { randn(4, 128), randn(64, 4), randn(4, 128), randn(64, 4) }.Select(matrix => matrix.requires_grad_())];
+        Projection[] projections =
+            [new(weight, null, new LowRank(matrices[0], matrices[1], 0.5f)), new(weight, null, new LowRank(matrices[2], matrices[3], 0.5f))];
+        BackwardPass.Run(Linear.Apply(x, projections[1]).sum());
+        float[][] expected = [.. new[] { x, matrices[2], matrices[3] }.Select(leaf => Values(leaf.grad!))];
+        foreach (Tensor leaf in matrices.Append(x))
+        {
+            leaf.grad = null;
+        }
+
+        BackwardPass.Run(Linear.Apply(x, projections)[1].sum());
+        Assert.Equal(expected, new[] { x, matrices[2], matrices[3] }.Select(leaf => Values(leaf.grad!)));
+        Assert.Null(matrices[0].grad);
+        Assert.Null(matrices[1].grad);
+    }
+
+    [Fact]
+    public void A_norm_that_nothing_came_of_leaves_the_streams_gradient_as_it_is()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        (Tensor x, Tensor update, Tensor weight) = (randn(5, 32).requires_grad_(), randn(5, 32).requires_grad_(), randn(32).requires_grad_());
+        Tensor dy = randn(5, 32);
+        BackwardPass.Run(RmsNorm.ApplyToSum(x, update, weight, 1e-5f).Sum, dy);
+        BackwardPass.Run(RmsNorm.ApplyBeside(update, weight, 1e-5f).Stream, dy);
+        Assert.Equal(Values(dy), Values(x.grad!));
+        AssertClose(dy * 2, update.grad!);
+        Assert.Null(weight.grad);
+    }
+
+    [Fact]
     public void A_failure_inside_the_backward_pass_reaches_the_caller()
     {
         using DisposeScope scope = NewDisposeScope();

@@ -194,21 +194,4 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)]
     public static partial int nibble_adamw_step_8bit_bf16(
         nint device, AdamW* config, Rounding* rounding, nint param, int gradDtype, nint grad, nint codes1, nint codes2, nint absmax1, nint absmax2, long count);
-
-    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1015GetCPUAllocatorEv")]
-    public static partial nint c10_GetCPUAllocator();
-
-    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1015SetCPUAllocatorEPNS_9AllocatorEh")]
-    public static partial void c10_SetCPUAllocator(nint allocator, byte priority);
-
-    [LibraryImport(LibTorch.CoreName, EntryPoint = "_ZN3c1013AutogradState13get_tls_stateEv")]
-    public static partial byte* c10_AutogradState_get_tls_state();
-
-    /// <summary>TorchSharp keeps the data pointer to itself, but its native library exports it; storage offsets are included.</summary>
-    [LibraryImport(LibTorch.BindingName)]
-    public static partial nint THSTensor_data(nint tensor);
-
-    [LibraryImport(LibTorch.BindingName)]
-    public static partial nint THSTensor_frombuffer(
-        nint data, nint deleter, long count, long offset, sbyte type, sbyte dtype, int deviceType, int deviceIndex, byte requiresGrad);
 }

@@ -1,4 +1,6 @@
-namespace Nibble.Kernels.Runtime;
+using Nibble.Kernels.Runtime;
+
+namespace Nibble.Kernels.Autograd;
 
 /// <summary>
 /// Keeps backward passes on the thread that asks for them, as <c>torch.autograd.set_multithreading_enabled(False)</c> does.
