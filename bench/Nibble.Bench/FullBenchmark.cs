@@ -57,7 +57,7 @@ internal static class FullBenchmark
             PeakMemory.Reset(); // To make the model took memory too.
             var clock = new StepBenchmark.Clock();
             new FineTuner(config, clock).Run();
-            double[] saving = [.. clock.Seconds.Where((_, i) => (i + 1) % setting.Training.SaveSteps == 0)];
+            double[] saving = [.. clock.Seconds.Where((_, i) => setting.Training.SaveSteps > 0 && (i + 1) % setting.Training.SaveSteps == 0)];
             double predicted = MemoryEstimate.Of(config, model, gpu: false).Total;
             return string.Create(
                 CultureInfo.InvariantCulture,
