@@ -38,10 +38,10 @@ public sealed record MemoryEstimate
     /// <summary>Two moments for each: eight bytes, or two and a scale for each 256; of paged ones only two pages, of those on the disk only the largest parameter's.</summary>
     public required long OptimizerStates { get; init; }
 
-    /// <summary>Of each layer, until a micro-batch is through: its input, the output-sized block that an autograd node keeps, and its gradient.</summary>
+    /// <summary>The inputs of all layers and of the last norm, until a micro-batch is through.</summary>
     public required long LayerInputs { get; init; }
 
-    /// <summary>The inside of one layer: what running it again makes, what its autograd nodes keep, and the gradients of both.</summary>
+    /// <summary>The inside of one layer: what is kept of running it again, and the gradients under way.</summary>
     public required long Layer { get; init; }
 
     /// <summary>
@@ -50,7 +50,7 @@ public sealed record MemoryEstimate
     /// </summary>
     public required int KeptLayers { get; init; }
 
-    /// <summary>What these keep.</summary>
+    /// <summary>What these keep, beside the inside of one layer.</summary>
     public required long KeptActivations { get; init; }
 
     /// <summary>Logits of a chunk of the loss, messages between processes, and gradients of the vocabulary's matrices before they are added to what is there.</summary>
@@ -109,7 +109,7 @@ public sealed record MemoryEstimate
         // Two of a tied matrix are first added to each other.
         long gradientsApart = (embeddingLearns ? vocabulary : 0) + (headLearns && accumulates ? (model.TieWordEmbeddings && embeddingLearns ? 2 : 1) * vocabulary : 0);
         // Trained linear layers are cast to the compute dtype each time they are used, if they are of another.
-        long layer = (tokens * size * InsideOfLayer(model, gpu)) + (size == 4 || config.Training.Bf16StochasticRound ? 0 : size * trainedInLayer);
+        long layer = (tokens * size * InsideOfLayer(config, model, gpu)) + (size == 4 || config.Training.Bf16StochasticRound ? 0 : size * trainedInLayer);
         long workspace = (gpu ? GpuWorkspace(model, tokens) : CpuWorkspace(model, tokens, size, layer)) + (4 * gradientsApart);
         bool mapped = !gpu && !embeddingLearns && !model.TieWordEmbeddings && model.StoredDTypeName == DTypeNames.InFull(config.Dtype);
         long unread = mapped && seen is not null ? (size * vocabulary) - EmbeddingPages.Read(model, size, seen) : 0;
@@ -119,7 +119,7 @@ public sealed record MemoryEstimate
             TrainedParameters = shared.Parameters,
             Gradients = shared.Gradients,
             OptimizerStates = Held(config.Training.Optim, States(config.Training.Optim, config.Training.OffloadOptimizer == OffloadDevice.Disk ? Math.Min(largest, shared.Owned) : shared.Owned), gpu),
-            LayerInputs = tokens * size * 3 * model.NumHiddenLayers * model.HiddenSize,
+            LayerInputs = tokens * size * (model.NumHiddenLayers + 1) * model.HiddenSize,
             Layer = layer,
             KeptLayers = 0,
             KeptActivations = 0,
@@ -128,9 +128,10 @@ public sealed record MemoryEstimate
             Runtime = gpu ? GpuRuntime : CpuRuntime,
         };
         long spare = config.MemoryLimit is { } limit ? Math.Max(0, ByteSize.Parse(limit) - estimate.Total) : 0;
-        long activations = tokens * size * KeptOfLayer(model);
-        long kept = config.Training.GradientCheckpointing ? Math.Min(spare / activations, model.NumHiddenLayers) : model.NumHiddenLayers;
-        return estimate with { KeptLayers = (int)kept, KeptActivations = kept * activations };
+        long activations = tokens * size * KeptOfLayer(config, model, gpu);
+        int apart = model.NumHiddenLayers - 1; // Where all layers keep theirs, those of one count as the inside of a layer.
+        long others = config.Training.GradientCheckpointing ? Math.Min(spare / activations, apart) : apart;
+        return estimate with { KeptLayers = others == apart ? model.NumHiddenLayers : (int)others, KeptActivations = others * activations };
     }
 
     /// <inheritdoc/>
@@ -153,29 +154,37 @@ public sealed record MemoryEstimate
     }
 
     /// <summary>
-    /// Elements a token. Of the residual stream's width: six values (norms, sums and what is added), four blocks that nodes keep, nine
-    /// gradients; of the queries' (projected, turned, attended, joined), keys' and values', and the feed-forward block's likewise.
-    /// libtorch's attention, which a GPU has, spreads grouped keys and values to the queries' width, with gradients of that width.
+    /// Elements a token: beside what the layer keeps, its output and that one's gradient, and in its feed-forward block or in its attention, whichever
+    /// takes more, the gradients of a block's results and arguments. libtorch's attention, which a GPU has, spreads grouped keys and values to
+    /// the queries' width.
     /// </summary>
-    private static long InsideOfLayer(DecoderConfig model, bool gpu)
+    private static long InsideOfLayer(RunConfig config, DecoderConfig model, bool gpu)
     {
-        long queries = model.NumAttentionHeads * (long)model.HeadDim;
-        long keys = model.NumKeyValueHeads * (long)model.HeadDim;
-        long normed = model.QueryKeyNorm ? 3 * (queries + keys) : 0;
-        long spread = gpu && queries > keys ? 4 * queries : 0;
-        return (19L * model.HiddenSize) + (9 * queries) + (9 * keys) + (9L * model.IntermediateSize) + normed + spread;
+        (long queries, long keys) = (Queries(model), Keys(model));
+        long attention = (3 * queries) + (2 * (gpu ? queries : keys));
+        return KeptOfLayer(config, model, gpu) + (2L * model.HiddenSize) + Math.Max(3L * model.IntermediateSize, attention);
     }
 
     /// <summary>
-    /// Elements a token that a layer keeps for its backward pass: norms and sums of the residual stream's width, queries, keys and values
-    /// turned and attended, the feed-forward block's three; and the output-sized blocks that their nodes keep.
+    /// Elements a token that a layer keeps for its backward pass beside its input: the normed input, the sum after attention; queries and
+    /// keys turned, values, what they attend to; gate and up; and where projections in the feed-forward block learn, their inputs.
     /// </summary>
-    private static long KeptOfLayer(DecoderConfig model)
+    private static long KeptOfLayer(RunConfig config, DecoderConfig model, bool gpu)
     {
-        long queries = model.NumAttentionHeads * (long)model.HeadDim;
-        long keys = model.NumKeyValueHeads * (long)model.HeadDim;
-        return (8L * model.HiddenSize) + (5 * queries) + (5 * keys) + (6L * model.IntermediateSize);
+        (long queries, long keys) = (Queries(model), Keys(model));
+        long normed = model.QueryKeyNorm ? queries + keys : 0;
+        long spread = gpu && queries > keys ? 2 * queries : 0;
+        long hidden = AnyLearns("mlp.gate_proj") || AnyLearns("mlp.up_proj") ? 3 : 2;
+        long gated = AnyLearns("mlp.down_proj") ? 3 : 2;
+        return (hidden * model.HiddenSize) + (2 * queries) + (2 * keys) + normed + spread + (gated * model.IntermediateSize);
+
+        bool AnyLearns(string projection) => Enumerable.Range(0, model.NumHiddenLayers).Select(layer => $"model.layers.{layer}.{projection}")
+            .Any(module => Learns(config, module) || (config.Method != Method.Full && config.Lora.Targets(module)));
     }
+
+    private static long Queries(DecoderConfig model) => model.NumAttentionHeads * (long)model.HeadDim;
+
+    private static long Keys(DecoderConfig model) => model.NumKeyValueHeads * (long)model.HeadDim;
 
     /// <summary>What learns of each unit of the model: what is in the dtype of computation where masters lie apart or are not there, and the rest; of an adapter all in one.</summary>
     private static IReadOnlyList<(long Computed, long Others)> Units(RunConfig config, List<(string Module, long[] Shape)> weights, long trained)

@@ -52,12 +52,12 @@ public class EmulatedRunTests
     {
         using var folder = new TempFolder();
         RunConfig config = Config(folder["out"], OptimizerType.Adamw8bit);
-        config = config with { Data = config.Data with { MaxLength = 512 }, Training = config.Training with { PerDeviceTrainBatchSize = 64 } };
+        config = config with { Data = config.Data with { MaxLength = 512 }, Training = config.Training with { PerDeviceTrainBatchSize = 128 } };
         string message = FailureOf(config, memory: 1L << 30);
         Assert.StartsWith("memory ran out: ", message, StringComparison.Ordinal);
         Assert.Contains("CUDA_ERROR_OUT_OF_MEMORY", message, StringComparison.Ordinal);
         Assert.Contains("(inside of one layer ", message, StringComparison.Ordinal);
-        Assert.Contains("the GPU has 1.0 GiB. With --set training.per_device_train_batch_size=32 --set training.gradient_accumulation_steps=2 it needs about ", message, StringComparison.Ordinal);
+        Assert.Contains("the GPU has 1.0 GiB. With --set training.per_device_train_batch_size=64 --set training.gradient_accumulation_steps=2 it needs about ", message, StringComparison.Ordinal);
         Assert.Contains("another output_dir", message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', message);
     }

@@ -30,7 +30,7 @@ public class MemoryLimitTests
         Assert.Equal(0, Recomputed(without.Profile!));
         Assert.Equal(recomputing.Losses, without.Losses);
 
-        long each = MemoryEstimate.Of(config with { MemoryLimit = "8GiB" }, ConfigReader.Read(config.Model), gpu: false).KeptActivations / Layers;
+        long each = MemoryEstimate.Of(config with { MemoryLimit = "8GiB" }, ConfigReader.Read(config.Model), gpu: false).KeptActivations / (Layers - 1);
         string limit = FormattableString.Invariant($"{(least + (2 * each) + 1000) / 1e6:0.000}MB");
         TrainingResult some = Run(config with { OutputDir = folder["some"], MemoryLimit = limit });
         Assert.Equal(Layers - 2, Recomputed(some.Profile!));
@@ -56,7 +56,7 @@ public class MemoryLimitTests
     {
         using var folder = new TempFolder();
         File.WriteAllText(folder["config.json"], """
-            {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 16384, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3,
+            {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 16384, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8,
              "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
              "tie_word_embeddings": false, "torch_dtype": "bfloat16"}
             """);
@@ -65,8 +65,8 @@ public class MemoryLimitTests
         RunConfig config = Config(folder["out"], "lora") with { Model = folder.Path, Data = new DataSection { Train = folder["train.jsonl"], MaxLength = 256 } };
         long whole = MemoryEstimate.Of(config, ConfigReader.Read(config.Model), gpu: false).Total;
         config = config with { MemoryLimit = FormattableString.Invariant($"{whole / 1e6:0.000}MB") };
-        Assert.Equal(2, new FineTuner(config).DryRun().Memory.KeptLayers); // What is never read is 8.4 MB, and a layer keeps 3.9.
-        Assert.Equal(3 - 2, Recomputed(Run(config).Profile!));
+        Assert.Equal(6, new FineTuner(config).DryRun().Memory.KeptLayers); // What is never read is 8.4 MB, and a layer keeps 1.3.
+        Assert.Equal(8 - 6, Recomputed(Run(config).Profile!));
     }
 
     /// <summary>Layers that are computed again in a step.</summary>
