@@ -14,7 +14,7 @@ using Nibble.Bench.Serving;
 using Nibble.Kernels.Runtime;
 using Perfolizer.Horology;
 
-// report FOLDER: everything, as a report. step NAME: a whole QLoRA step. full NAME: full fine-tuning, its memory or its checkpoints. distributed
+// report FOLDER: everything, as a report. step NAME: a whole QLoRA step, whose model it has made by model NAME FOLDER. full NAME: full fine-tuning, its memory or its checkpoints. distributed
 // FOLDER: several processes, as a report; each of them is started as rank MODEL STAGE STEPS. service FOLDER: the training service under load, as a
 // section of its report. Anything else is BenchmarkDotNet's (--filter '*Rope*',
 // --list flat), and the kernels among it are shown as a report would.
@@ -22,6 +22,12 @@ LibTorch.EnsureLoaded();
 if (args is ["step", ..])
 {
     Console.WriteLine(StepBenchmark.Run(args.Length > 1 ? args[1] : "small"));
+    return;
+}
+
+if (args is ["model", string made, string where])
+{
+    Console.WriteLine(StepBenchmark.Prepare(made, where));
     return;
 }
 

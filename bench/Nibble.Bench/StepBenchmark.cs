@@ -34,30 +34,41 @@ internal static class StepBenchmark
     /// <exception cref="ArgumentException">There is no setting of that name.</exception>
     public static string Run(string name)
     {
-        Setting setting = Settings.GetValueOrDefault(name) ?? throw new ArgumentException($"No setting '{name}'; there are {string.Join(", ", Settings.Keys)}.");
+        Setting setting = Named(name);
         string folder = Directory.CreateTempSubdirectory("nibble-bench-").FullName;
         try
         {
-            double before = MatrixRate();
-            DecoderConfig model = WriteModel(folder, setting.Config, setting.Batch * setting.Steps, setting.Length);
-            PeakMemory.Reset(); // To make the model took more than training it.
+            double before = double.Parse(OwnProcess.Run("model", name, folder), CultureInfo.InvariantCulture); // It takes memory that training does not.
+            DecoderConfig model = ConfigReader.Read(folder);
             var clock = new Clock();
             RunConfig config = Configure(folder, setting);
             TrainingResult result = new FineTuner(config, clock) { Profiles = true }.Run();
             Console.Error.WriteLine(result.Profile);
+            long memory = PeakMemory.Bytes;
             double peak = Math.Max(before, MatrixRate()); // The machine may have been slow at one of the two times.
             double seconds = clock.MedianStep;
             double tokens = setting.Batch * setting.Length;
             double share = FlopsPerToken(model) * tokens / seconds / peak;
             return string.Create(
                 CultureInfo.InvariantCulture,
-                $"| {name} | {tokens / seconds:0.0} tokens/s | {seconds:0.000} s a step | {share:P0} of {peak / 1e9:0} GFLOP/s | peak {PeakMemory.Bytes / 1048576.0:0} MB, predicted {new FineTuner(config).DryRun().Memory.Total / 1048576.0:0} |");
+                $"| {name} | {tokens / seconds:0.0} tokens/s | {seconds:0.000} s a step | {share:P0} of {peak / 1e9:0} GFLOP/s | peak {memory / 1048576.0:0} MB, predicted {new FineTuner(config).DryRun().Memory.Total / 1048576.0:0} |");
         }
         finally
         {
             Directory.Delete(folder, recursive: true);
         }
     }
+
+    /// <summary>Writes a setting's model and data, and gives the rate that <see cref="MatrixRate"/> finds beside.</summary>
+    public static string Prepare(string name, string folder)
+    {
+        Setting setting = Named(name);
+        WriteModel(folder, setting.Config, setting.Batch * setting.Steps, setting.Length);
+        return MatrixRate().ToString(CultureInfo.InvariantCulture);
+    }
+
+    private static Setting Named(string name) =>
+        Settings.GetValueOrDefault(name) ?? throw new ArgumentException($"No setting '{name}'; there are {string.Join(", ", Settings.Keys)}.");
 
     /// <summary>What the method needs: layers forward, recomputed and to their inputs; head forward and to its input.</summary>
     private static double FlopsPerToken(DecoderConfig model)

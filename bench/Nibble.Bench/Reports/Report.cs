@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using BenchmarkDotNet.Reports;
@@ -45,20 +44,9 @@ internal static class Report
 
             | setting | speed | time | share of the bf16 matrix rate | peak resident memory |
             |---|---|---|---|---|
-            {string.Join('\n', Runs.Select(Row))}
+            {string.Join('\n', Runs.Select(OwnProcess.Run))}
 
             """));
         return path;
-    }
-
-    /// <summary>The last line of what a run prints.</summary>
-    private static string Row(string[] arguments)
-    {
-        using var process = Process.Start(new ProcessStartInfo(Environment.ProcessPath!, arguments) { RedirectStandardOutput = true })!;
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return process.ExitCode == 0
-            ? output.TrimEnd().Split('\n')[^1]
-            : throw new InvalidOperationException($"'{string.Join(' ', arguments)}' ended with {process.ExitCode}.");
     }
 }
