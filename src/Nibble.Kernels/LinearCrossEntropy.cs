@@ -36,15 +36,17 @@ public static class LinearCrossEntropy
             return LossNode.Apply(hidden, head, learning, labels);
         }
 
-        return Forward(hidden, head, labels, unitGradient: null).Loss;
+        using Tensor logSumExp = LogSumExpOf(hidden);
+        return Forward(hidden, head, labels, logSumExp, unitGradient: null);
     }
 
-    private static unsafe (Tensor Loss, Tensor LogSumExp) Forward(Tensor hidden, LinearWeight head, Tensor labels, Tensor? unitGradient)
+    private static Tensor LogSumExpOf(Tensor hidden) => empty(hidden.size(0), ScalarType.Float32, hidden.device);
+
+    private static unsafe Tensor Forward(Tensor hidden, LinearWeight head, Tensor labels, Tensor logSumExp, Tensor? unitGradient)
     {
         using Contiguous input = Contiguous.Of(hidden);
         long tokens = hidden.size(0);
         Tensor loss = empty(tokens, ScalarType.Float32, hidden.device);
-        Tensor logSumExp = empty_like(loss);
         using KernelCall call = KernelCall.On(input, nameof(LinearCrossEntropy));
         NativeMethods.Weight view = head.View(call);
         call.Check(NativeMethods.nibble_linear_cross_entropy_forward(
@@ -57,7 +59,7 @@ public static class LinearCrossEntropy
             call.Address(loss, "loss"),
             call.Address(logSumExp, "log sum exp"),
             call.AddressOrNull(unitGradient, "unit gradient")));
-        return (loss, logSumExp);
+        return loss;
     }
 
     private sealed class LossNode(LinearWeight head, bool learns) : GraphNode
@@ -72,7 +74,8 @@ public static class LinearCrossEntropy
             // The probabilities are at hand in forward, where making the gradient from them saves making the logits again. The head's own
             // gradient needs to know the loss's first.
             using Tensor? unitGradient = learning is not null || CudaDevice.Of(hidden) is not null ? null : empty(hidden.shape, hidden.dtype, hidden.device);
-            (Tensor loss, Tensor logSumExp) = Forward(hidden, head, labels, unitGradient);
+            using Tensor logSumExp = LogSumExpOf(hidden);
+            Tensor loss = Forward(hidden, head, labels, logSumExp, unitGradient);
             var node = new LossNode(head, learning is not null);
             node.Tie([loss], learning is null ? [hidden] : [hidden, learning]);
             if (unitGradient is null)

@@ -149,6 +149,42 @@ public class OperatorTests
     }
 
     [Fact]
+    public void An_operator_makes_no_tensor_but_its_results_and_its_backward_pass_leaves_none()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor Leaf(params long[] shape) => randn(shape).requires_grad_();
+        (Tensor x, Tensor a, Tensor b, Tensor norm, Tensor heads, Tensor angles) = (Leaf(6, 64), Leaf(4, 64), Leaf(64, 4), Leaf(64), Leaf(6, 2, 8), randn(6, 4));
+        using Nf4Weight weight = Nf4.Quantize(randn(64, 64) * 0.1, doubleQuantize: true);
+        var adapted = new Projection(weight, null, new LowRank(a, b, 0.5f));
+        Tensor labels = tensor(new long[] { 1, 2, 3, 4, 5, 6 });
+        Leaves(1, () => [Linear.Apply(x, adapted, x)]);
+        Leaves(2, () => Linear.Apply(x, [adapted, adapted]));
+        Leaves(1, () => [RmsNorm.Apply(x, norm, 1e-5f)]);
+        Leaves(2, () => Both(RmsNorm.ApplyBeside(x, norm, 1e-5f)));
+        Leaves(2, () => Both(RmsNorm.ApplyToSum(x, x, norm, 1e-5f)));
+        Leaves(1, () => [Rope.Apply(heads, angles, angles)]);
+        Leaves(1, () => [SwiGlu.Apply(x, x)]);
+        Leaves(1, () => [CausalAttention.Apply(heads, heads, heads, [4, 2])]);
+        Leaves(1, () => [LinearCrossEntropy.Apply(x, weight, labels)]);
+        Leaves(1, () => [Recompute.Apply(x, (input, _) => SwiGlu.Apply(input, Linear.Apply(input, adapted)))]);
+
+        static IReadOnlyList<Tensor> Both((Tensor First, Tensor Second) both) => [both.First, both.Second];
+
+        static void Leaves(int results, Func<IReadOnlyList<Tensor>> operation)
+        {
+            long before = Live;
+            IReadOnlyList<Tensor> made = operation();
+            Assert.Equal(before + results, Live);
+            using Tensor gradient = ones_like(made[0]);
+            BackwardPass.Run(made[0], gradient);
+            Assert.Equal(before + results + 1, Live);
+        }
+    }
+
+    /// <summary>Tensors of this thread that nobody has disposed.</summary>
+    private static long Live => DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
+
+    [Fact]
     public void A_graph_that_is_retained_gives_its_gradients_again()
     {
         using DisposeScope scope = NewDisposeScope();

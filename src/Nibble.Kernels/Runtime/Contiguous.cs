@@ -9,7 +9,7 @@ internal readonly ref struct Contiguous : IDisposable
 
     private Contiguous(Tensor tensor, bool isOurs) => (Tensor, this.isOurs) = (tensor, isOurs);
 
-    /// <summary>The tensor or its copy.</summary>
+    /// <summary>The tensor or its copy; null in a default one, which stands for an argument that is not there.</summary>
     public Tensor Tensor { get; }
 
     public static implicit operator Tensor(in Contiguous contiguous) => contiguous.Tensor;
