@@ -1,6 +1,7 @@
 using System.Runtime.ExceptionServices;
 using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Cuda;
+using Nibble.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -16,7 +17,7 @@ public static class BackwardPass
     private static ExceptionDispatchInfo? failure;
 
     /// <summary>Runs the backward pass of <paramref name="output"/> with <paramref name="gradient"/> (null: one, for a scalar).</summary>
-    public static void Run(Tensor output, Tensor? gradient = null)
+    public static unsafe void Run(Tensor output, Tensor? gradient = null)
     {
         ArgumentNullException.ThrowIfNull(output);
         if (output.device_type == DeviceType.CUDA || EmulatedGpu.Current is not null)
@@ -24,19 +25,16 @@ public static class BackwardPass
             AutogradThreads.KeepToCaller();
         }
 
-        if (gradient is null)
-        {
-            output.backward();
-        }
-        else
-        {
-            autograd.backward([output], [gradient]);
-        }
-
+        nint root = output.Handle;
+        nint seed = gradient?.Handle ?? 0;
+        NativeMethods.THSAutograd_backward(&root, 1, &seed, gradient is null ? 0 : 1, retainGraph: 0, createGraph: 0, inputs: null, inputCount: 0);
+        GC.KeepAlive(output);
+        GC.KeepAlive(gradient);
         GraphNode.Release();
         ExceptionDispatchInfo? noted = failure;
         failure = null;
         noted?.Throw();
+        CheckForErrors();
     }
 
     /// <summary>Whether a backward function of the pass under way has failed: the others need not do anything.</summary>

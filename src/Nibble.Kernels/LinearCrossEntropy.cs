@@ -73,7 +73,7 @@ public static class LinearCrossEntropy
         {
             // The probabilities are at hand in forward, where making the gradient from them saves making the logits again. The head's own
             // gradient needs to know the loss's first.
-            using Tensor? unitGradient = learning is not null || CudaDevice.Of(hidden) is not null ? null : empty(hidden.shape, hidden.dtype, hidden.device);
+            using Tensor? unitGradient = learning is not null || CudaDevice.Of(hidden) is not null ? null : empty(hidden.size(0), hidden.size(1), hidden.dtype, hidden.device);
             using Tensor logSumExp = LogSumExpOf(hidden);
             Tensor loss = Forward(hidden, head, labels, logSumExp, unitGradient);
             var node = new LossNode(head, learning is not null);

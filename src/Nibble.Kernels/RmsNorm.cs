@@ -96,7 +96,7 @@ public static class RmsNorm
     }
 
     /// <summary>Room for a tensor of x's shape whose rows follow each other, whatever the order of those of x.</summary>
-    private static Tensor RoomFor(Tensor x) => empty(x.shape, x.dtype, x.device);
+    private static Tensor RoomFor(Tensor x) => x.is_contiguous() ? empty_like(x) : empty(x.shape, x.dtype, x.device);
 
     private static long Rows(Tensor x) => x.NumberOfElements / x.size(-1);
 

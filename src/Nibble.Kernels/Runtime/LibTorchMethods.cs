@@ -41,6 +41,10 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(LibTorch.BindingName)]
     public static partial void THSTensor_dispose(nint tensor);
 
+    [LibraryImport(LibTorch.BindingName)]
+    public static partial void THSAutograd_backward(
+        nint* tensors, long tensorCount, nint* gradients, long gradientCount, byte retainGraph, byte createGraph, nint* inputs, long inputCount);
+
     /// <param name="apply"><c>TensorArray (*)(nint* gradients, int count)</c>, which owns the gradients that it is given.</param>
     /// <param name="delete"><c>void (*)()</c>, called when nothing keeps the node any more.</param>
     [LibraryImport(LibTorch.BindingName)]
