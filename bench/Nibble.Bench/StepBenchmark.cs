@@ -24,7 +24,7 @@ internal static class StepBenchmark
 
     private static readonly Dictionary<string, Setting> Settings = new()
     {
-        ["small"] = new(Llama(hidden: 512, intermediate: 1536, layers: 8, heads: 8, keyValueHeads: 8, vocab: 32000), Batch: 4, Length: 256, Steps: 40),
+        ["small"] = new(Llama(hidden: 512, intermediate: 1536, layers: 8, heads: 8, keyValueHeads: 8, vocab: 32000), Batch: 4, Length: 256, Steps: 120),
         ["1b"] = new(Llama1B(), Batch: 1, Length: 512),
         ["1b-4096"] = new(Llama1B(), Batch: 1, Length: 4096, Steps: 2),
         ["8b"] = new(Llama(hidden: 4096, intermediate: 14336, layers: 32, heads: 32, keyValueHeads: 8, vocab: 128256, tied: false), Batch: 1, Length: 512, Steps: 2),
