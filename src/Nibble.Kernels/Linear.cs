@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Nibble.Kernels.Autograd;
 using Nibble.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -149,21 +148,22 @@ public static class Linear
         {
             var outputs = new Tensor[projections.Count];
             var hidden = new Tensor?[projections.Count];
-            List<Tensor> inputs = residual is null ? [x] : [x, residual];
+            List<Tensor> matrices = [];
             for (int i = 0; i < projections.Count; i++)
             {
                 if (projections[i].Update is { } update)
                 {
                     hidden[i] = empty(x.size(0), update.A.size(0), ScalarType.Float32, x.device);
-                    inputs.AddRange([update.A, update.B]);
+                    matrices.AddRange([ViewOf(update.A), ViewOf(update.B)]);
                 }
 
                 outputs[i] = Forward(x, projections[i], residual, hidden[i], outputNeeded);
             }
 
             var node = new LayersNode(projections, x.requires_grad, residual is not null);
-            node.Tie(outputs, CollectionsMarshal.AsSpan(inputs));
+            node.Tie(outputs, residual is null ? [x, .. matrices] : [x, residual, .. matrices]);
             node.Keep(x, hidden);
+            matrices.ForEach(matrix => matrix.Dispose());
             return outputs;
         }
 
@@ -204,6 +204,12 @@ public static class Linear
                 }
             }
         }
+
+        /// <summary>
+        /// The matrix once more: a gradient that has come through a view is held by nobody else, and libtorch gives it to the parameter as it is,
+        /// where it would copy one that managed code still holds.
+        /// </summary>
+        private static Tensor ViewOf(Tensor matrix) => matrix.view(matrix.size(0), matrix.size(1));
 
         private Tensor RoomForInput(Tensor?[] gradients)
         {
