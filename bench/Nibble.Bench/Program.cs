@@ -14,10 +14,10 @@ using Nibble.Bench.Serving;
 using Nibble.Kernels.Runtime;
 using Perfolizer.Horology;
 
-// report FOLDER: everything, as a report. step NAME: a whole QLoRA step, whose model it has made by model NAME FOLDER. full NAME: full fine-tuning, its memory or its checkpoints. distributed
-// FOLDER: several processes, as a report; each of them is started as rank MODEL STAGE STEPS. service FOLDER: the training service under load, as a
-// section of its report. Anything else is BenchmarkDotNet's (--filter '*Rope*',
-// --list flat), and the kernels among it are shown as a report would.
+// report FOLDER: everything, as a report. step NAME: a whole QLoRA step, of a model that model NAME FOLDER makes. full NAME: full fine-tuning,
+// its memory or its checkpoints. distributed FOLDER: several processes, as a report; each of them is started as rank MODEL STAGE STEPS. service
+// FOLDER: the training service under load, as a section of its report. Anything else is BenchmarkDotNet's (--filter '*Rope*', --list flat), and
+// the kernels among it are shown as a report would.
 LibTorch.EnsureLoaded();
 if (args is ["step", ..])
 {

@@ -62,7 +62,7 @@ public class CommandLineTests : NibbleProgram
         string[] dryRun =
         [
             "train", "--dry-run", "--device", "cuda:0", "--set", $"model={Model[1]}", "--set", $"data.train={folder["data.jsonl"]}",
-            "--set", "training.per_device_train_batch_size=64",
+            "--set", "training.per_device_train_batch_size=256",
         ];
         string small = Nibble([.. dryRun, "--memory", "700MiB"]).Output;
         Assert.Contains("inside of one layer ", small, StringComparison.Ordinal);

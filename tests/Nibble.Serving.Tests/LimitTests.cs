@@ -13,7 +13,7 @@ public class LimitTests
     public async Task A_job_that_cannot_fit_is_refused_with_the_numbers_and_one_that_must_wait_waits()
     {
         await using Service service = await Service.StartAsync("--memory", "600MiB", "--concurrency", "3", "--queue", "2");
-        JsonObject large = Service.Request("large", config: new JsonObject { ["data.max_length"] = 512, ["training.per_device_train_batch_size"] = 64 });
+        JsonObject large = Service.Request("large", config: new JsonObject { ["data.max_length"] = 512, ["training.per_device_train_batch_size"] = 256 });
         using HttpResponseMessage refused = await service.Client.PostAsJsonAsync("/v1/jobs", large);
         string problem = (await Service.BodyAsync(refused))["errors"]!["config"]![0]!.GetValue<string>();
         Assert.Equal(HttpStatusCode.UnprocessableEntity, refused.StatusCode);
