@@ -1,3 +1,4 @@
+using Nibble.Kernels.Autograd;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -164,6 +165,8 @@ public class OperatorTests
         Leaves(2, () => Both(RmsNorm.ApplyToSum(x, x, norm, 1e-5f)));
         Leaves(1, () => [Rope.Apply(heads, angles, angles)]);
         Leaves(1, () => [SwiGlu.Apply(x, x)]);
+        using Tensor turned = x.T;
+        Leaves(1, () => [SwiGlu.Apply(turned, turned)]);
         Leaves(1, () => [CausalAttention.Apply(heads, heads, heads, [4, 2])]);
         Leaves(1, () => [LinearCrossEntropy.Apply(x, weight, labels)]);
         Leaves(1, () => [Recompute.Apply(x, (input, _) => SwiGlu.Apply(input, Linear.Apply(input, adapted)))]);
@@ -178,6 +181,54 @@ public class OperatorTests
             using Tensor gradient = ones_like(made[0]);
             BackwardPass.Run(made[0], gradient);
             Assert.Equal(before + results + 1, Live);
+        }
+    }
+
+    [Fact]
+    public void What_a_graph_keeps_goes_with_its_results()
+    {
+        const long Megabyte = 1 << 20;
+        long before = Environment.WorkingSet;
+        for (int i = 0; i < 40; i++)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            SwiGlu.Apply(ones(2 * Megabyte).requires_grad_(), ones(2 * Megabyte));
+        }
+
+        Assert.InRange(Environment.WorkingSet - before, long.MinValue, 320 * Megabyte); // Forty times 16 would be 640.
+    }
+
+    [Fact]
+    public void Functions_for_native_code_go_from_node_to_node()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor gate = randn(16).requires_grad_();
+        int before = NodeFunctions.Made;
+        for (int i = 0; i < 1000; i++)
+        {
+            using Tensor y = SwiGlu.Apply(gate, gate);
+        }
+
+        Assert.InRange(NodeFunctions.Made - before, 0, 500); // Other tests make nodes meanwhile.
+    }
+
+    [Fact]
+    public void Of_a_layer_that_is_run_again_only_its_graph_is_there_in_its_backward_pass()
+    {
+        using DisposeScope scope = NewDisposeScope();
+        Tensor x = randn(4, 16).requires_grad_();
+        Assert.Equal(LiveInBackward(products: 1), LiveInBackward(products: 9));
+
+        long LiveInBackward(int products)
+        {
+            long live = 0;
+            Tensor y = Recompute.Apply(
+                x,
+                (input, _) => Enumerable.Range(0, products).Aggregate(input, (value, _) => SwiGlu.Apply(value, value)),
+                finished: () => live = Live);
+            long before = Live;
+            BackwardPass.Run(y, ones_like(y));
+            return live - before;
         }
     }
 

@@ -94,7 +94,7 @@ internal abstract unsafe class GraphNode
 
     /// <summary>Runs the backward function for libtorch; what it throws is noted, and the gradients are undefined then.</summary>
     /// <param name="handles">The outputs' gradients, which become ours; zero for an undefined one.</param>
-    internal IReadOnlyList<Tensor?> Run(ReadOnlySpan<nint> handles)
+    internal Tensor?[] Run(ReadOnlySpan<nint> handles)
     {
         Release();
         var gradients = new Tensor?[handles.Length];
@@ -103,7 +103,7 @@ internal abstract unsafe class GraphNode
             gradients[i] = handles[i] == 0 ? null : Tensor.UnsafeCreateTensor(handles[i]);
         }
 
-        IReadOnlyList<Tensor?> answer = new Tensor?[inputCount];
+        var answer = new Tensor?[inputCount];
         if (!BackwardPass.HasFailed && Array.Exists(gradients, gradient => gradient is not null))
         {
             try

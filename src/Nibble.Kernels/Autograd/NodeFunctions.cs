@@ -34,6 +34,18 @@ internal sealed unsafe class NodeFunctions
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     private delegate void Delete();
 
+    /// <summary>How many pairs there are: as many as nodes lived at one time.</summary>
+    public static int Made
+    {
+        get
+        {
+            lock (Gate)
+            {
+                return All.Count;
+            }
+        }
+    }
+
     /// <summary>A native node that calls this one.</summary>
     public static NativeMethods.GraphNode CreateNode(GraphNode node)
     {
@@ -53,18 +65,18 @@ internal sealed unsafe class NodeFunctions
     /// <summary>Native code reads the array that comes back when this has returned.</summary>
     private NativeMethods.TensorArray ApplyNode(nint* gradients, int count)
     {
-        IReadOnlyList<Tensor?> results = node!.Run(new ReadOnlySpan<nint>(gradients, count));
-        if (results.Count > answer.Length)
+        Tensor?[] results = node!.Run(new ReadOnlySpan<nint>(gradients, count));
+        if (results.Length > answer.Length)
         {
-            answer = GC.AllocateArray<nint>(results.Count, pinned: true);
+            answer = GC.AllocateArray<nint>(results.Length, pinned: true);
         }
 
-        for (int i = 0; i < results.Count; i++)
+        for (int i = 0; i < results.Length; i++)
         {
             answer[i] = results[i]?.Handle ?? 0;
         }
 
-        return new NativeMethods.TensorArray { Tensors = (nint*)Marshal.UnsafeAddrOfPinnedArrayElement(answer, 0), Count = results.Count };
+        return new NativeMethods.TensorArray { Tensors = (nint*)Marshal.UnsafeAddrOfPinnedArrayElement(answer, 0), Count = results.Length };
     }
 
     private void DeleteNode()
